@@ -1,0 +1,136 @@
+"""The exceptions of the library.
+
+::
+
+    CaffeOnSparkError
+    ├── ConfigError            flags, prototxt files, cluster settings: the user mends these
+    ├── DataError              a record or a data source that cannot be used
+    ├── StorageError           a file or folder that cannot be read or written
+    ├── TrainingError          training that went wrong by itself (NaN loss, ranks that drifted apart)
+    ├── Interrupted            a run that was asked to stop, and did
+    └── InfrastructureError    a lost executor, peer or connection: worth another attempt
+        ├── CommunicationError     the gradient channel
+        │   ├── PeerLost               a peer closed its connection or cannot be reached
+        │   └── StallError             nothing moved for the stall timeout
+        └── RankLost               a rank's process ended without saying why
+
+Every message is one line that says what is wrong, where, and what to do. Errors travel from executors to
+the driver as plain dictionaries (``to_wire``/``from_wire``), never pickled.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Dict, Iterable, List, Optional, Type
+
+__all__ = [
+    "CaffeOnSparkError",
+    "CommunicationError",
+    "ConfigError",
+    "DataError",
+    "InfrastructureError",
+    "Interrupted",
+    "PeerLost",
+    "RankLost",
+    "StallError",
+    "StorageError",
+    "TrainingError",
+    "from_wire",
+    "suggest",
+    "to_wire",
+]
+
+
+class CaffeOnSparkError(Exception):
+    """Base of every error this library raises on purpose."""
+
+    #: Whether starting again from the newest snapshot can help.
+    retryable = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+        #: Further lines for people: a traceback, a rank's last log lines, what failed after.
+        self.report: List[str] = []
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class ConfigError(CaffeOnSparkError):
+    """A flag, a prototxt file or a setting of the cluster is wrong."""
+
+
+class DataError(CaffeOnSparkError):
+    """A data source or one of its records cannot be used."""
+
+
+class StorageError(CaffeOnSparkError):
+    """A file or folder cannot be read or written."""
+
+
+class TrainingError(CaffeOnSparkError):
+    """Training itself failed; the same run would fail again."""
+
+
+class Interrupted(CaffeOnSparkError):
+    """The run was asked to stop and stopped."""
+
+
+class InfrastructureError(CaffeOnSparkError):
+    """Something under the training failed: an executor, a connection, a machine."""
+
+    retryable = True
+
+
+class CommunicationError(InfrastructureError):
+    """The channel between the ranks failed."""
+
+
+class PeerLost(CommunicationError):
+    """A peer closed its connection or cannot be reached."""
+
+
+class StallError(CommunicationError):
+    """Nothing moved on the channel for longer than the stall timeout."""
+
+
+class RankLost(InfrastructureError):
+    """The process of a rank ended, or its machine was lost, before its work was done."""
+
+
+def _subclasses(cls: Type[CaffeOnSparkError]) -> Iterable[Type[CaffeOnSparkError]]:
+    yield cls
+    for sub in cls.__subclasses__():
+        yield from _subclasses(sub)
+
+
+def to_wire(error: BaseException) -> Dict[str, Any]:
+    """An error as JSON-able data. Errors that are not ours are named by their class."""
+    if isinstance(error, CaffeOnSparkError):
+        return {"kind": type(error).__name__, "message": error.message}
+    return {"kind": None, "message": f"{type(error).__name__}: {error}"}
+
+
+def from_wire(data: Dict[str, Any], where: str = "") -> CaffeOnSparkError:
+    """The error that ``to_wire`` described, with ``where`` (such as ``rank 1 on host-a``) put before its message."""
+    kinds = {cls.__name__: cls for cls in _subclasses(CaffeOnSparkError)}
+    cls = kinds.get(str(data.get("kind")), TrainingError)
+    message = str(data.get("message", ""))
+    return cls(f"{where}: {message}" if where else message)
+
+
+def suggest(name: str, known: Iterable[str], otherwise: Optional[str] = None) -> str:
+    """The sentence that ends "unknown X" errors: the nearest valid name, or the list when it is short."""
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not near:
+        lowered = {n.lower(): n for n in names}
+        near = [lowered[c] for c in difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)]
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    if otherwise is not None:
+        return otherwise
+    if names and len(names) <= 20:
+        return "Valid names: " + ", ".join(names) + "."
+    return ""

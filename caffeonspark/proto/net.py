@@ -1,0 +1,215 @@
+"""Nets as Caffe's solver sees them: which layers a phase has, which of them are data, and the rewritten net.
+
+The rules for ``include``/``exclude`` are those of Caffe's ``Net::FilterNet`` and ``Net::StateMeetsRule``
+(src/caffe/net.cpp), the choice of a solver's nets those of ``Solver::InitTrainNet`` and ``InitTestNets``
+(src/caffe/solver.cpp).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+
+from ..errors import ConfigError, suggest
+from ..storage import local_path
+from .prototxt import Files, parse_net
+from .schema import NetParameter
+
+__all__ = ["DATA_LAYER_TYPES", "TEST", "TRAIN", "Net", "SolverNets", "solver_nets"]
+
+TRAIN, TEST = 0, 1  # caffe.proto, enum Phase
+
+#: Layers that read data; Caffe's own DummyData and Input make or take theirs and stay as they are.
+DATA_LAYER_TYPES = ("Data", "MemoryData", "CoSData", "ImageData", "HDF5Data", "WindowData")
+
+
+@dataclass(frozen=True)
+class Net:
+    """One phase of a net: a ``NetParameter`` with only the layers of that phase, and the file it came from."""
+
+    message: Any
+    path: str
+    phase: int
+
+    @property
+    def phase_name(self) -> str:
+        return "TRAIN" if self.phase == TRAIN else "TEST"
+
+    def data_layers(self) -> List[Any]:
+        """The layers that read data, in the order they stand."""
+        return [layer for layer in self.message.layer if layer.type in DATA_LAYER_TYPES]
+
+    def blob_names(self) -> List[str]:
+        """Every blob, in the order the layers make them."""
+        names = list(self.message.input)
+        for layer in self.message.layer:
+            names += [top for top in layer.top if top not in names]
+        return names
+
+    def output_blobs(self) -> List[str]:
+        """The blobs no layer consumes: the net's outputs, in Caffe's order."""
+        left: Dict[str, None] = dict.fromkeys(self.message.input)
+        for layer in self.message.layer:
+            for bottom in layer.bottom:
+                left.pop(bottom, None)
+            for top in layer.top:
+                left[top] = None
+        return list(left)
+
+    def with_inputs(self, shapes: Mapping[str, Sequence[Tuple[str, Tuple[int, ...]]]]) -> Any:
+        """The net for stock pycaffe: each data layer replaced by ``Input`` layers.
+
+        Parameters
+        ----------
+        shapes : for each data layer's name, its tops and the whole shape of each blob, batch included
+
+        Returns
+        -------
+        NetParameter
+            With the phase settled and free of fields stock Caffe does not know.
+        """
+        net = NetParameter()
+        net.CopyFrom(self.message)
+        del net.layer[:]
+        for layer in self.message.layer:
+            if layer.type in DATA_LAYER_TYPES:
+                tops = shapes[layer.name]
+                for top, shape in tops:
+                    # no '/' in the name: Caffe's HDF5 writer takes it for a group
+                    new = net.layer.add(name=layer.name if len(tops) == 1 else f"{layer.name}_{top}", type="Input")
+                    new.top.append(top)
+                    new.input_param.shape.add().dim.extend(shape)
+                continue
+            new = net.layer.add()
+            new.CopyFrom(layer)
+            del new.include[:]
+            del new.exclude[:]
+            new.ClearField("source_class")
+            new.ClearField("cos_data_param")
+        net.state.phase = self.phase
+        return net
+
+    def pruned(self, blobs: Iterable[str]) -> Net:
+        """The net without the layers and tops that these blobs do not depend on.
+
+        A blob's value is the one after every layer that works on it in place. Of a data layer's tops, CoSData's
+        are dropped one by one, others' only from the end, because their order says what they are.
+        """
+        needed = set(blobs)
+        kept = []
+        for layer in reversed(self.message.layer):
+            if needed & set(layer.top):
+                needed |= set(layer.bottom)
+                kept.append(layer)
+        net = NetParameter()
+        net.CopyFrom(self.message)
+        del net.layer[:]
+        for layer in reversed(kept):
+            new = net.layer.add()
+            new.CopyFrom(layer)
+            if layer.type == "CoSData" and len(layer.top) == len(layer.cos_data_param.top):
+                pairs = [pair for pair in zip(layer.top, layer.cos_data_param.top) if pair[0] in needed]
+                del new.top[:], new.cos_data_param.top[:]
+                new.top.extend(top for top, _ in pairs)
+                new.cos_data_param.top.extend(block for _, block in pairs)
+            elif layer.type in DATA_LAYER_TYPES:
+                while new.top[-1] not in needed:
+                    del new.top[-1]
+        return Net(net, self.path, self.phase)
+
+    def check(self, known_types: Iterable[str]) -> None:
+        """Raise ConfigError for what would make Caffe abort: unknown layer types and blobs, names used twice."""
+        types = set(known_types) | set(DATA_LAYER_TYPES)
+        blobs: Set[str] = set(self.message.input)
+        names: Set[str] = set()
+        for number, layer in enumerate(self.message.layer):
+            where = f"{self.path}: layer '{layer.name or number}' ({self.phase_name} phase)"
+            if layer.type not in types:
+                raise ConfigError(f"{where}: unknown layer type '{layer.type}'. {suggest(layer.type, types)}")
+            if layer.name in names and layer.type in DATA_LAYER_TYPES:
+                raise ConfigError(f"{where}: a second layer of this name is active in the {self.phase_name} phase")
+            names.add(layer.name)
+            for bottom in layer.bottom:
+                if bottom not in blobs:
+                    raise ConfigError(
+                        f"{where}: bottom '{bottom}' is the top of no layer before it. {suggest(bottom, blobs)}"
+                    )
+            for top in layer.top:
+                if top in blobs and top not in layer.bottom:
+                    raise ConfigError(f"{where}: top '{top}' is already the top of another layer")
+                blobs.add(top)
+
+
+@dataclass(frozen=True)
+class SolverNets:
+    """The nets a solver names: one to train and any number to test."""
+
+    train: Net
+    tests: Tuple[Net, ...]
+
+
+def _meets(rule: Any, phase: int, level: int, stages: Set[str]) -> bool:
+    if rule.HasField("phase") and rule.phase != phase:
+        return False
+    if rule.HasField("min_level") and level < rule.min_level:
+        return False
+    if rule.HasField("max_level") and level > rule.max_level:
+        return False
+    return set(rule.stage) <= stages and not set(rule.not_stage) & stages
+
+
+def _phase_of(net: Any, path: str, phase: int, state: Any) -> Net:
+    """The layers of ``net`` that are active in ``phase`` under the net's own and the solver's state."""
+    level = state.level if state is not None and state.HasField("level") else net.state.level
+    stages = set(net.state.stage) | set(state.stage if state is not None else ())
+    filtered = NetParameter()
+    filtered.CopyFrom(net)
+    del filtered.layer[:]
+    for layer in net.layer:
+        if len(layer.include) and len(layer.exclude):
+            raise ConfigError(f"{path}: layer '{layer.name}': give include rules or exclude rules, not both")
+        if len(layer.include):
+            active = any(_meets(rule, phase, level, stages) for rule in layer.include)
+        else:
+            active = not any(_meets(rule, phase, level, stages) for rule in layer.exclude)
+        if active:
+            filtered.layer.add().CopyFrom(layer)
+    filtered.state.phase = phase
+    return Net(filtered, path, phase)
+
+
+def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
+    """The train net and the test nets of the solver prototxt ``path``.
+
+    A net that both phases share counts as one test net, whatever ``test_iter`` says, if it has a data layer
+    in the TEST phase; further ``test_iter`` values give further copies, each with its own ``test_state``.
+    """
+
+    def load(name: str) -> Tuple[Any, str]:
+        content = files.read(name, "the net", beside=path)
+        where = local_path(files.find(name, beside=path) or name)  # what the net names lies beside it
+        return parse_net(content, where), where
+
+    shared = [load(solver.net)] if solver.HasField("net") else []
+    shared += [(solver.net_param, path)] if solver.HasField("net_param") else []
+    train = [load(solver.train_net)] if solver.HasField("train_net") else []
+    train += [(solver.train_net_param, path)] if solver.HasField("train_net_param") else []
+    if len(shared) + len(train) != 1:
+        raise ConfigError(
+            f"{path}: exactly one of net, net_param, train_net and train_net_param must be set, "
+            f"not {len(shared) + len(train)} of them"
+        )
+    tests = [(message, path) for message in solver.test_net_param] + [load(name) for name in solver.test_net]
+    if shared:
+        tests += shared * max(1, len(solver.test_iter) - len(tests))
+    states: List[Any] = list(solver.test_state)
+    if states and len(states) != len(tests):
+        raise ConfigError(f"{path}: test_state is given {len(states)} times for {len(tests)} test nets")
+    test_nets = []
+    for number, (message, source) in enumerate(tests):
+        net = _phase_of(message, source, TEST, states[number] if states else None)
+        if net.data_layers():
+            test_nets.append(net)
+    message, source = (shared + train)[0]
+    train_state = solver.train_state if solver.HasField("train_state") else None
+    return SolverNets(_phase_of(message, source, TRAIN, train_state), tuple(test_nets))

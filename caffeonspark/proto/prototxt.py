@@ -1,0 +1,140 @@
+"""Reading prototxt files, with errors that name file, line and field, and the nearest valid name."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Callable, List, Optional
+
+from google.protobuf import text_format
+
+from ..errors import ConfigError, StorageError, suggest
+from .schema import NetParameter, SolverParameter, field_names
+
+__all__ = ["SOLVER_TYPES", "Files", "parse_net", "parse_solver"]
+
+#: In the order of the deprecated enum SolverType.
+SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+
+_NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
+_NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
+
+
+class Files:
+    """Finds the files that prototxts and flags name.
+
+    A relative path is looked for beside the prototxt that names it, then in the working directory, then
+    among the files shipped with ``spark-submit --files``.
+
+    Parameters
+    ----------
+    read, exists : functions of a path or URI
+        How to get a file's bytes, and whether it is there (``Storage``'s).
+    shipped : str or None
+        The folder of files shipped with the job.
+    """
+
+    def __init__(
+        self, read: Callable[[str], bytes], exists: Callable[[str], bool], shipped: Optional[str] = None
+    ) -> None:
+        self._read = read
+        self._exists = exists
+        self._shipped = shipped
+
+    def find(self, path: str, beside: Optional[str] = None) -> Optional[str]:
+        """Where ``path`` is, or None. ``beside`` is the file that names it."""
+        for candidate in self._candidates(path, beside):
+            if self._exists(candidate):
+                return candidate
+        return None
+
+    def _candidates(self, path: str, beside: Optional[str]) -> List[str]:
+        scheme, colon, rest = path.partition(":")
+        if colon and "/" not in scheme and scheme != "file":
+            return [path]
+        local = rest if colon and scheme == "file" else path
+        if local.startswith("/"):
+            return [path]
+        folders = []
+        if beside is not None:
+            folder = os.path.dirname(beside)
+            folders.append(folder + "/" if folder else "")
+        folders.append("")
+        found = []
+        for folder in folders:
+            joined = folder + local
+            is_uri = ":" in joined.partition("/")[0]
+            found.append(joined if is_uri else "file:" + joined)
+        if self._shipped is not None:
+            found.append("file:" + os.path.join(self._shipped, os.path.basename(local)))
+        if not colon:
+            found.append(path)  # on the default file system
+        return found
+
+    def read(self, path: str, what: str, beside: Optional[str] = None) -> bytes:
+        """The content of the file; ``what`` names its role in the error when it is missing."""
+        found = self.find(path, beside)
+        if found is None:
+            where = f" (named by {beside})" if beside else ""
+            raise ConfigError(f"{what} {path}{where} does not exist")
+        try:
+            return self._read(found)
+        except StorageError as e:
+            raise ConfigError(f"{what} cannot be read: {e.message}") from e
+
+
+def _explain(problem: str) -> str:
+    """protobuf's message, with the nearest valid name for an unknown field or value."""
+    match = _NO_FIELD.search(problem)
+    if match:
+        message, field = match.groups()
+        hint = suggest(field, field_names(message), otherwise="")
+        return f"{message.rpartition('.')[2]} has no field '{field}'. {hint}".strip()
+    match = _NO_VALUE.search(problem)
+    if match:
+        return f"{match.group(1).rpartition('.')[2]} has no value '{match.group(2)}'"
+    return re.sub(r"^\d+:\d+ : ", "", problem)
+
+
+def _parse(content: bytes, message: Any, path: str) -> Any:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a prototxt: it is not text") from None
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as e:
+        line = e.GetLine()
+        where = f"{path}:{line}" if line is not None else path
+        raise ConfigError(f"{where}: {_explain(str(e))}") from None
+    return message
+
+
+def parse_net(content: bytes, path: str) -> Any:
+    """A ``NetParameter`` from the text of the prototxt ``path``."""
+    net = _parse(content, NetParameter(), path)
+    if len(net.layers):
+        raise ConfigError(
+            f"{path}: this net uses the old 'layers' fields; run Caffe's upgrade_net_proto_text on it once "
+            "and use the file it writes"
+        )
+    if not len(net.layer):
+        raise ConfigError(f"{path}: the net has no layer")
+    return net
+
+
+def parse_solver(content: bytes, path: str) -> Any:
+    """A ``SolverParameter`` from the text of the prototxt ``path``, its deprecated fields brought up to date."""
+    solver = _parse(content, SolverParameter(), path)
+    if solver.HasField("solver_type"):
+        if not solver.HasField("type"):
+            solver.type = SOLVER_TYPES[solver.solver_type]
+        solver.ClearField("solver_type")
+    if solver.type not in SOLVER_TYPES:
+        hint = suggest(solver.type, SOLVER_TYPES)
+        raise ConfigError(f"{path}: unknown solver type '{solver.type}'. {hint}")
+    if not solver.HasField("max_iter"):
+        raise ConfigError(f"{path}: max_iter is missing: say how many iterations to train for")
+    if solver.iter_size < 1:
+        raise ConfigError(f"{path}: iter_size must be at least 1, not {solver.iter_size}")
+    return solver
