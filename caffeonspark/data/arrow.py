@@ -1,0 +1,51 @@
+"""What the readers of rows share: Arrow columns to numbers, and rows with problems taken out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Dict, List
+
+import numpy as np
+
+from .records import BadRecord, BadRecords, Column, Records
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Problems", "keep_good", "numbers"]
+
+#: What is wrong with which row of a batch.
+Problems = Dict[int, BadRecord]
+
+
+def numbers(values: pa.Array, bad: Callable[[int, str, str], None]) -> np.ndarray:
+    """A column of numbers, or of text that means numbers, as float64; 0 where there is none.
+
+    ``bad(row, cause, detail)`` is called for text that is no number, and for NaN and infinity. Nulls are the
+    caller's.
+    """
+    import pyarrow.types as types
+
+    if types.is_string(values.type) or types.is_large_string(values.type):
+        found = np.zeros(len(values), np.float64)
+        for row, text in enumerate(values.to_pylist()):
+            if text is not None:
+                try:
+                    found[row] = float(text)
+                except ValueError:
+                    bad(row, "not a number", f"is '{text[:40]}', no number")
+    else:
+        found = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
+    for row in np.flatnonzero(~np.isfinite(found)):
+        bad(int(row), "not finite", f"is {found[row]}")
+        found[row] = 0
+    return found
+
+
+def keep_good(ids: List[str], columns: List[Column], problems: Problems, bad: BadRecords) -> Records:
+    """The records without those that have a problem, which are reported."""
+    for row in sorted(problems):
+        bad.report(problems[row])
+    records = Records(ids, columns, np.arange(len(ids), dtype=np.int64))
+    if not problems:
+        return records
+    return records.keep(np.array([row for row in range(len(ids)) if row not in problems], np.int64))

@@ -1,0 +1,107 @@
+"""Which records make up which batch, and the batches themselves.
+
+Everything is a function of the number of the batch: the epoch, the order of its records, the draws of the
+random crop and mirror. A resumed run only has to be told how many batches were used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Sequence
+
+import numpy as np
+
+from ..errors import DataError
+from .records import BadRecord
+from .store import RecordStore
+
+__all__ = ["Batches", "Draws"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers that depend only on what they are for.
+
+    Attributes
+    ----------
+    seed : the run's seed
+    rank : of the reader
+    layer : number of the data layer in its net
+    """
+
+    seed: int
+    rank: int
+    layer: int
+
+    def _generator(self, purpose: int, number: int) -> np.random.Generator:
+        counter = [number, purpose, self.layer, self.rank]
+        return np.random.Generator(np.random.Philox(key=self.seed, counter=counter))
+
+    def transforms(self, batch: int, count: int) -> np.ndarray:
+        """(count, 3) numbers in [0, 1) for the transformation of a batch."""
+        numbers: np.ndarray = self._generator(0, batch).random((count, 3))
+        return numbers
+
+    def permutation(self, epoch: int, count: int) -> np.ndarray:
+        """The order of ``count`` records in an epoch."""
+        return self._generator(1, epoch).permutation(count)
+
+
+class Batches:
+    """The endless sequence of a rank's batches for one data layer.
+
+    Parameters
+    ----------
+    store : RecordStore
+    batch_size : int
+    draws : Draws
+    shuffle : whether each epoch has an order of its own
+    name : of the source, for errors
+    """
+
+    def __init__(self, store: RecordStore, batch_size: int, draws: Draws, shuffle: bool, name: str) -> None:
+        self.store = store
+        self.batch_size = batch_size
+        self._draws = draws
+        self._shuffle = shuffle
+        self.name = name
+        self._random = any(getattr(getattr(top, "transform", None), "draws", False) for top in store.tops)
+        self._no_draws = np.zeros((batch_size, 3))
+        self._epoch = -1
+        self._permutation = np.zeros(0, np.int64)
+        #: How many batches have been used.
+        self.used = 0
+
+    def records(self, batch: int) -> np.ndarray:
+        """The records of a batch: the rank's records over and over, epoch after epoch."""
+        count = len(self.store)
+        positions = np.arange(batch * self.batch_size, (batch + 1) * self.batch_size, dtype=np.int64)
+        if not self._shuffle:
+            return positions % count
+        chosen = np.empty(self.batch_size, np.int64)
+        for epoch in np.unique(positions // count):
+            if epoch != self._epoch:
+                self._permutation = self._draws.permutation(int(epoch), count)
+                self._epoch = int(epoch)
+            mine = positions // count == epoch
+            chosen[mine] = self._permutation[positions[mine] % count]
+        return chosen
+
+    def fill(self, batch: int, blobs: Sequence[np.ndarray]) -> None:
+        """Fill the blobs of the layer's tops with a batch. Raises DataError."""
+        records = self.records(batch)
+        draws = self._draws.transforms(batch, len(records)) if self._random else self._no_draws
+        try:
+            for top, column, blob in zip(self.store.tops, self.store.read(records), blobs):
+                top.fill(column, top.samples(blob), draws)
+        except BadRecord as e:  # the store keeps no ids: a record is named by its place in the source
+            at = self.store.source_index(int(records[int(e.record)]))
+            raise DataError(f"{self.name}: record number {at}: {e.detail}") from None
+
+    def load(self, blobs: Sequence[np.ndarray]) -> None:
+        """Fill the blobs with the next batch."""
+        self.fill(self.used, blobs)
+        self.used += 1
+
+    def close(self) -> None:
+        """End what works for the batches; the store stays open."""

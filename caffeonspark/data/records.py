@@ -1,0 +1,145 @@
+"""What readers hand on: chunks of records in columns, and the policy for records that cannot be used."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ..errors import DataError
+
+__all__ = ["BadPolicy", "BadRecord", "BadRecords", "Column", "Records", "pack_image", "unpack_image"]
+
+#: One column of a chunk: an array whose first axis is the record, or one ``pack_image`` entry a record.
+Column = Union[np.ndarray, List[bytes]]
+
+
+@dataclass
+class Records:
+    """A chunk of records.
+
+    Attributes
+    ----------
+    ids : the records' names in their source (LMDB key, ``id`` column, file name)
+    columns : one for each top of the data layer, all as long as ``ids``
+    index : position of each record in its source, int64
+    """
+
+    ids: Sequence[str]
+    columns: List[Column]
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def keep(self, rows: np.ndarray) -> Records:
+        """The records at these places of the chunk."""
+        columns: List[Column] = [c[rows] if isinstance(c, np.ndarray) else [c[r] for r in rows] for c in self.columns]
+        return Records([self.ids[row] for row in rows], columns, self.index[rows])
+
+    def placed(self, index: np.ndarray) -> Records:
+        """The records with their places in the source, where ``index`` counted from 0 in a batch."""
+        return Records(self.ids, self.columns, index[self.index])
+
+
+class BadRecord(DataError):
+    """One record cannot be used.
+
+    Parameters
+    ----------
+    record : the record's id
+    cause : a short name for the kind of problem, the same for all records that share it
+    detail : the sentence for people
+    """
+
+    def __init__(self, record: str, cause: str, detail: str) -> None:
+        super().__init__(f"record '{record}': {detail}")
+        self.record = record
+        self.cause = cause
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class BadPolicy:
+    """What happens to records that cannot be used.
+
+    Attributes
+    ----------
+    skip : skip them, or fail on the first
+    maximum : with ``skip``, the fraction of all records above which the job stops
+    """
+
+    skip: bool = False
+    maximum: float = 0.01
+
+
+class BadRecords:
+    """The records of one layer that could not be used.
+
+    Attributes
+    ----------
+    source : name of the source in messages
+    counts : how many there were, by cause
+    examples : the first few, one sentence each
+    """
+
+    kept_examples = 5
+
+    def __init__(self, source: str, policy: Optional[BadPolicy] = None) -> None:
+        self.source = source
+        self.policy = policy or BadPolicy()
+        self.counts: Dict[str, int] = {}
+        self.examples: List[str] = []
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    def report(self, error: BadRecord) -> None:
+        """A record cannot be used: raises DataError with the source's name, or counts it."""
+        if not self.policy.skip:
+            raise DataError(f"{self.source}: {error.message}")
+        self.counts[error.cause] = self.counts.get(error.cause, 0) + 1
+        if len(self.examples) < self.kept_examples:
+            self.examples.append(error.message)
+            print(f"caffeonspark: skipped: {self.source}: {error.message}", file=sys.stderr, flush=True)
+
+    def add(self, counts: Mapping[str, int], examples: Iterable[str]) -> None:
+        """Count what another process skipped."""
+        for cause, count in counts.items():
+            self.counts[cause] = self.counts.get(cause, 0) + count
+        self.examples += list(examples)[: self.kept_examples - len(self.examples)]
+
+    def describe(self, good: int) -> str:
+        """One line about what was skipped, beside ``good`` records that were not."""
+        causes = ", ".join(f"{count} {cause}" for cause, count in sorted(self.counts.items()))
+        return f"{self.source}: skipped {self.total} of {self.total + good} records ({causes}); {self.examples[0]}"
+
+    def check(self, good: int) -> None:
+        """Raise DataError when more than the allowed fraction of the records was skipped."""
+        if self.total > self.policy.maximum * (self.total + good):
+            raise DataError(f"{self.describe(good)}. That is more than -badRecordsMax {self.policy.maximum:g} allows")
+
+
+_HEAD = struct.Struct("<cIII")
+
+
+def pack_image(kind: bytes, shape: Tuple[int, int, int], data: bytes) -> bytes:
+    """An image as one entry of a variable-size column.
+
+    Parameters
+    ----------
+    kind : ``b"E"`` for a file in an image format, ``b"R"`` for raw uint8 in CHW order, ``b"F"`` for raw float32
+    shape : (channels, height, width); zero or less where unknown
+    data : the bytes
+    """
+    return _HEAD.pack(kind, *(max(0, size) for size in shape)) + data
+
+
+def unpack_image(entry: bytes) -> Tuple[bytes, Tuple[int, int, int], memoryview]:
+    """The kind, shape and bytes that ``pack_image`` put together."""
+    kind, channels, height, width = _HEAD.unpack_from(entry)
+    return kind, (channels, height, width), memoryview(entry)[_HEAD.size :]

@@ -1,0 +1,136 @@
+"""The tops of data layers: what a reader's column looks like and how it becomes a blob."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import List, Optional, Tuple
+
+import numpy as np
+
+from .decode import CannotDecode, decode_image, resize
+from .records import BadRecord, Column, unpack_image
+from .transform import Transform
+
+__all__ = ["ImageTop", "NumberTop", "Top"]
+
+
+@dataclass(frozen=True)
+class Top:
+    """One top of a data layer.
+
+    Attributes
+    ----------
+    name : the blob's name
+    shape : of one sample in the blob
+    time_major : whether the batch is the blob's second axis (``transpose: true``), for recurrent nets
+    """
+
+    name: str
+    shape: Tuple[int, ...]
+    time_major: bool = False
+
+    def blob_shape(self, batch: int) -> Tuple[int, ...]:
+        """The blob's whole shape for ``batch`` samples."""
+        if self.time_major:
+            return (self.shape[0], batch, *self.shape[1:])
+        return (batch, *self.shape)
+
+    def samples(self, blob: np.ndarray) -> np.ndarray:
+        """A view of the blob with the batch as its first axis."""
+        return blob.swapaxes(0, 1) if self.time_major else blob
+
+    def fill(self, column: Column, out: np.ndarray, draws: np.ndarray, ids: Optional[List[str]] = None) -> None:
+        """Write samples into ``out``, (n, *shape) float32, from the column of a chunk of n records.
+
+        ``draws`` is (n, 3) numbers in [0, 1); ``ids`` names the records in errors. Raises BadRecord.
+        """
+        raise NotImplementedError
+
+    @property
+    def fixed(self) -> Optional[Tuple[np.dtype, Tuple[int, ...]]]:
+        """dtype and shape of a record in the reader's column; None where a record is a ``pack_image`` entry."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class NumberTop(Top):
+    """A top whose records are arrays of one size: numbers, or raw images that are neither cropped nor resized."""
+
+    dtype: str = "float32"
+    transform: Optional[Transform] = None
+
+    @property
+    def fixed(self) -> Optional[Tuple[np.dtype, Tuple[int, ...]]]:
+        return np.dtype(self.dtype), self.shape
+
+    def fill(self, column: Column, out: np.ndarray, draws: np.ndarray, ids: Optional[List[str]] = None) -> None:
+        assert isinstance(column, np.ndarray)
+        if self.transform is None:
+            out[...] = column
+        elif self.transform.draws:
+            for image, target, draw in zip(column, out, draws):
+                self.transform.apply(image, target, draw)
+        else:
+            self.transform.apply_whole(column, out)
+
+
+@dataclass(frozen=True)
+class ImageTop(Top):
+    """A top whose records are images of any size, encoded or raw.
+
+    Attributes
+    ----------
+    channels : 1, 3 or 0 (as the file has)
+    resize : (height, width) to resize to before the transformation, or None
+    expect : (height, width) an image must have, or None
+    """
+
+    transform: Transform = field(default_factory=Transform)
+    channels: int = 0
+    resize: Optional[Tuple[int, int]] = None
+    expect: Optional[Tuple[int, int]] = None
+
+    @property
+    def fixed(self) -> Optional[Tuple[np.dtype, Tuple[int, ...]]]:
+        return None
+
+    def pixels(self, entry: bytes, record: str) -> np.ndarray:
+        """One record's image, decoded, checked and resized: (channels, height, width). Raises BadRecord."""
+        kind, shape, data = unpack_image(entry)
+        if kind == b"E":
+            try:
+                image = decode_image(data, self.channels)
+            except CannotDecode as e:
+                raise BadRecord(record, "undecodable image", f"the image cannot be decoded: {e}") from None
+            if shape[1] and shape[2] and image.shape[1:] != shape[1:]:
+                raise BadRecord(
+                    record,
+                    "wrong image size",
+                    f"the image is {image.shape[1]}x{image.shape[2]} where the record says {shape[1]}x{shape[2]}",
+                )
+        else:
+            dtype = np.dtype(np.uint8 if kind == b"R" else np.float32)
+            image = np.frombuffer(data, dtype).reshape(shape)
+        if self.resize is not None:
+            image = resize(image, self.resize)
+        if self.expect is not None and image.shape[1:] != self.expect:
+            raise BadRecord(
+                record,
+                "wrong image size",
+                f"the image is {image.shape[1]}x{image.shape[2]}, not {self.expect[0]}x{self.expect[1]}; "
+                "-resize would resize it",
+            )
+        size = (image.shape[0], image.shape[1], image.shape[2])
+        problem = self.transform.problem_with(size)
+        if problem is None and self.transform.output_shape(size) != self.shape:
+            problem = (
+                f"is {'x'.join(map(str, image.shape))} and does not fill the blob's {'x'.join(map(str, self.shape))}"
+            )
+        if problem is not None:
+            raise BadRecord(record, "wrong image size", f"the image {problem}")
+        return image
+
+    def fill(self, column: Column, out: np.ndarray, draws: np.ndarray, ids: Optional[List[str]] = None) -> None:
+        for number, entry in enumerate(column):
+            record = ids[number] if ids is not None else str(number)
+            self.transform.apply(self.pixels(entry, record), out[number], draws[number])

@@ -1,0 +1,126 @@
+"""What executors get to know of a net and its data: plain, picklable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from .data.records import BadPolicy, BadRecord, BadRecords, Records
+from .data.source import FrameReader, RangeReader
+from .data.tops import Top
+from .proto.schema import NetParameter
+
+__all__ = ["LabelRange", "LayerPlan", "NetPlan"]
+
+
+@dataclass(frozen=True)
+class LabelRange:
+    """The labels a loss or accuracy layer takes: 0 to ``classes`` - 1, and ``ignore``.
+
+    Attributes
+    ----------
+    classes : int
+    ignore : the layer's ignore_label, or None
+    layer : the layer's name
+    """
+
+    classes: int
+    ignore: Optional[int]
+    layer: str
+
+    def wrong(self, labels: np.ndarray) -> np.ndarray:
+        """Which rows of (n, k) labels hold one that is out of range."""
+        bad = (labels < 0) | (labels >= self.classes)
+        if self.ignore is not None:
+            bad &= labels != self.ignore
+        found: np.ndarray = bad.any(axis=1)
+        return found
+
+    def explain(self, record: str, top: str, value: np.ndarray) -> BadRecord:
+        shown = f"{np.asarray(value).reshape(-1)[0]:g}" if np.size(value) == 1 else "array"
+        return BadRecord(
+            record,
+            "label out of range",
+            f"top '{top}' is {shown}; layer '{self.layer}' takes 0 to {self.classes - 1}",
+        )
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One data layer.
+
+    Attributes
+    ----------
+    name : of the layer
+    description : of its data, for messages
+    tops : what its columns are and how they become blobs
+    batch_size : samples a forward pass
+    shuffle : whether each epoch has an order of its own
+    reader : reads ranges of numbered records, or decodes rows that Spark brings
+    count : how many records a RangeReader can read; None for rows
+    bad : what happens to records that cannot be used
+    labels : for tops that are labels, the values their losses take
+    """
+
+    name: str
+    description: str
+    tops: Tuple[Top, ...]
+    batch_size: int
+    shuffle: bool
+    reader: Union[RangeReader, FrameReader]
+    count: Optional[int]
+    bad: BadPolicy = field(default_factory=BadPolicy)
+    labels: Mapping[str, LabelRange] = field(default_factory=dict)
+
+    def without_bad_labels(self, records: Records, bad: BadRecords) -> Records:
+        """The records whose labels their losses can take; Caffe would read outside its memory for others."""
+        if not self.labels:
+            return records
+        keep = np.ones(len(records), bool)
+        for top, column in zip(self.tops, records.columns):
+            if top.name in self.labels and isinstance(column, np.ndarray):
+                wrong = self.labels[top.name].wrong(column.reshape(len(records), -1))
+                for row in np.flatnonzero(wrong & keep):
+                    bad.report(self.labels[top.name].explain(records.ids[row], top.name, column[row]))
+                keep &= ~wrong
+        return records if keep.all() else records.keep(np.flatnonzero(keep))
+
+    def shapes(self, batch: Optional[int] = None) -> Dict[str, Tuple[int, ...]]:
+        """The shape of each top's blob, at the layer's own batch size or another."""
+        size = self.batch_size if batch is None else batch
+        return {top.name: top.blob_shape(size) for top in self.tops}
+
+
+@dataclass(frozen=True)
+class NetPlan:
+    """One phase of a net, rewritten for stock pycaffe, and its data layers.
+
+    Attributes
+    ----------
+    content : the serialised NetParameter
+    path : the prototxt it came from
+    layers : the data layers
+    outputs : the blobs no layer consumes
+    shapes : every blob's shape
+    batch_axes : for each blob that grows with the batch, its axis and how many entries a sample has
+    flexible : whether the batch size can be changed
+    """
+
+    content: bytes
+    path: str
+    layers: Tuple[LayerPlan, ...]
+    outputs: Tuple[str, ...]
+    shapes: Mapping[str, Tuple[int, ...]]
+    batch_axes: Mapping[str, Tuple[int, int]]
+    flexible: bool
+
+    def message(self) -> Any:
+        """The NetParameter."""
+        return NetParameter.FromString(self.content)
+
+    @property
+    def batch_size(self) -> int:
+        """Of the first data layer."""
+        return self.layers[0].batch_size
