@@ -1,0 +1,76 @@
+"""What a communicator does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import List, Optional, Sequence, Type
+
+import numpy as np
+
+__all__ = ["Communicator"]
+
+
+class Communicator(ABC):
+    """Collectives among ``size`` ranks; every rank calls the same ones in the same order.
+
+    A communicator that raised is broken and stays so: ``abort`` it. One thread uses it at a time.
+
+    Attributes
+    ----------
+    rank : int, from 0
+    size : int
+    """
+
+    rank: int
+    size: int
+
+    @abstractmethod
+    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:
+        """Replace each array by its sum over the ranks, times ``scale``, in place and bit-equal on every rank.
+
+        Parameters
+        ----------
+        arrays : C-contiguous arrays of one float dtype, the same shapes on every rank
+        scale : factor applied to the sum, in the arrays' dtype; 1 / size gives the mean
+
+        Notes
+        -----
+        The order of the additions is part of the interface, because float addition is not associative.
+        Take the concatenation of the arrays, n values long. Up to 64 KB (``layout.SMALL``), when every pair of
+        ranks is connected (up to ``layout.MESH`` ranks), the sum is ((g0 + g1) + g2) + …, in rank order.
+        Otherwise value i belongs to segment k, where ``n * k // size <= i < n * (k + 1) // size``, and its sum
+        starts at the k-th rank of the ring: ((g[k] + g[k+1]) + g[k+2]) + …, indices modulo size. The ring's order
+        is ``ring_order`` of ``layout``: ranks sorted by host.
+        """
+
+    @abstractmethod
+    def broadcast(self, arrays: Sequence[np.ndarray], root: int = 0) -> None:
+        """Replace each array by the root's."""
+
+    @abstractmethod
+    def all_gather(self, data: bytes) -> List[bytes]:
+        """The ``data`` of every rank, in rank order."""
+
+    def barrier(self) -> None:
+        """Return when every rank has called it."""
+        self.all_gather(b"")
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the communicator after every rank's last collective."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Close every connection at once: the peers' pending collectives fail within milliseconds."""
+
+    def __enter__(self) -> Communicator:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()

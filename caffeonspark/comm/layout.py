@@ -1,0 +1,69 @@
+"""How the concatenation of a list of arrays is cut into segments and chunks, and the order of the ring."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import List, Sequence, Tuple
+
+import numpy as np
+
+__all__ = ["CHUNK", "MESH", "SMALL", "Chunk", "cut", "fingerprint", "ring_order"]
+
+#: Bytes in flight at a time. 256 KB to 1 MB are equally fast; 64 KB is a third slower.
+CHUNK = 512 << 10
+#: Up to this many bytes, one exchange with every peer beats the ring's 2 (size - 1) steps.
+SMALL = 64 << 10
+#: Up to this many ranks, every pair is connected.
+MESH = 8
+
+
+def ring_order(hosts: Sequence[str]) -> List[int]:
+    """The ranks in ring order: sorted by host, so that each host's link carries one stream each way."""
+    return sorted(range(len(hosts)), key=lambda rank: (hosts[rank], rank))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of the concatenation: views of the arrays it covers, and the same memory as bytes."""
+
+    arrays: Tuple[np.ndarray, ...]
+    views: Tuple[memoryview, ...]
+    nbytes: int
+
+
+def _pieces(flat: Sequence[np.ndarray], starts: np.ndarray, low: int, high: int) -> Tuple[np.ndarray, ...]:
+    pieces = []
+    at = int(np.searchsorted(starts, low, "right")) - 1
+    while low < high:
+        end = min(high, int(starts[at + 1]))
+        if end > low:
+            pieces.append(flat[at][low - int(starts[at]) : end - int(starts[at])])
+            low = end
+        at += 1
+    return tuple(pieces)
+
+
+def cut(arrays: Sequence[np.ndarray], segments: int, chunk: int = CHUNK) -> List[List[Chunk]]:
+    """The chunks of each segment; every segment has the same number of them, the same on every rank."""
+    flat = [array.reshape(-1) for array in arrays]
+    starts = np.concatenate([[0], np.cumsum([array.size for array in flat])]).astype(np.int64)
+    total = int(starts[-1])
+    bounds = [total * k // segments for k in range(segments + 1)]
+    widest = max(high - low for low, high in zip(bounds, bounds[1:]))
+    count = max(1, -(-widest * flat[0].itemsize // chunk))
+    result = []
+    for low, high in zip(bounds, bounds[1:]):
+        row = []
+        for k in range(count):
+            pieces = _pieces(flat, starts, low + (high - low) * k // count, low + (high - low) * (k + 1) // count)
+            views = tuple(piece.data.cast("B") for piece in pieces)
+            row.append(Chunk(pieces, views, sum(len(view) for view in views)))
+        result.append(row)
+    return result
+
+
+def fingerprint(arrays: Sequence[np.ndarray], kind: str) -> int:
+    """A number that differs where two ranks are about to run different collectives."""
+    sizes = [(array.dtype.str, array.size) for array in arrays]
+    return zlib.crc32(repr((kind, sizes)).encode())

@@ -1,0 +1,350 @@
+"""Collectives over TCP in one thread.
+
+Large messages go round a ring: each rank sends to the next and receives from the previous, reduce-scatter and
+all-gather as one stream of chunks, straight from and into the arrays' own memory. Small ones go to every peer at
+once. Everything waits in one ``poll``: on the connections, and on the rank's line to the driver, which
+may call it off.
+"""
+
+from __future__ import annotations
+
+import select
+import struct
+import time
+from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from ..errors import CommunicationError, PeerLost, StallError
+from .base import Communicator
+from .handshake import Credentials, Gate, dial
+from .layout import CHUNK, MESH, SMALL, Chunk, cut, fingerprint, ring_order
+from .link import Link
+
+__all__ = ["TCPCommunicator", "connect"]
+
+_HEAD = struct.Struct("!QI")  # number of the collective, fingerprint of its layout
+_LENGTH = struct.Struct("!Q")
+
+
+class TCPCommunicator(Communicator):
+    """A communicator over connected, authenticated links; made by ``connect``.
+
+    Parameters
+    ----------
+    rank, size : int
+    links : by peer rank; every peer, or at least the ring's neighbours
+    order : the ranks in ring order
+    stall_timeout : seconds without any byte moving after which the peers are given up
+    watch : a file descriptor to wait on too, or None
+    on_watch : called when ``watch`` is readable; raises to call the collective off
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        links: Dict[int, Link],
+        order: Sequence[int],
+        stall_timeout: float,
+        watch: Optional[int] = None,
+        on_watch: Optional[Callable[[], None]] = None,
+    ) -> None:
+        self.rank = rank
+        self.size = size
+        self.stall_timeout = stall_timeout
+        #: Seconds spent waiting for peers, in all collectives so far.
+        self.waited = 0.0
+        self._links = links
+        self._place = list(order).index(rank)
+        self._next = links.get(order[(self._place + 1) % size])
+        self._previous = links.get(order[(self._place - 1) % size])
+        self._order = list(order)
+        self._watch = watch
+        self._on_watch = on_watch
+        self._sequence = 0
+        self._head = b""
+        self._greeted: Set[int] = set()  # peers whose head of this collective has been sent
+        self._heard: Set[int] = set()  # and has been checked
+        self._scratch = np.empty(CHUNK // 4 + 1, np.float32)
+        self._layouts: Dict[Tuple[Tuple[int, int], ...], List[List[Chunk]]] = {}
+
+    # ---- collectives
+
+    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:
+        arrays = [array for array in arrays if array.size]
+        if not arrays:
+            return
+        if self.size == 1:
+            if scale is not None and scale != 1:
+                for array in arrays:
+                    np.multiply(array, array.dtype.type(scale), out=array)
+            return
+        self._begin(fingerprint(arrays, "all_reduce"))
+        if sum(array.nbytes for array in arrays) <= SMALL and len(self._links) == self.size - 1:
+            self._reduce_small(arrays, scale)
+        else:
+            self._reduce_ring(arrays, scale)
+
+    def broadcast(self, arrays: Sequence[np.ndarray], root: int = 0) -> None:
+        arrays = [array for array in arrays if array.size]
+        if self.size == 1 or not arrays:
+            return
+        self._begin(fingerprint(arrays, f"broadcast {root}"))
+        chunks = cut(arrays, 1)[0]
+        distance = (self._place - self._order.index(root)) % self.size
+        sends = chunks if distance < self.size - 1 else []
+        receives = chunks if distance > 0 else []
+        # a chunk is passed on as soon as it is here; the root has all of them
+        self._ring(sends, receives, lag=0 if receives else len(chunks), receive_into=lambda i: chunks[i].views)
+
+    def all_gather(self, data: bytes) -> List[bytes]:
+        if self.size == 1:
+            return [bytes(data)]
+        self._begin(fingerprint([], "all_gather"))
+        gathered: Dict[int, bytes] = {self.rank: bytes(data)}
+        # round the ring, size - 1 steps: pass on what came last
+        for step in range(self.size - 1):
+            origin_out = self._order[(self._place - step) % self.size]
+            origin_in = self._order[(self._place - step - 1) % self.size]
+            out = gathered[origin_out]
+            length = bytearray(_LENGTH.size)
+            self._exchange([memoryview(_LENGTH.pack(len(out)))], [memoryview(length)])
+            incoming = bytearray(_LENGTH.unpack(length)[0])
+            self._exchange([memoryview(out)], [memoryview(incoming)])
+            gathered[origin_in] = bytes(incoming)
+        return [gathered[rank] for rank in range(self.size)]
+
+    def close(self) -> None:
+        for link in self._links.values():
+            link.close()
+
+    def abort(self) -> None:
+        self.close()
+
+    # ---- one-step exchange
+
+    def _reduce_small(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> None:
+        mine = [array.reshape(-1).data.cast("B") for array in arrays]
+        boxes = {peer: [np.empty_like(array) for array in arrays] for peer in self._links}
+        for peer, link in self._links.items():
+            self._send(link, mine)
+            self._receive(link, [box.reshape(-1).data.cast("B") for box in boxes[peer]])
+        self._drive(list(self._links.values()))
+        for number, array in enumerate(arrays):
+            parts = [array if rank == self.rank else boxes[rank][number] for rank in range(self.size)]
+            total = parts[0] + parts[1]
+            for part in parts[2:]:
+                np.add(total, part, out=total)
+            if scale is not None:
+                np.multiply(total, total.dtype.type(scale), out=total)
+            array[...] = total
+
+    # ---- ring
+
+    def _reduce_ring(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> None:
+        segments = self._segments(arrays)
+        size, place, per_segment = self.size, self._place, len(segments[0])
+        sends: List[Chunk] = []
+        receives: List[Chunk] = []
+        for step in range(size - 1):  # reduce-scatter
+            sends += segments[(place - step) % size]
+            receives += segments[(place - step - 1) % size]
+        for step in range(size - 1):  # all-gather
+            sends += segments[(place + 1 - step) % size]
+            receives += segments[(place - step) % size]
+        adding = (size - 1) * per_segment  # chunks to add, the last segment of them finished here
+        finishing = (size - 2) * per_segment
+        scratch = self._scratch_for(arrays[0].dtype)
+        bytes_of_scratch = scratch.data.cast("B")
+
+        def receive_into(number: int) -> Sequence[memoryview]:
+            chunk = receives[number]
+            return [bytes_of_scratch[: chunk.nbytes]] if number < adding else chunk.views
+
+        def received(number: int) -> None:
+            if number >= adding:
+                return
+            at = 0
+            for piece in receives[number].arrays:
+                np.add(piece, scratch[at : at + piece.size], out=piece)
+                at += piece.size
+                if scale is not None and number >= finishing:
+                    np.multiply(piece, piece.dtype.type(scale), out=piece)
+
+        self._ring(sends, receives, per_segment, receive_into, received)
+
+    def _segments(self, arrays: Sequence[np.ndarray]) -> List[List[Chunk]]:
+        key = tuple((array.ctypes.data, array.nbytes) for array in arrays)
+        if key not in self._layouts:
+            if len(self._layouts) > 16:  # callers reduce the same few lists again and again
+                self._layouts.clear()
+            self._layouts[key] = cut(arrays, self.size)
+        return self._layouts[key]
+
+    def _scratch_for(self, dtype: np.dtype) -> np.ndarray:
+        return self._scratch if dtype == np.float32 else np.empty(CHUNK // dtype.itemsize + 1, dtype)
+
+    def _ring(
+        self,
+        sends: Sequence[Chunk],
+        receives: Sequence[Chunk],
+        lag: int,
+        receive_into: Callable[[int], Sequence[memoryview]],
+        received: Callable[[int], None] = lambda number: None,
+    ) -> None:
+        """Send and receive chunks; the i-th leaves once the (i - lag)-th has arrived."""
+        assert self._next is not None and self._previous is not None
+        sent = arrived = 0
+        while sent < len(sends) or arrived < len(receives):
+            moved = 0
+            if sent < len(sends) and sent < arrived + lag:
+                if not self._next.sending:
+                    self._send(self._next, sends[sent].views)
+                moved += self._next.push()
+                if not self._next.sending:
+                    sent += 1
+                    moved += 1
+            if arrived < len(receives):
+                if not self._previous.receiving:
+                    self._receive(self._previous, receive_into(arrived))
+                moved += self._previous.pull()
+                if not self._previous.receiving:
+                    received(arrived)
+                    arrived += 1
+                    moved += 1
+            if not moved:
+                self._wait()
+
+    # ---- moving bytes
+
+    def _begin(self, layout: int) -> None:
+        """A new collective: its head goes before the first message on each connection, so that ranks that are
+        about to run different collectives fail at once instead of adding up the wrong arrays."""
+        self._sequence += 1
+        self._head = _HEAD.pack(self._sequence, layout)
+        self._greeted.clear()
+        self._heard.clear()
+
+    def _send(self, link: Link, views: Sequence[memoryview]) -> None:
+        if link.peer not in self._greeted:
+            self._greeted.add(link.peer)
+            views = [memoryview(self._head), *views]
+        link.begin_send(views)
+
+    def _receive(self, link: Link, views: Sequence[memoryview]) -> None:
+        if link.peer in self._heard:
+            link.begin_receive(views)
+            return
+        self._heard.add(link.peer)
+        head = bytearray(_HEAD.size)
+
+        def check() -> None:
+            if bytes(head) != self._head:
+                raise CommunicationError(
+                    f"rank {self.rank} and rank {link.peer} are out of step: collective {_HEAD.unpack(self._head)} "
+                    f"here, {_HEAD.unpack(head)} there"
+                )
+            link.begin_receive(views)
+
+        link.begin_receive([memoryview(head)], then=check)
+
+    def _exchange(self, out: Sequence[memoryview], into: Sequence[memoryview]) -> None:
+        """One message to the next rank of the ring, one from the previous."""
+        assert self._next is not None and self._previous is not None
+        self._send(self._next, out)
+        self._receive(self._previous, into)
+        self._drive([self._next] if self._next is self._previous else [self._next, self._previous])
+
+    def _drive(self, links: Sequence[Link]) -> None:
+        while any(link.sending or link.receiving for link in links):
+            if not sum(link.push() + link.pull() for link in links):
+                self._wait()
+
+    def _wait(self) -> None:
+        """Block until something can move; raises StallError when nothing does for too long."""
+        poller = select.poll()
+        for link in self._links.values():
+            mask = (select.POLLIN if link.receiving else 0) | (select.POLLOUT if link.sending else 0)
+            if mask:
+                poller.register(link, mask)
+        if self._watch is not None:
+            poller.register(self._watch, select.POLLIN)
+        start = time.monotonic()
+        deadline = start + self.stall_timeout
+        try:
+            while True:
+                events = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+                if not events:
+                    waiting = [str(link.peer) for link in self._links.values() if link.receiving or link.sending]
+                    raise StallError(
+                        f"rank {self.rank} heard nothing from rank {' or '.join(waiting)} for {self.stall_timeout:g} s"
+                    )
+                fds = {fd for fd, _ in events}
+                if self._watch in fds:
+                    assert self._on_watch is not None
+                    self._on_watch()
+                if fds - {self._watch}:
+                    return
+        finally:
+            self.waited += time.monotonic() - start
+
+
+def neighbours(rank: int, order: Sequence[int]) -> List[int]:
+    """The peers a rank is connected to: all of them in a small group, else its neighbours in the ring."""
+    size = len(order)
+    if size <= MESH:
+        return [peer for peer in range(size) if peer != rank]
+    place = list(order).index(rank)
+    return sorted({order[(place + 1) % size], order[(place - 1) % size]})
+
+
+def connect(
+    rank: int,
+    addresses: Sequence[Tuple[str, int]],
+    gate: Gate,
+    credentials: Credentials,
+    connect_timeout: float = 60.0,
+    stall_timeout: float = 120.0,
+    watch: Optional[int] = None,
+    on_watch: Optional[Callable[[], None]] = None,
+) -> TCPCommunicator:
+    """Connect to the peers and return the communicator; closes the gate.
+
+    Parameters
+    ----------
+    rank : int
+    addresses : (host, port) of every rank's gate, in rank order
+    gate : this rank's, listening already
+    credentials : Credentials
+    connect_timeout : seconds for all connections to stand
+    stall_timeout, watch, on_watch : see TCPCommunicator
+    """
+    order = ring_order([host for host, _ in addresses])
+    peers = neighbours(rank, order)
+    deadline = time.monotonic() + connect_timeout
+    links: Dict[int, Link] = {}
+    try:
+        # The higher rank dials. Lower ranks answer as soon as they have dialled theirs, rank 0 at once.
+        for peer in (peer for peer in peers if peer < rank):
+            sock = dial(addresses[peer], credentials, rank, peer, deadline - time.monotonic())
+            links[peer] = Link(sock, peer)
+        while len(links) < len(peers):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                missing = [str(peer) for peer in peers if peer not in links]
+                raise PeerLost(f"rank {rank}: rank {', '.join(missing)} did not connect within {connect_timeout:g} s")
+            for admitted in gate.admit(min(left, 0.5)):
+                if admitted.peer in links or admitted.peer not in peers or admitted.peer < rank:
+                    admitted.sock.close()
+                else:
+                    links[admitted.peer] = Link(admitted.sock, admitted.peer)
+            if watch is not None and on_watch is not None and select.select([watch], [], [], 0)[0]:
+                on_watch()
+    except BaseException:
+        for link in links.values():
+            link.close()
+        raise
+    finally:
+        gate.close()
+    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch)
