@@ -1,0 +1,276 @@
+"""One barrier stage, watched from launch to the last good-bye."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ..comm.handshake import Credentials
+from ..config import Config
+from ..data.records import BadRecords
+from ..errors import CaffeOnSparkError, InfrastructureError, RankLost, StallError, TrainingError
+from ..report.base import Observer
+from .failures import first_failure, spark_reason
+from .job import Job
+from .launch import Stage, bind_host, driver_host
+from .monitor import Event, Monitor
+from .result import Pace, Test, TrainingResult
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["Attempt", "check_digests"]
+
+_GRACE = 1.0  # seconds in which other ranks' accounts of a failure are waited for
+_RELEASE = 2.5  # seconds in which every rank that still runs ends when it is called off
+
+MakeJob = Callable[[Tuple[str, int], Credentials], Job]
+#: (kind, iteration and what else the rank said, local path): a file a rank handed over
+TakeFile = Callable[[str, Mapping[str, Any], str], None]
+
+
+class Attempt:
+    """Runs one stage.
+
+    Parameters
+    ----------
+    config : Config
+    result : filled in as the ranks report
+    observer : told about everything
+    folder : where files that ranks send arrive
+    take_file : called with each of them
+    stop : set from outside to end training after the iteration under way
+
+    Attributes
+    ----------
+    unresponsive : executors of ranks that did not even end when they were called off
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        result: TrainingResult,
+        observer: Observer,
+        folder: str,
+        take_file: TakeFile,
+        stop: threading.Event,
+    ) -> None:
+        self.config = config
+        self.result = result
+        self.observer = observer
+        self.folder = folder
+        self.take_file = take_file
+        self.stop = stop
+        self.ranks = config.ranks
+        self.ready: Dict[int, Dict[str, Any]] = {}
+        self.done: Dict[int, Dict[str, Any]] = {}
+        self.ended: Dict[int, str] = {}  # rank: how its line ended
+        self.failures: List[Tuple[float, Event]] = []
+        self.heard: Dict[int, float] = {}  # rank: when it last said something
+        self.unresponsive: List[str] = []
+        self.started = time.monotonic()
+        self.job: Job
+
+    def run(self, rows: DataFrame, files: Sequence[Any], make_job: MakeJob) -> None:
+        """Launch and watch. Raises the first failure."""
+        context = self.config.spark().sparkContext
+        credentials = Credentials.new()
+        with Monitor(bind_host(context), self.config.ports, credentials, self.ranks, self.folder) as monitor:
+            self.job = make_job((driver_host(context), monitor.address[1]), credentials)
+            stage = Stage(rows, self.job, files)
+            try:
+                self.watch(monitor, stage)
+            except BaseException as e:
+                monitor.send_all("abort", reason="the driver gave up")
+                if isinstance(e, InfrastructureError):
+                    self.unresponsive += self.silent_executors(stage, monitor)
+                raise
+            finally:
+                # every rank is done or called off: an executor that does not answer is not waited for
+                stage.end(patience=3.0)
+        check_digests(self.done)
+
+    # ---- watching
+
+    def watch(self, monitor: Monitor, stage: Stage) -> None:
+        """Handle events until every rank has said good-bye, or the first failure is understood."""
+        stage_ended: Optional[float] = None
+        told_to_stop = False
+        while len(self.done) < self.ranks or len(self.ended) < self.ranks:
+            try:
+                event: Optional[Event] = monitor.events.get(timeout=0.1)
+            except queue.Empty:
+                event = None
+            if event is not None:
+                self.on_event(event, monitor)
+            if self.failures:
+                break
+            if self.stop.is_set() and not told_to_stop:
+                monitor.send_all("stop")
+                told_to_stop = True
+            if event is None:
+                self.check_stall()
+                if not stage.running:
+                    stage_ended = stage_ended or time.monotonic()
+                    if time.monotonic() - stage_ended > _GRACE:
+                        raise self.stage_failure(stage)
+        if self.failures:
+            self.hear_the_others(monitor)
+            raise first_failure(self.failures, self.ranks, self.result.hosts)
+
+    def check_stall(self) -> None:
+        """Raise StallError when a rank said nothing for too long, or never came although others did."""
+        if not self.heard:
+            return  # the stage may be waiting for the cluster, and Spark's own errors end it
+        now = time.monotonic()
+        first = min(self.heard.values()) if len(self.heard) == self.ranks else self.first_heard
+        for rank in range(self.ranks):
+            if rank in self.ended:
+                continue
+            silent = now - self.heard.get(rank, first)
+            if silent > self.config.stallTimeout + 2 * _GRACE:  # its peers notice first, and know more
+                host = self.result.hosts.get(rank, "an unknown host")
+                what = "said nothing" if rank in self.heard else "did not start"
+                raise StallError(
+                    f"rank {rank} of {self.ranks} on {host} {what} for {silent:.0f} s: it is stuck, or -stallTimeout "
+                    f"{self.config.stallTimeout:g} is shorter than one of its iterations"
+                )
+
+    def on_event(self, event: Event, monitor: Monitor) -> None:
+        now = time.monotonic()
+        if not self.heard:
+            self.first_heard = now
+        self.heard[event.rank] = now
+        if event.path is not None:
+            self.take_file(event.kind, event.data, event.path)
+            return
+        handlers: Dict[str, Callable[[Event], None]] = {
+            "hello": self.on_hello,
+            "ready": self.on_ready,
+            "progress": self.on_progress,
+            "test": self.on_test,
+            "done": self.on_done,
+            "log": lambda event: self.observer.log(event.rank, [str(line) for line in event.data["lines"]]),
+            "bye": lambda event: self.ended.update({event.rank: "bye"}),
+        }
+        handler = handlers.get(event.kind)
+        if handler is not None:
+            handler(event)
+            if event.kind == "hello" and self.config.logRanks:
+                monitor.send(event.rank, "log")
+            if event.kind == "ready" and len(self.ready) == self.ranks:
+                self.introduce(monitor)
+        elif event.kind in ("failed", "died", "lost"):
+            self.ended[event.rank] = event.kind
+            self.failures.append((now, event))
+
+    def on_hello(self, event: Event) -> None:
+        self.result.hosts[event.rank] = str(event.data["host"])
+        mine, theirs = self.config.versions, dict(event.data["versions"])
+        if mine != theirs:
+            raise TrainingError(different_versions(event.rank, self.result.hosts[event.rank], mine, theirs))
+
+    def on_ready(self, event: Event) -> None:
+        self.ready[event.rank] = event.data
+
+    def introduce(self, monitor: Monitor) -> None:
+        """Everybody has loaded its records and listens: tell each where the others are."""
+        self.check_bad_records()
+        addresses = [self.ready[rank]["address"] for rank in range(self.ranks)]
+        totals = [self.layer_total(number) for number in range(len(self.job.layers()))]
+        self.result.rows = totals[0]
+        monitor.send_all("peers", addresses=addresses, totals=totals)
+
+    def layer_total(self, number: int) -> int:
+        """How many records a layer's source has, skipped ones included."""
+        ready = self.ready.values()
+        return sum(int(data["rows"][number]) + sum(data["bad"][number][0].values()) for data in ready)
+
+    def check_bad_records(self) -> None:
+        """Say what was skipped; raises DataError where it was too much."""
+        for number, layer in enumerate(self.job.layers()):
+            bad = BadRecords(layer.description, layer.bad)
+            good = 0
+            for rank in range(self.ranks):
+                counts, examples = self.ready[rank]["bad"][number]
+                bad.add(counts, examples)
+                good += int(self.ready[rank]["rows"][number])
+            if bad.total:
+                bad.check(good)
+                self.observer.note(bad.describe(good))
+
+    def on_progress(self, event: Event) -> None:
+        data = event.data
+        pace = Pace(int(data["iteration"]), float(data["training"]), float(data["waited"]), float(data["loading"]))
+        self.result.pace.setdefault(event.rank, []).append(pace)
+        new = [(int(iteration), float(loss), float(rate)) for iteration, loss, rate in data["history"]]
+        if event.rank == 0:
+            self.result.history += new
+            self.result.iteration = pace.iteration
+        self.observer.progress(self.result, event.rank, pace, new)
+
+    def on_test(self, event: Event) -> None:
+        data = event.data
+        seconds = time.monotonic() - self.started
+        test = Test(int(data["iteration"]), int(data["net"]), int(data["rows"]), seconds, dict(data["outputs"]))
+        self.result.tests.append(test)
+        self.observer.tested(self.result, test)
+
+    def on_done(self, event: Event) -> None:
+        self.done[event.rank] = event.data
+        self.result.iteration = int(event.data["iteration"])
+        self.result.stopped = str(event.data["stopped"])
+
+    # ---- failures
+
+    def hear_the_others(self, monitor: Monitor) -> None:
+        """Call the others off, and wait a moment for their accounts: the first to arrive need not be the cause."""
+        monitor.send_all("abort", reason="another rank failed")
+        self.listen(monitor, _GRACE)
+
+    def listen(self, monitor: Monitor, seconds: float) -> None:
+        """Take note of how ranks end, for so long."""
+        deadline = time.monotonic() + seconds
+        while len(self.ended) < self.ranks and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty, CaffeOnSparkError):
+                self.on_event(monitor.events.get(timeout=0.05), monitor)
+
+    def silent_executors(self, stage: Stage, monitor: Monitor) -> List[str]:
+        """The executors of ranks that were called off and did not end: frozen, or cut off."""
+        self.listen(monitor, _RELEASE)
+        missing: Set[int] = {rank for rank in range(self.ranks) if rank not in self.ended}
+        if not missing:
+            return []
+        executors = stage.executors()
+        return sorted({executors[rank] for rank in missing if rank in executors})
+
+    def stage_failure(self, stage: Stage) -> CaffeOnSparkError:
+        """The stage ended although not every rank did."""
+        missing = [str(rank) for rank in range(self.ranks) if rank not in self.done]
+        who = f"rank {', '.join(missing)}"
+        if stage.error is None:
+            return RankLost(f"{who} ended without having trained")
+        return RankLost(f"{who}: Spark ended the stage: {spark_reason(stage.error)}")
+
+
+def check_digests(done: Mapping[int, Mapping[str, Any]]) -> None:
+    """Raise TrainingError unless every rank ended with the same weights."""
+    digests = {rank: str(data["digest"]) for rank, data in done.items()}
+    different = [rank for rank in sorted(digests) if digests[rank] != digests[0]]
+    if different:
+        raise TrainingError(
+            f"rank {', '.join(map(str, different))} ended with other weights than rank 0: the model is not "
+            "saved. The ranks' machines do not compute alike (different Caffe or BLAS builds?)"
+        )
+
+
+def different_versions(rank: int, host: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """What to say when a rank runs other software than the driver."""
+    parts = [f"{name} {theirs.get(name)} (driver: {mine[name]})" for name in mine if mine[name] != theirs.get(name)]
+    return (
+        f"rank {rank} on {host} has {', '.join(parts)}: give every executor the driver's environment, for instance "
+        "with --archives and PYSPARK_PYTHON"
+    )

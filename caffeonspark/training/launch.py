@@ -1,0 +1,138 @@
+"""The barrier stage: one Spark job, run in a thread of the driver under a job group of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+import threading
+import zipfile
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Set
+
+from .job import Job
+from .rank import run_rank
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+__all__ = ["Stage", "bind_host", "driver_host", "replace_executors", "ship_library"]
+
+
+class Stage:
+    """A running barrier stage.
+
+    Parameters
+    ----------
+    rows : DataFrame with one partition for each rank
+    job : Job
+    files : Spark broadcasts of the files in ``job.start``
+    """
+
+    def __init__(self, rows: DataFrame, job: Job, files: Sequence[Any]) -> None:
+        from pyspark import InheritableThread
+
+        self._context = rows.sparkSession.sparkContext
+        self._group = f"caffeonspark-{secrets.token_hex(4)}"
+        #: What the Spark job raised, if it did.
+        self.error: Optional[BaseException] = None
+
+        def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            return run_rank(job, files, batches)
+
+        def run() -> None:
+            self._context.setJobGroup(self._group, "caffeonspark training", interruptOnCancel=True)
+            try:
+                rows.mapInArrow(task, "rank int", barrier=True).collect()
+            except BaseException as e:
+                self.error = e
+
+        self._thread: threading.Thread = InheritableThread(target=run, name="caffeonspark-stage")
+        self._thread.daemon = True
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def executors(self) -> Dict[int, str]:
+        """The executor of each rank's task, as far as Spark's status store knows."""
+        tracker = self._context.statusTracker()
+        store = self._context._jsc.sc().statusStore()
+        found: Dict[int, str] = {}
+        for job in tracker.getJobIdsForGroup(self._group):
+            info = tracker.getJobInfo(job)
+            for stage in info.stageIds if info is not None else ():
+                tasks = store.taskList(stage, 0, 2**31 - 1)
+                for number in range(tasks.size()):
+                    task = tasks.apply(number)
+                    if task.status() == "RUNNING":
+                        found[int(task.index())] = str(task.executorId())
+        return found
+
+    def end(self, patience: float) -> None:
+        """Wait for the tasks to end; cancel them after ``patience`` seconds."""
+        self._thread.join(patience)
+        if self._thread.is_alive():
+            self._context.cancelJobGroup(self._group)
+            self._thread.join(30)
+
+
+def replace_executors(context: Any, executors: Sequence[str]) -> None:
+    """Have the cluster manager end these executors and give others for them, where it can."""
+    scheduler = context._jsc.sc()
+    for executor in executors:
+        scheduler.killAndReplaceExecutor(executor)
+
+
+def driver_host(context: Any) -> str:
+    """The address of the driver that executors reach: the one Spark itself uses."""
+    host: str = context.getConf().get("spark.driver.host", "127.0.0.1")
+    return host
+
+
+def bind_host(context: Any) -> str:
+    """The address to listen on at the driver."""
+    bound: str = context.getConf().get("spark.driver.bindAddress", "") or driver_host(context)
+    return bound
+
+
+def ship_library(context: Any) -> None:
+    """Send this library to the executors, so that they run the driver's version whatever they have installed."""
+    from pyspark import SparkFiles
+
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if not os.path.isdir(package):  # imported from an archive that was shipped with --py-files
+        return
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:
+        for path in _modules(package):
+            with open(path, "rb") as f:
+                info = zipfile.ZipInfo(os.path.join("caffeonspark", os.path.relpath(path, package)))
+                z.writestr(info, f.read())
+    content = archive.getvalue()
+    name = f"caffeonspark-{hashlib.sha256(content).hexdigest()[:12]}.zip"
+    with _lock:
+        shipped = _shipped.setdefault(context.applicationId, set())
+        if name in shipped:
+            return
+        # Spark serves the file from here as long as the application runs, and removes the folder with it
+        folder = os.path.join(SparkFiles.getRootDirectory(), "caffeonspark-library")
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, name)
+        with open(path, "wb") as f:
+            f.write(content)
+        context.addPyFile(path)
+        shipped.add(name)
+
+
+_lock = threading.Lock()
+_shipped: Dict[str, Set[str]] = {}
+
+
+def _modules(package: str) -> List[str]:
+    found = []
+    for folder, _, names in os.walk(package):
+        found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
+    return sorted(found)

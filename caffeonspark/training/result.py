@@ -1,0 +1,90 @@
+"""What a training run did: the values that observers and callers get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Tuple
+
+__all__ = ["Pace", "Test", "TrainingResult"]
+
+
+@dataclass(frozen=True)
+class Test:
+    """One validation.
+
+    Attributes
+    ----------
+    iteration : when
+    net : number of the test net
+    rows : how many rows it covered
+    seconds : since the start of the run
+    outputs : each output blob's mean over the rows
+    """
+
+    iteration: int
+    net: int
+    rows: int
+    seconds: float
+    outputs: Dict[str, List[float]]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Where a rank's time went, up to an iteration.
+
+    Attributes
+    ----------
+    iteration : int
+    training : seconds in iterations
+    waited : of them, waiting for other ranks
+    loading : of them, loading batches
+    """
+
+    iteration: int
+    training: float
+    waited: float
+    loading: float
+
+
+@dataclass
+class TrainingResult:
+    """What a run did, and how far it is while it runs.
+
+    Attributes
+    ----------
+    model : where the model is
+    max_iter : how many iterations there are to be
+    samples : samples in an iteration, over all ranks
+    hosts : the ranks' hosts
+    rows : how many training records there are, once they are loaded
+    iteration : how many iterations are done
+    history : (iteration, loss, learning rate) of every iteration
+    tests : the validations
+    stopped : why it ended before max_iter ("" if it did not): "patience" or "signal"
+    best : the Test whose weights are the model, with -best
+    restarts : how often it was started anew
+    pace : for each rank, its Pace at every report, a few in a second
+    """
+
+    model: str
+    max_iter: int = 0
+    samples: int = 1
+    hosts: Dict[int, str] = field(default_factory=dict)
+    rows: int = 0
+    iteration: int = 0
+    history: List[Tuple[int, float, float]] = field(default_factory=list)
+    tests: List[Test] = field(default_factory=list)
+    stopped: str = ""
+    best: Optional[Test] = None
+    restarts: int = 0
+    pace: Dict[int, List[Pace]] = field(default_factory=dict)
+
+    def epoch(self, iteration: int) -> float:
+        """How often the training records were gone through at an iteration."""
+        return iteration * self.samples / self.rows if self.rows else 0.0
+
+    def rewind(self, iteration: int) -> None:
+        """Forget what came after ``iteration``: the run goes on from there."""
+        self.history = [entry for entry in self.history if entry[0] < iteration]
+        self.tests = [test for test in self.tests if test.iteration < iteration]
+        self.iteration = iteration

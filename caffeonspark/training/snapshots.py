@@ -1,0 +1,279 @@
+"""Models and snapshots as files: Caffe's names and formats, and where they go."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from ..config import Config
+from ..data.hdf5 import open_hdf5
+from ..errors import ConfigError, DataError
+from ..proto.schema import SolverParameter, SolverState
+from ..storage import is_local, join, local_path, parent
+from .job import Start
+
+__all__ = [
+    "Shelf",
+    "Snapshot",
+    "ending_of",
+    "find_file",
+    "model_place",
+    "read_start",
+    "snapshot_prefix",
+    "state_iteration",
+    "with_learned_net",
+]
+
+_ENDINGS = (".caffemodel.h5", ".caffemodel", ".solverstate.h5", ".solverstate")
+
+
+def ending_of(path: str) -> str:
+    """The part of a file's name that tells Caffe its format; ``.caffemodel`` or ``.caffemodel.h5`` by default."""
+    for ending in _ENDINGS:
+        if path.endswith(ending):
+            return ending
+    return ".caffemodel.h5" if path.endswith(".h5") else ".caffemodel"
+
+
+def model_place(config: Config) -> str:
+    """Where ``-model`` goes: its suffix follows the solver's snapshot_format, as in CaffeOnSpark."""
+    if not config.model:
+        raise ConfigError("-model is missing: name the file to save the model to")
+    path = str(config.model)
+    if config.solver.snapshot_format == SolverParameter.HDF5:
+        return path if path.endswith(".h5") else path + ".h5"
+    return path[: -len(".h5")] if path.endswith(".h5") else path
+
+
+def snapshot_prefix(config: Config) -> str:
+    """The first part of snapshots' names: of the solver's snapshot_prefix, or the solver's own name as in Caffe.
+
+    The prefix's folder does not count, as in CaffeOnSpark: snapshots go beside the model.
+    """
+    prefix = os.path.basename(config.solver.snapshot_prefix)
+    return prefix or os.path.splitext(os.path.basename(config.solver_path))[0]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A complete snapshot: where its two files are, and what training needs to go on from it."""
+
+    weights: str
+    state: str
+    start: Start
+
+
+# ---- solver states
+
+
+def state_iteration(path: str, name: str) -> int:
+    """The iteration a solver state in the local ``path`` was saved at; raises DataError if it is none, calling it
+    ``name``."""
+    try:
+        if path.endswith(".h5"):
+            with open_hdf5(path, "r") as f:
+                return int(f["iter"][()])
+        with open(path, "rb") as f:
+            return int(SolverState.FromString(f.read()).iter)
+    except ConfigError:
+        raise
+    except Exception as e:
+        raise DataError(f"{name} is not a solver state: {' '.join(str(e).split())}") from None
+
+
+def with_learned_net(path: str, weights: str) -> None:
+    """Make the solver state at the local ``path`` name ``weights`` as its learned_net."""
+    if path.endswith(".h5"):
+        import h5py
+
+        value = weights.encode() + b"\0"
+        with open_hdf5(path, "r+") as f:
+            del f["learned_net"]
+            # a C string of fixed size, as H5LTmake_dataset_string writes it and Caffe reads it
+            kind = h5py.h5t.C_S1.copy()
+            kind.set_size(len(value))
+            space = h5py.h5s.create(h5py.h5s.SCALAR)
+            h5py.h5d.create(f.id, b"learned_net", kind, space).write(space, space, np.array(value), kind)
+        return
+    with open(path, "rb") as f:
+        state = SolverState.FromString(f.read())
+    state.learned_net = weights
+    with open(path, "wb") as f:
+        f.write(state.SerializeToString())
+
+
+def learned_net_for(place: str) -> str:
+    """What a solver state beside the weights at ``place`` calls them: a path stock Caffe can open, if local."""
+    return os.path.abspath(local_path(place)) if is_local(place) else place
+
+
+# ---- where to start from
+
+
+def find_file(config: Config, path: str, what: str) -> str:
+    """Where a model or state is: as given on the default file system, else as a local file."""
+    for candidate in (path, "file:" + path):
+        if (":" not in path.partition("/")[0] or candidate == path) and config.storage.exists(candidate):
+            return candidate
+    raise ConfigError(f"{what} {path} does not exist")
+
+
+def read_start(config: Config, shelf: Shelf) -> Tuple[Start, List[bytes], Optional[int]]:
+    """What training starts from by ``-resume``, ``-snapshot`` and ``-weights``; the content of the files; the seed.
+
+    The seed is the solver's random_seed, else that of the run that took the snapshot, else None.
+    """
+    names = [name.strip() for name in str(config.weights).split(",") if name.strip()]
+    seed = int(config.solver.random_seed) if config.solver.random_seed >= 0 else None
+    if config.resume:
+        if config.snapshot:
+            raise ConfigError("-resume finds the newest snapshot by itself: give it or -snapshot, not both")
+        newest = shelf.newest()
+        if newest is not None:
+            return newest.start, shelf.read(newest), seed if seed is not None else shelf.seed(newest)
+    if config.snapshot:
+        if not names:
+            raise ConfigError(
+                f"-snapshot {config.snapshot} needs -weights: name the .caffemodel that was saved with it"
+            )
+        if len(names) > 1:
+            raise ConfigError("-snapshot goes with one -weights file, the one that was saved with it")
+        weights = find_file(config, names[0], "the model (-weights)")
+        state = find_file(config, str(config.snapshot), "the solver state (-snapshot)")
+        found = shelf.look(weights, state)
+        return found.start, shelf.read(found), seed if seed is not None else shelf.seed(found)
+    paths = [find_file(config, name, "the model (-weights)") for name in names]
+    contents = [config.storage.read(path) for path in paths]
+    return Start(weights=tuple(ending_of(path) for path in paths)), contents, seed
+
+
+# ---- the snapshots of a run
+
+
+class Shelf:
+    """The snapshots beside the model: takes new ones, finds the newest, removes the oldest.
+
+    A snapshot is two files as Caffe names them, ``<prefix>_iter_N.caffemodel`` and ``.solverstate`` (``.h5`` added for
+    HDF5), and a third, ``.solverstate.json``, with what Caffe's format has no room for. Each file is whole or not
+    there, and the solver state comes last, so a snapshot with a state and weights is complete.
+
+    Parameters
+    ----------
+    config : Config
+    say : told about every snapshot
+    """
+
+    def __init__(self, config: Config, say: Callable[[str], None]) -> None:
+        self._config = config
+        self._storage = config.storage
+        self._say = say
+        self._waiting: Dict[int, str] = {}  # weights whose state has not come yet
+        self._taken: List[int] = []
+        self._folder = parent(model_place(config))
+        self._prefix = snapshot_prefix(config)
+        self._ending = ".h5" if config.solver.snapshot_format == SolverParameter.HDF5 else ""
+
+    def _places(self, iteration: int) -> Tuple[str, str]:
+        base = join(self._folder, f"{self._prefix}_iter_{iteration}")
+        return f"{base}.caffemodel{self._ending}", f"{base}.solverstate{self._ending}"
+
+    # ---- taking
+
+    def take_weights(self, iteration: int, path: str) -> None:
+        """The first of a snapshot's files, a local one."""
+        self._waiting[iteration] = path
+
+    def take_state(self, about: Mapping[str, Any], path: str) -> None:
+        """The second: now the snapshot is put in its place; ``about`` goes beside it."""
+        iteration = int(about["iteration"])
+        weights_place, state_place = self._places(iteration)
+        weights = self._waiting.pop(iteration)
+        named = path + ending_of(state_place)
+        os.rename(path, named)
+        try:
+            with_learned_net(named, learned_net_for(weights_place))
+            self._storage.store(weights, weights_place)
+            self._storage.write(state_place + ".json", json.dumps(dict(about)).encode())
+            self._storage.store(named, state_place)
+        finally:
+            os.unlink(weights)
+            os.unlink(named)
+        self._say(f"saved {state_place}")
+        self._taken = [*(taken for taken in self._taken if taken < iteration), iteration]
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        keep = self._config.keepSnapshots
+        while keep and len(self._taken) > keep:
+            weights, state = self._places(self._taken.pop(0))
+            for place in (state, state + ".json", weights):  # never weights without which a state is there
+                self._storage.remove(place)
+
+    # ---- finding
+
+    def newest_taken(self) -> Optional[Snapshot]:
+        """The newest snapshot of this run; older runs' may lie beside it."""
+        return self.look(*self._places(self._taken[-1])) if self._taken else None
+
+    def newest(self) -> Optional[Snapshot]:
+        """The newest complete snapshot beside the model, of whatever run."""
+        names = set(self._storage.names(self._folder))
+        pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+)\.solverstate{re.escape(self._ending)}")
+        found = [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
+        for iteration in sorted(found, reverse=True):
+            weights, state = self._places(iteration)
+            if os.path.basename(weights) in names:
+                return self.look(weights, state)
+        return None
+
+    def look(self, weights: str, state: str) -> Snapshot:
+        """The snapshot in two files. Raises DataError if ``state`` is no solver state."""
+        with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
+            copy = os.path.join(folder, "state" + ending_of(state))
+            self._storage.fetch(state, copy)
+            iteration = state_iteration(copy, state)
+        about = self._about(state)
+        tests = int(about["tests_done"]) if "tests_done" in about else _tests_before(self._config, iteration)
+        best = about.get("best")
+        start = Start(
+            weights=(ending_of(weights),),
+            state=ending_of(state),
+            iteration=iteration,
+            tests_done=tests,
+            best=None if best is None else float(best),
+            since_best=int(about.get("since_best", 0)),
+        )
+        return Snapshot(weights, state, start)
+
+    def read(self, snapshot: Snapshot) -> List[bytes]:
+        """The content of the weights and of the state."""
+        return [self._storage.read(snapshot.weights), self._storage.read(snapshot.state)]
+
+    def seed(self, snapshot: Snapshot) -> Optional[int]:
+        """The seed of the run that took the snapshot, if it was one of ours."""
+        seed = self._about(snapshot.state).get("seed")
+        return None if seed is None else int(seed)
+
+    def _about(self, state: str) -> Dict[str, Any]:
+        place = state + ".json"
+        if not self._storage.exists(place):
+            return {}
+        try:
+            return dict(json.loads(self._storage.read(place)))
+        except ValueError:
+            raise DataError(f"{place} is damaged: remove it to resume without it") from None
+
+
+def _tests_before(config: Config, iteration: int) -> int:
+    """How many validations stock Caffe had done when it stood at ``iteration``, before the one due there."""
+    interval = int(config.solver.test_interval)
+    if not interval or not iteration:
+        return 0
+    passed = -(-iteration // interval)  # at 0, interval, …, below iteration
+    return passed if config.solver.test_initialization else passed - 1
