@@ -1,0 +1,249 @@
+"""Writing small data sets as LMDBs, parquet DataFrames and mean files; what the scripts in ``data/`` share.
+
+Images are uint8 arrays of (n, channels, height, width), labels n integers. LMDBs and mean files are what Caffe's
+own tools write from the same images (convert_mnist_data, convert_cifar_data, compute_image_mean).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import math
+import os
+import secrets
+import shutil
+import sys
+import urllib.request
+import zlib
+from typing import Any, Callable, Dict, Iterator, List, NoReturn, Sequence, Tuple
+
+import lmdb
+import numpy as np
+
+from ..errors import CaffeOnSparkError, ConfigError, DataError, StorageError
+from ..proto.schema import BlobProto, Datum
+
+__all__ = [
+    "ArgumentParser",
+    "check_free",
+    "download",
+    "new_outputs",
+    "read_idx",
+    "run_script",
+    "set_names",
+    "write_dataframe",
+    "write_lmdb",
+    "write_mean",
+    "write_sets",
+]
+
+_ROW_GROUP = 1000  # rows of a parquet file that one task can read apart from the others
+
+
+# ---- where data comes from
+
+
+def read_idx(path: str) -> np.ndarray:
+    """The array in a file of MNIST's IDX format, plain or gzipped.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be read.
+    DataError
+        If it is damaged, or holds anything but unsigned bytes.
+    """
+    try:
+        with open(path, "rb") as f:
+            data = f.read()
+    except OSError as e:
+        raise StorageError(f"{path}: {e.strerror}") from None
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as e:
+            raise DataError(f"{path}: damaged gzip file ({e})") from None
+    start = 4 + 4 * data[3] if len(data) > 3 else 4
+    if data[:3] != b"\0\0\x08" or len(data) < start:
+        raise DataError(f"{path}: no IDX file of unsigned bytes")
+    shape = tuple(int(n) for n in np.frombuffer(data[4:start], ">u4"))
+    values = np.frombuffer(data[start:], np.uint8)
+    if values.size != math.prod(shape):
+        raise DataError(f"{path}: the header says {'x'.join(map(str, shape))}, and {values.size} bytes follow")
+    return values.reshape(shape)
+
+
+def download(url: str, folder: str) -> str:
+    """Fetch ``url`` into ``folder``; the file's path. Raises StorageError."""
+    path = os.path.join(folder, url.rstrip("/").rpartition("/")[2])
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as f:
+            shutil.copyfileobj(response, f)
+    except (OSError, ValueError) as e:  # ValueError: no URL at all
+        raise StorageError(f"{url} cannot be fetched: {getattr(e, 'reason', e)}") from None
+    return path
+
+
+# ---- what is written
+
+
+def _ids(count: int, digits: int) -> Iterator[str]:
+    return (f"{number:0{digits}d}" for number in range(count))
+
+
+def write_lmdb(path: str, images: np.ndarray, labels: np.ndarray, digits: int = 8) -> None:
+    """Write an LMDB of raw Datums, with their numbers of ``digits`` digits as keys.
+
+    Parameters
+    ----------
+    path : a folder that is not there yet
+    images : uint8, (n, channels, height, width)
+    labels : integers, (n,)
+    digits : convert_mnist_data writes 8, convert_cifar_data 5
+    """
+    count, channels, height, width = images.shape
+    os.makedirs(path)
+    # Never too small, whatever the page size; the file only grows to what is written.
+    map_size = 2 * images.nbytes + 8192 * count + (1 << 24)
+    try:
+        # without lock=False, an empty lock file would stay beside the data
+        with lmdb.open(path, map_size=map_size, mode=0o644, lock=False) as env, env.begin(write=True) as transaction:
+            for key, image, label in zip(_ids(count, digits), images, labels):
+                datum = Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=int(label))
+                transaction.put(key.encode(), datum.SerializeToString(), append=True)
+    except lmdb.Error as e:
+        raise StorageError(f"{path} cannot be written: {e}") from None
+
+
+def write_dataframe(path: str, images: np.ndarray, labels: np.ndarray, digits: int = 8) -> None:
+    """Write a parquet folder that Spark reads and both ImageDataFrame and CoSData layers take.
+
+    Columns: ``id`` and ``label`` (string), ``channels``, ``height`` and ``width`` (int), ``encoded`` (boolean, false),
+    and ``data``: the pixels in the order height, width, channel. Parameters as for ``write_lmdb``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count, channels, height, width = images.shape
+    table = pa.table(
+        {
+            "id": pa.array(_ids(count, digits), pa.string(), size=count),
+            "label": pa.array([str(int(label)) for label in labels], pa.string()),
+            "channels": pa.array(np.full(count, channels, np.int32)),
+            "height": pa.array(np.full(count, height, np.int32)),
+            "width": pa.array(np.full(count, width, np.int32)),
+            "encoded": pa.array(np.zeros(count, bool)),
+            "data": pa.array([image.transpose(1, 2, 0).tobytes() for image in images], pa.binary()),
+        }
+    )
+    os.makedirs(path)
+    # one file, since Spark reads several in the order of their sizes
+    pq.write_table(table, os.path.join(path, "part-00000.parquet"), row_group_size=_ROW_GROUP)
+
+
+def write_mean(path: str, images: np.ndarray) -> None:
+    """Write the mean of images, (n, channels, height, width), as the binaryproto that ``mean_file`` names.
+
+    The sums are integers here; compute_image_mean's are float32, which are the same up to 65,793 images.
+    """
+    total = images.sum(axis=0, dtype=np.int64)
+    mean = total.astype(np.float32) / np.float32(len(images))
+    channels, height, width = mean.shape
+    blob = BlobProto(num=1, channels=channels, height=height, width=width, data=mean.reshape(-1).tolist())
+    with open(path, "wb") as f:
+        f.write(blob.SerializeToString())
+
+
+def check_free(folder: str, names: Sequence[str], overwrite: bool) -> None:
+    """Raise ConfigError if one of ``names`` is in ``folder``, unless it may be overwritten."""
+    there = [name for name in names if os.path.lexists(os.path.join(folder, name))]
+    if there and not overwrite:
+        raise ConfigError(f"{os.path.join(folder, there[0])} exists already: --overwrite replaces it")
+
+
+@contextlib.contextmanager
+def new_outputs(folder: str, names: Sequence[str], overwrite: bool = False) -> Iterator[str]:
+    """A temporary folder in which to write ``names``, which move into ``folder`` when the block has ended well.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is there already and ``overwrite`` is not set.
+    StorageError
+        If they cannot be written.
+    """
+    check_free(folder, names, overwrite)
+    part = os.path.join(folder, f".part-{secrets.token_hex(4)}")
+    try:
+        os.makedirs(part)
+        try:
+            yield part
+            for name in names:
+                target = os.path.join(folder, name)
+                if os.path.lexists(target):
+                    os.rename(target, os.path.join(part, f"{name}.old"))
+                os.rename(os.path.join(part, name), target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as e:
+        raise StorageError(f"{e.filename or folder}: {e.strerror or e}") from None
+
+
+def set_names(stem: str, dataframe: bool) -> List[str]:
+    """What ``write_sets`` writes: ``<stem>_train_lmdb``, ``<stem>_test_lmdb`` and, if asked for, ``…_dataframe``."""
+    kinds = ("lmdb", "dataframe") if dataframe else ("lmdb",)
+    return [f"{stem}_{name}_{kind}" for name in ("train", "test") for kind in kinds]
+
+
+def write_sets(
+    folder: str,
+    stem: str,
+    read: Callable[[], Dict[str, Tuple[np.ndarray, np.ndarray]]],
+    dataframe: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write a training and a test set as LMDBs, and as DataFrames too if asked for, whole or not at all.
+
+    Parameters
+    ----------
+    folder : where to write
+    stem : how the names begin
+    read : gives images and labels of "train" and "test"; called when it is known that they can be written
+    dataframe : whether to write parquet too
+    overwrite : whether to replace what is there
+    """
+    with new_outputs(folder, set_names(stem, dataframe), overwrite) as part:
+        for name, (images, labels) in read().items():
+            write_lmdb(os.path.join(part, f"{stem}_{name}_lmdb"), images, labels)
+            if dataframe:
+                write_dataframe(os.path.join(part, f"{stem}_{name}_dataframe"), images, labels)
+
+
+# ---- scripts
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints are ConfigErrors."""
+
+    def __init__(self, description: str, to: str) -> None:
+        super().__init__(description=description)
+        self.add_argument("--to", default=to, metavar="FOLDER", help="where to write (default: the script's folder)")
+        self.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. See --help.")
+
+
+def run_script(main: Callable[[], Any]) -> int:
+    """Run a script's ``main``; its exit status. Errors are one line on standard error."""
+    name = os.path.basename(sys.argv[0])
+    try:
+        main()
+        return 0
+    except CaffeOnSparkError as e:
+        print(f"{name}: {e.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
