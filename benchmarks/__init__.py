@@ -1,0 +1,1 @@
+"""Benchmarks: ratios from alternating runs against a rival on the same work. ``make bench`` runs them all."""

@@ -1,0 +1,65 @@
+"""What Spark costs: one rank through Spark against ``caffe train``, on the same net, data and BLAS threads."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+
+from .common import BUILD, ROOT, alternate, mnist_lmdbs, ratios, session
+
+ITERATIONS, SKIPPED, ROUNDS = 700, 100, 5
+
+
+def prepare() -> str:
+    """LeNet's prototxts with absolute paths, without validation and snapshots; the solver's path."""
+    folder = mnist_lmdbs()
+    net = (ROOT / "prototxt" / "lenet_lmdb_train_test.prototxt").read_text()
+    net = re.sub(r'source: "\.\./data/', f'source: "{folder}/', net)
+    (BUILD / "lenet.prototxt").write_text(net)
+    solver = (
+        f'net: "{BUILD}/lenet.prototxt" base_lr: 0.01 momentum: 0.9 weight_decay: 0.0005 lr_policy: "inv" '
+        f"gamma: 0.0001 power: 0.75 max_iter: {ITERATIONS} display: {SKIPPED} random_seed: 1 "
+        "test_iter: 1 test_interval: 1000000 test_initialization: false snapshot_after_train: false solver_mode: CPU\n"
+    )
+    (BUILD / "solver.prototxt").write_text(solver)
+    return str(BUILD / "solver.prototxt")
+
+
+def stock(solver: str) -> float:
+    """Milliseconds an iteration of ``caffe train``, by its log's own clock."""
+    env = {**os.environ, "GLOG_minloglevel": "0"}
+    process = subprocess.run(
+        ["caffe", "train", "-solver", solver], capture_output=True, text=True, check=True, env=env, cwd=BUILD
+    )
+    clock = {}
+    pattern = r"^I\d+ (\d\d):(\d\d):([\d.]+) .*\] Iteration (\d+) \("
+    for hours, minutes, seconds, iteration in re.findall(pattern, process.stderr, re.M):
+        clock[int(iteration)] = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    first, last = SKIPPED, max(clock)
+    return (clock[last] - clock[first]) % 86_400 / (last - first) * 1000
+
+
+def ours(spark, solver: str) -> float:
+    """Milliseconds an iteration of one rank, by the rank's own clock."""
+    from caffeonspark import CaffeOnSpark, Config, DataSource
+
+    config = Config(spark, conf=solver, model=f"file:{BUILD}/lenet.caffemodel", quiet=True)
+    result = CaffeOnSpark(spark).train(DataSource(spark).getSource(config, True))
+    paces = result.pace[0]
+    first = next(pace for pace in paces if pace.iteration >= SKIPPED)
+    return (paces[-1].training - first.training) / (paces[-1].iteration - first.iteration) * 1000
+
+
+def main() -> None:
+    solver = prepare()
+    spark = session("local-cluster[1,1,1024]")
+    found = alternate({"caffe train": lambda: stock(solver), "one rank": lambda: ours(spark, solver)}, ROUNDS)
+    spark.stop()
+    print("\nLeNet on MNIST, batch 64, one BLAS thread: milliseconds an iteration (median)")
+    for name, values in found.items():
+        print(f"  {name:12} {statistics.median(values):8.3f}")
+    print(f"  ratio        {ratios(found, 'one rank', 'caffe train')}")
+    sys.stdout.flush()
