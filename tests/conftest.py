@@ -1,0 +1,90 @@
+"""Shared fixtures: one Spark application over real executors, small data sets, and stock Caffe beside them."""
+
+import gzip
+import os
+import pathlib
+import sys
+
+import lmdb
+import numpy as np
+import pytest
+
+# One BLAS thread everywhere: bit-equality needs the same on both sides, and the machine has few cores.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+ROOT = pathlib.Path(__file__).parent.parent
+MNIST = ROOT.parent / "shared" / "data" / "mnist"
+
+
+@pytest.fixture(scope="session")
+def spark():
+    """A session over two executors with two slots each."""
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.master("local-cluster[2,2,1024]")
+        .appName("caffeonspark tests")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.shuffle.partitions", "4")
+        .config("spark.executorEnv.OMP_NUM_THREADS", "1")
+        .config("spark.executorEnv.OPENBLAS_NUM_THREADS", "1")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+def read_idx(path):
+    data = gzip.decompress(path.read_bytes())
+    shape = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(data[3])]
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """(images, labels) of MNIST's training and test sets."""
+    if not MNIST.is_dir():
+        pytest.skip(f"the four MNIST idx.gz files are not in {MNIST}")
+    return {
+        name: (read_idx(MNIST / f"{stem}-images-idx3-ubyte.gz"), read_idx(MNIST / f"{stem}-labels-idx1-ubyte.gz"))
+        for name, stem in (("train", "train"), ("test", "t10k"))
+    }
+
+
+def write_lmdb(path, images, labels, floats=False, encoded=None):
+    """An LMDB of Datums as Caffe's tools write it; images are (n, channels, height, width)."""
+    from caffeonspark.proto.schema import Datum
+
+    with lmdb.open(str(path), map_size=1 << 30) as env, env.begin(write=True) as transaction:
+        for number, (image, label) in enumerate(zip(images, labels)):
+            datum = Datum(label=int(label))
+            if encoded is not None:
+                datum.encoded, datum.data = True, encoded(image)
+            else:
+                datum.channels, datum.height, datum.width = image.shape
+                if floats:
+                    datum.float_data.extend(float(v) for v in image.reshape(-1))
+                else:
+                    datum.data = image.tobytes()
+            transaction.put(b"%08d" % number, datum.SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_images():
+    """600 images of 1x12x12 with ten classes that a net can learn: (images, labels)."""
+    rng = np.random.default_rng(7)
+    prototypes = rng.integers(0, 200, (10, 1, 12, 12))
+    labels = rng.integers(0, 10, 600)
+    images = np.clip(prototypes[labels] + rng.integers(0, 56, (600, 1, 12, 12)), 0, 255).astype(np.uint8)
+    return images, labels
+
+
+@pytest.fixture(scope="session")
+def small_lmdb(small_images, tmp_path_factory):
+    return write_lmdb(tmp_path_factory.mktemp("data") / "small_lmdb", *small_images)

@@ -1,0 +1,54 @@
+"""Looking at process trees through /proc."""
+
+import os
+import pathlib
+
+
+def parent_and_state(pid):
+    """(parent's pid, state letter) or None."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return int(fields[1]), fields[0]
+
+
+def command(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def tree(root):
+    """The pids of a process's descendants: {pid: parent}."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            found = parent_and_state(int(name))
+            if found is not None and found[1] != "Z":
+                parents[int(name)] = found[0]
+    below = {}
+    new = {root}
+    while new:
+        new = {pid: parent for pid, parent in parents.items() if parent in new and pid not in below}
+        below.update(new)
+    return below
+
+
+def executors(root):
+    """The executor JVMs under a driver."""
+    return sorted(pid for pid in tree(root) if "CoarseGrainedExecutorBackend" in command(pid))
+
+
+def ranks(root):
+    """The Python workers of executors: forked by their daemon, and parents of the keepers."""
+    below = tree(root)
+    daemons = {pid for pid in below if below[pid] in executors(root) and "pyspark.daemon" in command(pid)}
+    return sorted(pid for pid in below if below[pid] in daemons)
+
+
+def alive(pid):
+    found = parent_and_state(pid)
+    return found is not None and found[1] != "Z"

@@ -1,0 +1,88 @@
+"""CaffeEstimator and CaffeModel in Spark ML pipelines."""
+
+import numpy as np
+import pytest
+import stock
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.linalg import Vectors
+from test_inference import COS_LAYER, rows_of
+
+from caffeonspark import CaffeEstimator, CaffeModel, ConfigError
+
+SOLVER = 'net: "net.prototxt" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" max_iter: 60 random_seed: 1'
+
+
+@pytest.fixture
+def conf(tmp_path):
+    (tmp_path / "net.prototxt").write_text(COS_LAYER.format(batch=16, source="", scale=stock.SCALE) + stock.LAYERS)
+    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    return str(tmp_path / "solver.prototxt")
+
+
+@pytest.fixture
+def frame(spark, small_images):
+    return spark.createDataFrame(rows_of(*small_images), "id string, data binary, label int").repartition(3)
+
+
+def test_fit_transform_save_load(spark, tmp_path, conf, frame, small_images):
+    images, labels = small_images
+    model = CaffeEstimator(conf=conf, clusterSize=2, quiet=True).fit(frame)
+    assert model.summary.iteration == 60
+    assert model.getOrDefault("features") == ["ip2"]
+
+    unlabelled = frame.withColumn("vector", frame.label * 0).drop("label")
+    predicted = model.transform(unlabelled)
+    assert predicted.columns == ["id", "data", "vector", "ip2"]
+    rows = {row.id: np.array(row.ip2) for row in predicted.collect()}
+    assert len(rows) == len(images)
+    right = [rows[f"id{i}"].argmax() == labels[i] for i in range(len(labels))]
+    assert np.mean(right) > 0.9
+
+    model.save(str(tmp_path / "saved"))
+    loaded = CaffeModel.load(str(tmp_path / "saved"))
+    again = {row.id: np.array(row.ip2) for row in loaded.transform(unlabelled).collect()}
+    for name, value in rows.items():
+        np.testing.assert_array_equal(again[name], value)
+    wider = loaded.setFeatures(["ip1", "ip2"]).transform(unlabelled)
+    assert wider.columns == ["id", "data", "vector", "ip1", "ip2"]
+    assert len(wider.first().ip1) == 150
+
+    with pytest.raises(ConfigError, match=r"has no blob 'ip9'\. Did you mean 'ip[12]'\?"):
+        loaded.setFeatures(["ip9"]).transform(unlabelled)
+    with pytest.raises(ConfigError, match="reads column 'data'"):
+        loaded.setFeatures(["ip2"]).transform(unlabelled.drop("data"))
+
+
+VECTOR_NET = """
+layer { name: "data" type: "CoSData" top: "data" top: "label"
+  source_class: "com.yahoo.ml.caffe.DataFrameSource"
+  cos_data_param { batch_size: 10
+    top { name: "features" type: FLOAT_ARRAY channels: 3 sample_num_axes: 1 }
+    top { name: "label" type: FLOAT sample_num_axes: 0 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2
+  weight_filler { type: "xavier" } } }
+layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" include { phase: TEST } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" include { phase: TRAIN } }
+"""
+
+
+def test_in_a_pipeline_with_vectors(spark, tmp_path):
+    (tmp_path / "net.prototxt").write_text(VECTOR_NET)
+    (tmp_path / "solver.prototxt").write_text(SOLVER.replace("0.05", "0.5"))
+    rng = np.random.default_rng(1)
+    points = rng.standard_normal((300, 3))
+    rows = [(float(a), float(b), float(c), int(a + b > c), Vectors.dense([a])) for a, b, c in points]
+    frame = spark.createDataFrame(rows, ["a", "b", "c", "label", "other"])
+    stages = [
+        VectorAssembler(inputCols=["a", "b", "c"], outputCol="features"),
+        CaffeEstimator(conf=str(tmp_path / "solver.prototxt"), clusterSize=2, quiet=True, features=["prob"]),
+    ]
+    fitted = Pipeline(stages=stages).fit(frame)
+    fitted.write().overwrite().save(str(tmp_path / "pipeline"))
+    found = PipelineModel.load(str(tmp_path / "pipeline")).transform(frame).collect()
+    assert np.mean([np.argmax(row.prob) == row.label for row in found]) > 0.9
+    assert found[0].other == rows[0][4]
+    Pipeline(stages=stages).save(str(tmp_path / "unfitted"))
+    again = Pipeline.load(str(tmp_path / "unfitted")).getStages()[1]
+    assert again.getOrDefault("clusterSize") == 2

@@ -1,0 +1,72 @@
+"""A driver program for tests that kill parts of it: trains once for each line it reads, and says how far it is.
+
+Runs apart from pytest, with a Spark application of its own, because its executors are killed.
+"""
+
+import json
+import pathlib
+import sys
+
+from pyspark.sql import SparkSession
+
+from caffeonspark.config import Config
+from caffeonspark.errors import CaffeOnSparkError
+from caffeonspark.report.base import Observer
+from caffeonspark.sources import DataSource
+from caffeonspark.training.run import train
+
+
+def say(**event):
+    print(json.dumps(event), flush=True)
+
+
+class Talker(Observer):
+    """Says everything on standard output."""
+
+    def note(self, text):
+        say(note=text)
+
+    def progress(self, result, rank, pace, new):
+        if rank == 0:
+            say(iteration=result.iteration)
+
+    def tested(self, result, test):
+        say(test=test.iteration)
+
+    def finished(self, result):
+        say(finished=result.iteration, restarts=result.restarts, stopped=result.stopped, losses=len(result.history))
+
+
+def main():
+    master = sys.argv[1]
+    builder = SparkSession.builder.master(master).appName("caffeonspark victim")
+    for setting in sys.argv[2:]:
+        name, _, value = setting.partition("=")
+        builder = builder.config(name, value)
+    for name, value in (
+        ("spark.ui.enabled", "false"),
+        ("spark.ui.showConsoleProgress", "false"),
+        ("spark.log.level", "OFF"),
+        ("spark.executorEnv.OMP_NUM_THREADS", "1"),
+        ("spark.executorEnv.OPENBLAS_NUM_THREADS", "1"),
+    ):
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    say(ready=spark.sparkContext.applicationId)
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            config = Config(spark, order["flags"])
+            data = DataSource(spark)
+            validation = [data.getSource(config, False)] if order.get("validate") else []
+            train(config, data.getSource(config, True), validation, Talker())
+        except CaffeOnSparkError as e:
+            say(error=e.message, kind=type(e).__name__, report=e.report)
+        except BaseException as e:
+            say(error=f"{type(e).__name__}: {e}", kind="unexpected")
+        say(over=True, model=pathlib.Path(str(order["flags"]["model"]).replace("file:", "")).exists())
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()
