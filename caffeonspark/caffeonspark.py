@@ -8,8 +8,8 @@ from .config import session_of
 from .errors import ConfigError
 from .inference import Task, features, mean_outputs
 from .report import observers_for
+from .result import TrainingResult
 from .sources import NetSource
-from .training.result import TrainingResult
 from .training.run import train
 
 if TYPE_CHECKING:

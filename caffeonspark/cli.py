@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from .config import Config
 from .errors import CaffeOnSparkError, ConfigError
-from .flags import help_text, parse_args
+from .flags import FLAGS
 from .storage import local_path
 
 __all__ = ["main"]
@@ -27,10 +27,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or any(word in ("-help", "--help", "-h") for word in words):
-        print(_USAGE + "\n" + help_text())
+        print(_USAGE + "\n" + FLAGS.help_text())
         return 0 if words else 1
     try:
-        values = parse_args(words)
+        values = FLAGS.parse_args(words)
         if not (values.get("train") or values.get("test") or values.get("features")):
             raise ConfigError("nothing to do: give -train, -test or -features")
         _run(values)

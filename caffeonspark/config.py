@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 from .errors import ConfigError, suggest
-from .flags import ALIASES, FLAGS, parse_args, parse_mapping
+from .flags import FLAGS
 from .proto.net import TEST, TRAIN, Net, SolverNets, solver_nets
 from .proto.prototxt import Files, parse_solver
 from .storage import Storage, local_path
@@ -56,8 +56,8 @@ class Config:
         self, spark: Any = None, args: Union[Mapping[str, Any], Sequence[str], None] = None, **flags: Any
     ) -> None:
         session = None if spark is None else session_of(spark)
-        given = parse_mapping(args) if isinstance(args, Mapping) else parse_args(args or [])
-        given.update(parse_mapping(flags))
+        given = FLAGS.parse_mapping(args) if isinstance(args, Mapping) else FLAGS.parse_args(args or [])
+        given.update(FLAGS.parse_mapping(flags))
         values: Dict[str, Any] = {name: flag.default for name, flag in FLAGS.items()}
         values.update(given)
         set_ = object.__setattr__
@@ -94,14 +94,14 @@ class Config:
 
     def __getattr__(self, name: str) -> Any:
         values: Dict[str, Any] = self.__dict__.get("_values", {})
-        flag = ALIASES.get(name, name)
+        flag = FLAGS.aliases.get(name, name)
         if flag in values:
             return values[flag]
-        raise AttributeError(f"Config has no setting '{name}'. {suggest(name, list(FLAGS) + list(ALIASES))}")
+        raise AttributeError(f"Config has no setting '{name}'. {suggest(name, [*FLAGS, *FLAGS.aliases])}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._values.update(parse_mapping({name: value}))
-        if ALIASES.get(name, name) == "conf" and self.conf:
+        self._values.update(FLAGS.parse_mapping({name: value}))
+        if FLAGS.aliases.get(name, name) == "conf" and self.conf:
             self._load()
 
     def __repr__(self) -> str:

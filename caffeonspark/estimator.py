@@ -32,14 +32,14 @@ from .config import Config
 from .errors import ConfigError
 from .flags import FLAGS
 from .inference import make_task, with_outputs
+from .models import ending_of, model_place
 from .proto.net import TEST, Net
 from .proto.prototxt import parse_net
 from .report import observers_for
+from .result import TrainingResult
 from .sources import NetSource
 from .storage import Storage, join
-from .training.result import TrainingResult
 from .training.run import train
-from .training.snapshots import ending_of, model_place
 
 __all__ = ["CaffeEstimator", "CaffeModel"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .errors import ConfigError, suggest
 
-__all__ = ["ALIASES", "FLAGS", "Flag", "help_text", "parse_args", "parse_mapping"]
+__all__ = ["FLAGS", "Flag", "FlagTable"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,88 @@ class Flag:
         return number
 
 
-_SECTIONS: Tuple[Tuple[str, Tuple[Flag, ...]], ...] = (
+class FlagTable(Mapping[str, Flag]):
+    """Flags by name: a command line, a dict and the help all come from one table.
+
+    Parameters
+    ----------
+    *sections : (title, flags), in the order of the help
+    aliases : other names of flags
+    """
+
+    def __init__(self, *sections: Tuple[str, Sequence[Flag]], aliases: Optional[Mapping[str, str]] = None) -> None:
+        self._sections = sections
+        self._flags = {flag.name: flag for _, flags in sections for flag in flags}
+        self.aliases = dict(aliases or {})
+
+    def __getitem__(self, name: str) -> Flag:
+        return self._flags[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._flags)
+
+    def __len__(self) -> int:
+        return len(self._flags)
+
+    def _flag(self, name: str) -> Flag:
+        bare = name[1:] if name.startswith("-") and not name.startswith("--") else name
+        bare = self.aliases.get(bare, bare)
+        if bare not in self._flags:
+            raise ConfigError(f"unknown flag {name}. {suggest(bare, self._flags, otherwise='See -help.')}")
+        return self._flags[bare]
+
+    def parse_mapping(self, given: Mapping[str, Any]) -> Dict[str, Any]:
+        """Values by flag name from a dict such as ``{"-conf": "x.prototxt", "devices": 2}``. Raises ConfigError."""
+        return {self._flag(name).name: self._flag(name).convert(value) for name, value in given.items()}
+
+    def parse_args(self, argv: Sequence[str]) -> Dict[str, Any]:
+        """Values by flag name from a command line. Raises ConfigError."""
+        values: Dict[str, Any] = {}
+        rest = list(argv)
+        while rest:
+            word = rest.pop(0)
+            if not word.startswith("-"):
+                raise ConfigError(f"'{word}' follows no flag that takes a value. See -help.")
+            name, equals, text = word.partition("=")
+            flag = self._flag(name)
+            if equals:
+                values[flag.name] = flag.convert(text)
+            elif flag.kind == "switch":
+                values[flag.name] = True
+            elif not rest or (rest[0].startswith("-") and rest[0].lstrip("-").partition("=")[0] in self._flags):
+                raise ConfigError(f"-{flag.name} needs a value ({flag.argument})")
+            else:
+                values[flag.name] = flag.convert(rest.pop(0))
+        return values
+
+    def help_text(self) -> str:
+        """What ``-help`` prints."""
+        lines: List[str] = []
+        for title, flags in self._sections:
+            lines.append(f"{title}:")
+            for flag in flags:
+                head = f"  -{flag.name} {flag.argument}".rstrip()
+                default = "" if flag.default in (None, "", [], False) else f" (default {flag.default})"
+                gap = " " * max(2, 26 - len(head))
+                lines.append(f"{head}{gap}{flag.help}{default}")
+            lines.append("")
+        return "\n".join(lines).rstrip()
+
+
+# CaffeOnSpark's names of the same settings on its Python ``Config``.
+_ALIASES: Dict[str, str] = {
+    "protoFile": "conf",
+    "isTraining": "train",
+    "isTest": "test",
+    "modelPath": "model",
+    "outputPath": "output",
+    "isRddPersistent": "persistent",
+    "snapshotStateFile": "snapshot",
+    "snapshotModelFile": "weights",
+}
+
+#: What everything but the tools is configured by.
+FLAGS = FlagTable(
     (
         "What to do",
         (
@@ -158,70 +239,5 @@ _SECTIONS: Tuple[Tuple[str, Tuple[Flag, ...]], ...] = (
             Flag("logRanks", "switch", False, "show every rank's log lines"),
         ),
     ),
+    aliases=_ALIASES,
 )
-
-FLAGS: Dict[str, Flag] = {flag.name: flag for _, flags in _SECTIONS for flag in flags}
-
-#: CaffeOnSpark's names of the same settings on its Python ``Config``.
-ALIASES: Dict[str, str] = {
-    "protoFile": "conf",
-    "isTraining": "train",
-    "isTest": "test",
-    "modelPath": "model",
-    "outputPath": "output",
-    "isRddPersistent": "persistent",
-    "snapshotStateFile": "snapshot",
-    "snapshotModelFile": "weights",
-}
-
-
-def _flag(name: str) -> Flag:
-    bare = name[1:] if name.startswith("-") and not name.startswith("--") else name
-    bare = ALIASES.get(bare, bare)
-    if bare not in FLAGS:
-        raise ConfigError(f"unknown flag {name}. {suggest(bare, FLAGS, otherwise='See -help.')}")
-    return FLAGS[bare]
-
-
-def parse_mapping(given: Mapping[str, Any]) -> Dict[str, Any]:
-    """Values by flag name from a dict such as ``{"-conf": "x.prototxt", "devices": 2}``."""
-    return {_flag(name).name: _flag(name).convert(value) for name, value in given.items()}
-
-
-def parse_args(argv: Sequence[str]) -> Dict[str, Any]:
-    """Values by flag name from a command line."""
-    values: Dict[str, Any] = {}
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-"):
-            raise ConfigError(f"'{word}' follows no flag that takes a value. See -help.")
-        name, equals, text = word.partition("=")
-        flag = _flag(name)
-        if equals:
-            values[flag.name] = flag.convert(text)
-        elif flag.kind == "switch":
-            values[flag.name] = True
-        elif not rest or (rest[0].startswith("-") and _flag_exists(rest[0])):
-            raise ConfigError(f"-{flag.name} needs a value ({flag.argument})")
-        else:
-            values[flag.name] = flag.convert(rest.pop(0))
-    return values
-
-
-def _flag_exists(word: str) -> bool:
-    return word.lstrip("-").partition("=")[0] in FLAGS
-
-
-def help_text() -> str:
-    """What ``-help`` prints."""
-    lines: List[str] = []
-    for title, flags in _SECTIONS:
-        lines.append(f"{title}:")
-        for flag in flags:
-            head = f"  -{flag.name} {flag.argument}".rstrip()
-            default = "" if flag.default in (None, "", [], False) else f" (default {flag.default})"
-            gap = " " * max(2, 26 - len(head))
-            lines.append(f"{head}{gap}{flag.help}{default}")
-        lines.append("")
-    return "\n".join(lines).rstrip()

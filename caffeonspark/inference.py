@@ -22,10 +22,10 @@ from .data.source import FrameReader, FrameSource, RangeReader
 from .data.store import RecordStore, scratch_folder
 from .errors import ConfigError, DataError
 from .forward import Forward, concatenate, split, take
+from .models import ending_of, find_file
 from .plan import LayerPlan, NetPlan
-from .training.launch import ship_library
-from .training.snapshots import ending_of, find_file
-from .training.spread import bounds, limit_arrow_batches, rows_by_layer, rows_for_ranks
+from .shipping import ship_library
+from .spread import bounds, limit_arrow_batches, rows_by_layer, rows_for_ranks
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Sequence, Tuple
 
-from ..training.result import Pace, Test, TrainingResult
+from ..result import Pace, Test, TrainingResult
 
 __all__ = ["Observer", "Observers"]
 

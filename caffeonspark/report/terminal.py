@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import Any, Deque, List, Optional, Sequence, TextIO, Tuple
 
-from ..training.result import Pace, Test, TrainingResult
+from ..result import Pace, Test, TrainingResult
 from .base import Observer
 
 __all__ = ["Terminal"]

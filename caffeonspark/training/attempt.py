@@ -13,11 +13,11 @@ from ..config import Config
 from ..data.records import BadRecords
 from ..errors import CaffeOnSparkError, InfrastructureError, RankLost, StallError, TrainingError
 from ..report.base import Observer
+from ..result import Pace, Test, TrainingResult
 from .failures import first_failure, spark_reason
 from .job import Job
 from .launch import Stage, bind_host, driver_host
 from .monitor import Event, Monitor
-from .result import Pace, Test, TrainingResult
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

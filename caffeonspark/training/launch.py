@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
 import secrets
 import threading
-import zipfile
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence
 
 from .job import Job
 from .rank import run_rank
@@ -17,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["Stage", "bind_host", "driver_host", "replace_executors", "ship_library"]
+__all__ = ["Stage", "bind_host", "driver_host", "replace_executors"]
 
 
 class Stage:
@@ -96,43 +92,3 @@ def bind_host(context: Any) -> str:
     """The address to listen on at the driver."""
     bound: str = context.getConf().get("spark.driver.bindAddress", "") or driver_host(context)
     return bound
-
-
-def ship_library(context: Any) -> None:
-    """Send this library to the executors, so that they run the driver's version whatever they have installed."""
-    from pyspark import SparkFiles
-
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if not os.path.isdir(package):  # imported from an archive that was shipped with --py-files
-        return
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:
-        for path in _modules(package):
-            with open(path, "rb") as f:
-                info = zipfile.ZipInfo(os.path.join("caffeonspark", os.path.relpath(path, package)))
-                z.writestr(info, f.read())
-    content = archive.getvalue()
-    name = f"caffeonspark-{hashlib.sha256(content).hexdigest()[:12]}.zip"
-    with _lock:
-        shipped = _shipped.setdefault(context.applicationId, set())
-        if name in shipped:
-            return
-        # Spark serves the file from here as long as the application runs, and removes the folder with it
-        folder = os.path.join(SparkFiles.getRootDirectory(), "caffeonspark-library")
-        os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, name)
-        with open(path, "wb") as f:
-            f.write(content)
-        context.addPyFile(path)
-        shipped.add(name)
-
-
-_lock = threading.Lock()
-_shipped: Dict[str, Set[str]] = {}
-
-
-def _modules(package: str) -> List[str]:
-    found = []
-    for folder, _, names in os.walk(package):
-        found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
-    return sorted(found)

@@ -29,9 +29,9 @@ from ..data.store import RecordStore, scratch_folder
 from ..errors import ConfigError, DataError, RankLost, TrainingError
 from ..plan import LayerPlan
 from ..proto.schema import SolverParameter
+from ..spread import bounds, rows_by_layer
 from .job import Job
 from .keeper import Line, describe
-from .spread import bounds, rows_by_layer
 from .validate import Validator
 
 if TYPE_CHECKING:

@@ -15,14 +15,16 @@ from ..comm.handshake import Credentials
 from ..config import Config
 from ..data.source import FrameSource
 from ..errors import CaffeOnSparkError, ConfigError, DataError, InfrastructureError, Interrupted, suggest
+from ..models import model_place
 from ..report.base import Observer
+from ..result import TrainingResult
+from ..shipping import ship_library
+from ..spread import rows_for_ranks
 from .attempt import Attempt
 from .job import Job, Validation
-from .launch import replace_executors, ship_library
+from .launch import replace_executors
 from .preflight import check_cluster, check_driver
-from .result import TrainingResult
-from .snapshots import Shelf, model_place, read_start
-from .spread import rows_for_ranks
+from .snapshots import Shelf, read_start
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -14,6 +14,7 @@ import numpy as np
 from ..config import Config
 from ..data.hdf5 import open_hdf5
 from ..errors import ConfigError, DataError
+from ..models import ending_of, find_file, model_place
 from ..proto.schema import SolverParameter, SolverState
 from ..storage import is_local, join, local_path, parent
 from .job import Start
@@ -21,34 +22,11 @@ from .job import Start
 __all__ = [
     "Shelf",
     "Snapshot",
-    "ending_of",
-    "find_file",
-    "model_place",
     "read_start",
     "snapshot_prefix",
     "state_iteration",
     "with_learned_net",
 ]
-
-_ENDINGS = (".caffemodel.h5", ".caffemodel", ".solverstate.h5", ".solverstate")
-
-
-def ending_of(path: str) -> str:
-    """The part of a file's name that tells Caffe its format; ``.caffemodel`` or ``.caffemodel.h5`` by default."""
-    for ending in _ENDINGS:
-        if path.endswith(ending):
-            return ending
-    return ".caffemodel.h5" if path.endswith(".h5") else ".caffemodel"
-
-
-def model_place(config: Config) -> str:
-    """Where ``-model`` goes: its suffix follows the solver's snapshot_format, as in CaffeOnSpark."""
-    if not config.model:
-        raise ConfigError("-model is missing: name the file to save the model to")
-    path = str(config.model)
-    if config.solver.snapshot_format == SolverParameter.HDF5:
-        return path if path.endswith(".h5") else path + ".h5"
-    return path[: -len(".h5")] if path.endswith(".h5") else path
 
 
 def snapshot_prefix(config: Config) -> str:
@@ -114,14 +92,6 @@ def learned_net_for(place: str) -> str:
 
 
 # ---- where to start from
-
-
-def find_file(config: Config, path: str, what: str) -> str:
-    """Where a model or state is: as given on the default file system, else as a local file."""
-    for candidate in (path, "file:" + path):
-        if (":" not in path.partition("/")[0] or candidate == path) and config.storage.exists(candidate):
-            return candidate
-    raise ConfigError(f"{what} {path} does not exist")
 
 
 def read_start(config: Config, shelf: Shelf) -> Tuple[Start, List[bytes], Optional[int]]:

@@ -3,7 +3,7 @@
 import pytest
 from pyspark.sql import functions as F
 
-from caffeonspark.training.spread import bounds, rows_for_ranks
+from caffeonspark.spread import bounds, rows_for_ranks
 
 
 @pytest.mark.parametrize(("total", "ranks"), [(10, 1), (10, 3), (7, 4), (3, 4), (600, 7)])

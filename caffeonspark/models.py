@@ -1,0 +1,37 @@
+"""Model files: the names Caffe tells their formats by, and where they are."""
+
+from __future__ import annotations
+
+from .config import Config
+from .errors import ConfigError
+from .proto.schema import SolverParameter
+
+__all__ = ["ending_of", "find_file", "model_place"]
+
+_ENDINGS = (".caffemodel.h5", ".caffemodel", ".solverstate.h5", ".solverstate")
+
+
+def ending_of(path: str) -> str:
+    """The part of a file's name that tells Caffe its format; ``.caffemodel`` or ``.caffemodel.h5`` by default."""
+    for ending in _ENDINGS:
+        if path.endswith(ending):
+            return ending
+    return ".caffemodel.h5" if path.endswith(".h5") else ".caffemodel"
+
+
+def model_place(config: Config) -> str:
+    """Where ``-model`` goes: its suffix follows the solver's snapshot_format, as in CaffeOnSpark."""
+    if not config.model:
+        raise ConfigError("-model is missing: name the file to save the model to")
+    path = str(config.model)
+    if config.solver.snapshot_format == SolverParameter.HDF5:
+        return path if path.endswith(".h5") else path + ".h5"
+    return path[: -len(".h5")] if path.endswith(".h5") else path
+
+
+def find_file(config: Config, path: str, what: str) -> str:
+    """Where a model or state is: as given on the default file system, else as a local file."""
+    for candidate in (path, "file:" + path):
+        if (":" not in path.partition("/")[0] or candidate == path) and config.storage.exists(candidate):
+            return candidate
+    raise ConfigError(f"{what} {path} does not exist")
