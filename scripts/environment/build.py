@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Dict, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEYRINGS = (
@@ -39,7 +39,7 @@ ALTERNATIVES = (
 )
 # Programs of the environment that people call by name, and how each is started. Python's own scripts carry an
 # absolute first line, which would tie the folder to its place.
-MODULES = {"pip": "pip", "pytest": "pytest", "mypy": "mypy"}
+MODULES = {"pip": "pip", "pytest": "pytest", "mypy": "mypy", "caffeonspark": "caffeonspark.cli"}
 
 
 class CannotBuild(Exception):
@@ -281,6 +281,7 @@ def install_python_packages(prefix: str) -> None:
 
 
 def build_caffe(prefix: str, scratch: str, definition: Dict) -> None:
+    check_host(definition["minimum_glibc"])
     packages = definition["caffe"]
     install_debian(packages["install"], packages["leave_out"], definition["suite"], prefix, scratch)
     os.makedirs(os.path.join(prefix, "usr/local/bin"), exist_ok=True)
@@ -293,6 +294,7 @@ def build_caffe(prefix: str, scratch: str, definition: Dict) -> None:
 
 
 def build_java(prefix: str, scratch: str, definition: Dict) -> None:
+    check_host(definition["minimum_glibc"])
     packages = definition["java"]
     install_debian(packages["install"], packages["leave_out"], definition["suite"], prefix, scratch)
     home = glob.glob(os.path.join(prefix, "usr/lib/jvm/java-17-*"))[0]
@@ -303,8 +305,11 @@ def build_java(prefix: str, scratch: str, definition: Dict) -> None:
 # ---- the cache
 
 
-def provide(name: str, build, definition: Dict) -> str:
-    """The path of the complete folder called `name`, built now if it is not there."""
+def provide(name: str, build: Callable[[str, str], None]) -> str:
+    """The path of the complete folder called `name`, built now if it is not there.
+
+    `build` is given the folder to fill and one for scratch files.
+    """
     cache = cache_folder()
     final = os.path.join(cache, name)
     if os.path.isdir(final):
@@ -322,7 +327,6 @@ def provide(name: str, build, definition: Dict) -> str:
             fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.isdir(final):
             return final
-        check_host(definition["minimum_glibc"])
         for left_over in glob.glob(final + ".part-*"):  # of a builder that was killed: we hold the lock
             shutil.rmtree(left_over, ignore_errors=True)
         work = tempfile.mkdtemp(prefix=name + ".part-", dir=cache)
@@ -331,7 +335,7 @@ def provide(name: str, build, definition: Dict) -> str:
             prefix, scratch = os.path.join(work, "env"), os.path.join(work, "scratch")
             os.makedirs(prefix)
             os.makedirs(scratch)
-            build(prefix, scratch, definition)
+            build(prefix, scratch)
             os.rename(prefix, final)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -356,9 +360,12 @@ def main() -> int:
     what = "the environment"
     try:
         key = definition_key("debian.json", "requirements.txt", "sitecustomize.py")
-        env = provide("env-" + key, build_caffe, definition)
+        env = provide("env-" + key, lambda prefix, scratch: build_caffe(prefix, scratch, definition))
         what = "Java"
-        java = "" if java_is_usable() else provide("java-" + definition_key("debian.json"), build_java, definition)
+        java = ""
+        if not java_is_usable():
+            key = definition_key("debian.json")
+            java = provide("java-" + key, lambda prefix, scratch: build_java(prefix, scratch, definition))
     except CannotBuild as e:
         say(f"caffeonspark: cannot make {what}: {e}")
         say(ALTERNATIVES.format(cache=cache_folder()))
