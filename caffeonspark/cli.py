@@ -1,35 +1,51 @@
-"""The command line: ``caffeonspark FLAGS`` and ``spark-submit … scripts/caffeonspark_main.py FLAGS``.
+"""The command line: ``caffeonspark FLAGS``, ``spark-submit … scripts/caffeonspark_main.py FLAGS``, and the commands.
 
+A first word without a dash names a command of the table ``COMMANDS``; without one, the words are FLAGS.
 Every failure is one line on standard error and exit status 1.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .config import Config
-from .errors import CaffeOnSparkError, ConfigError
+from .errors import CaffeOnSparkError, ConfigError, suggest
 from .flags import FLAGS
 from .storage import local_path
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
 _USAGE = """usage: caffeonspark FLAGS
+       caffeonspark COMMAND …
        spark-submit [spark options] scripts/caffeonspark_main.py FLAGS
 
 Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts features.
 """
 
+#: What can stand before other words: the module whose ``main(argv)`` gives the exit status, and what it does.
+COMMANDS: Dict[str, Tuple[str, str]] = {
+    "pack": ("caffeonspark.deploy.pack", "pack this Python environment for the nodes of a cluster"),
+}
+
+
+def help_text() -> str:
+    """What ``-help`` prints."""
+    lines = [f"  {name:<24}{about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join([_USAGE, "Commands (each has its own -help):", *lines, "", FLAGS.help_text()])
+
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or any(word in ("-help", "--help", "-h") for word in words):
-        print(_USAGE + "\n" + FLAGS.help_text())
-        return 0 if words else 1
     try:
+        if words and not words[0].startswith("-"):
+            return int(_command(words[0])(words[1:]))
+        if not words or any(word in ("-help", "--help", "-h") for word in words):
+            print(help_text())
+            return 0 if words else 1
         values = FLAGS.parse_args(words)
         if not (values.get("train") or values.get("test") or values.get("features")):
             raise ConfigError("nothing to do: give -train, -test or -features")
@@ -41,6 +57,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         print("caffeonspark: interrupted", file=sys.stderr)
         return 130
+
+
+def _command(name: str) -> Any:
+    """The ``main`` of a command."""
+    if name not in COMMANDS:
+        raise ConfigError(f"no command is called '{name}'. {suggest(name, COMMANDS)}")
+    return importlib.import_module(COMMANDS[name][0]).main
 
 
 def _run(values: Dict[str, Any]) -> None:

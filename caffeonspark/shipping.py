@@ -9,7 +9,7 @@ import threading
 import zipfile
 from typing import Any, Dict, List, Set
 
-__all__ = ["ship_library"]
+__all__ = ["library_digest", "library_files", "library_folder", "ship_library"]
 
 _lock = threading.Lock()
 _shipped: Dict[str, Set[str]] = {}  # by application, the archives that it has
@@ -19,16 +19,9 @@ def ship_library(context: Any) -> None:
     """Send this library to the executors of a SparkContext, once for each application."""
     from pyspark import SparkFiles
 
-    package = os.path.dirname(os.path.abspath(__file__))
-    if not os.path.isdir(package):  # imported from an archive that was shipped with --py-files
+    if not os.path.isdir(library_folder()):  # imported from an archive that was shipped with --py-files
         return
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:
-        for path in _modules(package):
-            with open(path, "rb") as f:
-                info = zipfile.ZipInfo(os.path.join("caffeonspark", os.path.relpath(path, package)))
-                z.writestr(info, f.read())
-    content = archive.getvalue()
+    content = _archive()
     name = f"caffeonspark-{hashlib.sha256(content).hexdigest()[:12]}.zip"
     with _lock:
         shipped = _shipped.setdefault(context.applicationId, set())
@@ -44,8 +37,34 @@ def ship_library(context: Any) -> None:
         shipped.add(name)
 
 
-def _modules(package: str) -> List[str]:
-    found = []
+def _archive() -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:
+        for name, path in library_files().items():
+            with open(path, "rb") as f:
+                z.writestr(zipfile.ZipInfo(f"caffeonspark/{name}"), f.read())
+    return archive.getvalue()
+
+
+def library_folder() -> str:
+    """Where this library's modules are."""
+    return os.path.dirname(os.path.abspath(__file__))
+
+
+def library_files() -> Dict[str, str]:
+    """The paths of this library's modules by their names relative to its folder, sorted."""
+    package = library_folder()
+    found: List[str] = []
     for folder, _, names in os.walk(package):
         found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
-    return sorted(found)
+    return {os.path.relpath(path, package): path for path in sorted(found)}
+
+
+def library_digest() -> str:
+    """A name for the content of this library's modules."""
+    digest = hashlib.sha256()
+    for name, path in library_files().items():
+        with open(path, "rb") as f:
+            content = f.read()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]

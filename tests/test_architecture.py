@@ -32,6 +32,7 @@ ORDER = [
     "tools",
     "caffeonspark",
     "cli",
+    "deploy",
 ]
 ALONE = {"comm": {"errors"}, "data": {"errors", "process", "storage", "proto"}, "proto": {"errors", "storage"}}
 
