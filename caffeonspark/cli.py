@@ -12,9 +12,10 @@ import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .config import Config
-from .errors import CaffeOnSparkError, ConfigError, suggest
+from .errors import CaffeOnSparkError, ConfigError, Interrupted, suggest
 from .flags import FLAGS
-from .storage import local_path
+from .storage import join, local_path
+from .yarn import attempt_number, check_ended, explain_refusal, finish_as_failed
 
 __all__ = ["COMMANDS", "main"]
 
@@ -28,6 +29,7 @@ Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts 
 #: What can stand before other words: the module whose ``main(argv)`` gives the exit status, and what it does.
 COMMANDS: Dict[str, Tuple[str, str]] = {
     "pack": ("caffeonspark.deploy.pack", "pack this Python environment for the nodes of a cluster"),
+    "submit": ("caffeonspark.deploy.submit", "write the spark-submit line for a cluster, and run it"),
 }
 
 
@@ -70,7 +72,7 @@ def _run(values: Dict[str, Any]) -> None:
     spark = start_spark()
     try:
         quiet_task_failures(spark)
-        _do(spark, values)
+        _work(spark, values)
     except BaseException as e:
         silence_jvm(spark)
         if isinstance(e, CaffeOnSparkError) or not isinstance(e, Exception):
@@ -90,7 +92,26 @@ def start_spark() -> Any:
     for name, value in (("spark.ui.showConsoleProgress", "false"), ("spark.log.level", "WARN")):
         if not conf.contains(name):
             builder = builder.config(name, value)
-    return builder.getOrCreate()
+    try:
+        return builder.getOrCreate()
+    except Exception as e:
+        refusal = explain_refusal(str(e))
+        if refusal is None:
+            raise
+        raise ConfigError(refusal) from None
+
+
+def _work(spark: Any, values: Dict[str, Any]) -> None:
+    """Do what the flags say; a cluster's manager gets to know of a failure that another attempt would repeat."""
+    context = spark.sparkContext
+    try:
+        _do(spark, values)
+    except Exception as e:
+        check_ended(context)
+        error = e if isinstance(e, CaffeOnSparkError) else task_error(e)
+        if not error.retryable and not isinstance(error, Interrupted):
+            finish_as_failed(context, error.message)
+        raise error from e
 
 
 def _do(spark: Any, values: Dict[str, Any]) -> None:
@@ -98,6 +119,8 @@ def _do(spark: Any, values: Dict[str, Any]) -> None:
     from .sources import DataSource
 
     config = Config(spark, values)
+    if config.blobs:
+        check_output(config)
     cos, data = CaffeOnSpark(spark), DataSource(spark)
     if config.train:
         train = data.getSource(config, True)
@@ -124,15 +147,33 @@ def validation_sources(config: Config) -> List[Any]:
     return [NetSource(config, net) for net in config.nets.tests]
 
 
+def check_output(config: Config) -> None:
+    """Raise ConfigError, before anything is computed, where -features cannot be written."""
+    output = str(config.output)
+    if config.storage.exists(output) and not _left_over(config):
+        raise ConfigError(f"-output {output} exists already: remove it, or name another place")
+
+
+def _left_over(config: Config) -> bool:
+    """Whether ``-output`` is what an earlier attempt of this application wrote of it, when YARN ended it."""
+    if attempt_number(config.spark().sparkContext) == 1:
+        return False
+    names = config.storage.names(str(config.output))
+    return all(name.startswith(("_temporary", "_SUCCESS", "part-", ".")) for name in names)
+
+
 def save_features(cos: Any, config: Config) -> None:
     from .sources import DataSource
 
     output = str(config.output)
     frame = cos.features(DataSource(config.spark()).getSource(config, False))
-    if config.storage.exists(output):
-        raise ConfigError(f"-output {output} exists already: remove it, or name another place")
+    check_output(config)
+    if config.storage.exists(join(output, "_SUCCESS")):
+        print(f"caffeonspark: {output} was written by an earlier attempt", file=sys.stderr)
+        return
     target = "file://" + os.path.abspath(local_path(output)) if output.startswith("file:") else output
-    frame.write.format(config.outputFormat).save(target)
+    mode = "overwrite" if _left_over(config) else "errorifexists"
+    frame.write.format(config.outputFormat).mode(mode).save(target)
     if cos.task.skipped.value:
         from .inference import check_skipped
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 from .errors import ConfigError, suggest
@@ -77,11 +78,13 @@ class Config:
     files: Files
 
     def _make_files(self) -> Files:
-        shipped = None
+        shipped = []
         if self._spark is not None:
             from pyspark import SparkFiles
 
-            shipped = SparkFiles.getRootDirectory()
+            shipped.append(SparkFiles.getRootDirectory())
+            if self._spark.sparkContext.getConf().get("spark.submit.deployMode", "client") == "cluster":
+                shipped.append(os.getcwd())  # where YARN puts them for a driver it starts
         return Files(self.storage.read, self.storage.exists, shipped)
 
     def _load(self) -> None:

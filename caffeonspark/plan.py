@@ -106,6 +106,7 @@ class NetPlan:
     shapes : every blob's shape
     batch_axes : for each blob that grows with the batch, its axis and how many entries a sample has
     flexible : whether the batch size can be changed
+    parameters : how many numbers the net learns
     """
 
     content: bytes
@@ -115,6 +116,7 @@ class NetPlan:
     shapes: Mapping[str, Tuple[int, ...]]
     batch_axes: Mapping[str, Tuple[int, int]]
     flexible: bool
+    parameters: int
 
     def message(self) -> Any:
         """The NetParameter."""

@@ -312,15 +312,17 @@ class NetShapes:
     flexible : whether the net can be reshaped to another batch size
     batch_axes : for each blob that grows with the batch, its axis and how many entries of it one sample has;
         blobs that do not (losses, accuracies) are missing
+    parameters : how many numbers the net learns
     """
 
-    def __init__(self, stages: List[Dict[str, List[int]]], batch: int) -> None:
-        self.shapes = {name: tuple(shape) for name, shape in stages[0].items()}
+    def __init__(self, stages: List[Dict[str, Any]], batch: int) -> None:
+        self.shapes: Dict[str, Tuple[int, ...]] = {name: tuple(shape) for name, shape in stages[0]["blobs"].items()}
+        self.parameters = int(stages[0]["parameters"])
         self.flexible = len(stages) > 1
         self.batch_axes: Dict[str, Tuple[int, int]] = {}
         for name, shape in self.shapes.items():
             for axis, size in enumerate(shape):
-                grown = stages[1][name][axis] - size if self.flexible else int(size == batch)
+                grown = stages[1]["blobs"][name][axis] - size if self.flexible else int(size == batch)
                 if grown > 0:
                     self.batch_axes[name] = (axis, grown)
                     break
@@ -363,7 +365,8 @@ def _report_shapes(path: str, phase: int, larger: Dict[str, Tuple[int, ...]], se
                 net.blobs[name].reshape(*shape)
             net.reshape()
         found = {name: list(blob.data.shape) for name, blob in net.blobs.items()}
-        send(json.dumps(found).encode() + b"\n")
+        parameters = sum(int(blob.count) for blob in _unique([blob for blobs in net.params.values() for blob in blobs]))
+        send(json.dumps({"blobs": found, "parameters": parameters}).encode() + b"\n")
 
 
 def _check_message(errors: bytes, status: int) -> str:

@@ -106,6 +106,7 @@ class NetSource:
             shapes=found.shapes,
             batch_axes=found.batch_axes,
             flexible=found.flexible,
+            parameters=found.parameters,
         )
 
     def _layer_plan(self, source: Source) -> LayerPlan:

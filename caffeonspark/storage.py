@@ -17,7 +17,7 @@ from typing import Any, List, Optional
 
 from .errors import StorageError
 
-__all__ = ["Storage", "is_local", "join", "local_path", "parent"]
+__all__ = ["Storage", "is_local", "java_message", "join", "local_path", "parent", "scheme"]
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+):")
 
@@ -188,10 +188,7 @@ class Storage:
         try:
             try:
                 fs.copyFromLocalFile(False, True, hadoop.Path("file://" + os.path.abspath(source)), part_path)
-                if fs.exists(path):
-                    fs.delete(path, False)
-                if not fs.rename(part_path, path):
-                    raise StorageError(f"cannot write {uri}: renaming {part_path.toString()} failed")
+                self._replace(fs, part_path, path)
             finally:
                 if fs.exists(part_path):
                     fs.delete(part_path, False)
@@ -199,6 +196,26 @@ class Storage:
             raise
         except Exception as e:
             raise StorageError(f"cannot write {uri}: {java_message(e)}") from e
+
+    def _replace(self, fs: Any, path: Any, target: Any) -> None:
+        """Rename a file; what ``target`` names is replaced in the same step where the file system can."""
+        if not fs.exists(target):
+            if not fs.rename(path, target):
+                raise StorageError(f"cannot write {target.toString()}: renaming {path.toString()} failed")
+            return
+        spark: Any = self._spark
+        jvm, gateway = spark.sparkContext._jvm, spark.sparkContext._gateway
+        kind = getattr(jvm.org.apache.hadoop.fs, "Options$Rename")
+        overwrite = gateway.new_array(kind, 1)
+        overwrite[0] = kind.OVERWRITE
+        context = jvm.org.apache.hadoop.fs.FileContext
+        try:
+            at = context.getFileContext(fs.getUri(), spark.sparkContext._jsc.hadoopConfiguration())
+        except Exception:  # a file system without this interface
+            fs.delete(target, False)
+            self._replace(fs, path, target)
+            return
+        at.rename(fs.makeQualified(path), fs.makeQualified(target), overwrite)
 
     def write(self, uri: str, content: bytes) -> None:
         """Make ``content`` the whole content of the file ``uri``."""
@@ -223,7 +240,7 @@ class Storage:
         """Raise StorageError unless a file can be written beside ``uri``; leaves nothing behind."""
         probe = join(parent(uri), f".caffeonspark-{secrets.token_hex(4)}.probe")
         try:
-            self.write(probe, b"")
+            self.write(probe, b"probe")  # a byte takes a block of a space quota, as the model will
             self.remove(probe)
         except StorageError as e:
             raise StorageError(f"the place of {uri} cannot be written to: {e.message}") from e
@@ -234,5 +251,10 @@ def java_message(error: BaseException) -> str:
     java = getattr(error, "java_exception", None)
     if java is None:
         return " ".join(str(error).split())
-    text = java.getMessage() or java.toString()
-    return str(text).splitlines()[0]
+    text = str(java.getMessage() or java.toString()).splitlines()[0]
+    if "quota" in text and "exceeded" in text:
+        text += (
+            " (while a file is written, HDFS counts a whole block for each replica): remove files there, or have the "
+            "quota raised (hdfs dfsadmin -setSpaceQuota, -setQuota)"
+        )
+    return text

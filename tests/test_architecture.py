@@ -12,6 +12,7 @@ ORDER = [
     "errors",
     "process",
     "storage",
+    "yarn",
     "flags",
     "comm",
     "proto",

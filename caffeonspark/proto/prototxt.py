@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Sequence
 
 from google.protobuf import text_format
 
@@ -24,22 +24,23 @@ class Files:
     """Finds the files that prototxts and flags name.
 
     A relative path is looked for beside the prototxt that names it, then in the working directory, then
-    among the files shipped with ``spark-submit --files``.
+    among the files shipped with ``spark-submit --files``, then on the default file system. An absolute one is looked
+    for on the default file system, then on the local one, then by its last part among the shipped files.
 
     Parameters
     ----------
     read, exists : functions of a path or URI
         How to get a file's bytes, and whether it is there (``Storage``'s).
-    shipped : str or None
-        The folder of files shipped with the job.
+    shipped : sequence of str
+        The folders with files shipped with the job.
     """
 
     def __init__(
-        self, read: Callable[[str], bytes], exists: Callable[[str], bool], shipped: Optional[str] = None
+        self, read: Callable[[str], bytes], exists: Callable[[str], bool], shipped: Sequence[str] = ()
     ) -> None:
         self._read = read
         self._exists = exists
-        self._shipped = shipped
+        self._shipped = tuple(shipped)
 
     def find(self, path: str, beside: Optional[str] = None) -> Optional[str]:
         """Where ``path`` is, or None. ``beside`` is the file that names it."""
@@ -53,8 +54,9 @@ class Files:
         if colon and "/" not in scheme and scheme != "file":
             return [path]
         local = rest if colon and scheme == "file" else path
+        shipped = ["file:" + os.path.join(folder, os.path.basename(local)) for folder in self._shipped]
         if local.startswith("/"):
-            return [path]
+            return [path, *([] if colon else ["file:" + path]), *shipped]
         folders = []
         if beside is not None:
             folder = os.path.dirname(beside)
@@ -65,8 +67,7 @@ class Files:
             joined = folder + local
             is_uri = ":" in joined.partition("/")[0]
             found.append(joined if is_uri else "file:" + joined)
-        if self._shipped is not None:
-            found.append("file:" + os.path.join(self._shipped, os.path.basename(local)))
+        found += shipped
         if not colon:
             found.append(path)  # on the default file system
         return found

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ..comm.handshake import Credentials
 from ..config import Config
@@ -20,6 +20,7 @@ from ..report.base import Observer
 from ..result import TrainingResult
 from ..shipping import ship_library
 from ..spread import rows_for_ranks
+from ..yarn import attempt_number
 from .attempt import Attempt
 from .job import Job, Validation
 from .launch import replace_executors
@@ -63,6 +64,15 @@ def train(config: Config, source: NetSource, validation: Sequence[NetSource], ob
     return run.result
 
 
+_runs: Dict[str, int] = {}  # by application, the runs that this driver began
+
+
+def _name_of_run(application: str) -> str:
+    """A name for the next run of an application, the same in every attempt of it."""
+    _runs[application] = _runs.get(application, 0) + 1
+    return f"{application}/{_runs[application]}"
+
+
 class _Run:
     """The state of a run over all its attempts."""
 
@@ -89,8 +99,14 @@ class _Run:
         self.solver.CopyFrom(config.solver)
         if self.validations and not self.solver.test_interval:
             self.solver.test_interval = self.solver.max_iter
-        self.shelf = Shelf(config, self.observer.note)
-        self.start, self.contents, seed = read_start(config, self.shelf)
+        context = config.spark().sparkContext
+        self.shelf = Shelf(config, self.observer.note, _name_of_run(context.applicationId))
+        attempt = attempt_number(context)
+        self.start, self.contents, seed = read_start(config, self.shelf, again=attempt > 1)
+        if attempt > 1:
+            self.observer.note(
+                f"attempt {attempt} of {context.applicationId} goes on from iteration {self.start.iteration}"
+            )
         self.seed = seed if seed is not None else secrets.randbits(62)
         result = self.result
         result.model = place

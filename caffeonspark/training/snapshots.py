@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..config import Config
 from ..data.hdf5 import open_hdf5
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, StorageError
 from ..models import ending_of, find_file, model_place
 from ..proto.schema import SolverParameter, SolverState
 from ..storage import is_local, join, local_path, parent
@@ -94,13 +95,17 @@ def learned_net_for(place: str) -> str:
 # ---- where to start from
 
 
-def read_start(config: Config, shelf: Shelf) -> Tuple[Start, List[bytes], Optional[int]]:
+def read_start(config: Config, shelf: Shelf, again: bool = False) -> Tuple[Start, List[bytes], Optional[int]]:
     """What training starts from by ``-resume``, ``-snapshot`` and ``-weights``; the content of the files; the seed.
 
-    The seed is the solver's random_seed, else that of the run that took the snapshot, else None.
+    The seed is the solver's random_seed, else that of the run that took the snapshot, else None. A run that is begun
+    ``again``, because its driver was lost, goes on from its own newest snapshot if it has one.
     """
     names = [name.strip() for name in str(config.weights).split(",") if name.strip()]
     seed = int(config.solver.random_seed) if config.solver.random_seed >= 0 else None
+    own = shelf.newest(of_this_run=True) if again else None
+    if own is not None:
+        return own.start, shelf.read(own), seed if seed is not None else shelf.seed(own)
     if config.resume:
         if config.snapshot:
             raise ConfigError("-resume finds the newest snapshot by itself: give it or -snapshot, not both")
@@ -137,12 +142,14 @@ class Shelf:
     ----------
     config : Config
     say : told about every snapshot
+    run : names the run whose snapshots are taken
     """
 
-    def __init__(self, config: Config, say: Callable[[str], None]) -> None:
+    def __init__(self, config: Config, say: Callable[[str], None], run: str) -> None:
         self._config = config
         self._storage = config.storage
         self._say = say
+        self._run = run
         self._waiting: Dict[int, str] = {}  # weights whose state has not come yet
         self._taken: List[int] = []
         self._folder = parent(model_place(config))
@@ -166,11 +173,18 @@ class Shelf:
         weights = self._waiting.pop(iteration)
         named = path + ending_of(state_place)
         os.rename(path, named)
+        stored = False
         try:
             with_learned_net(named, learned_net_for(weights_place))
             self._storage.store(weights, weights_place)
-            self._storage.write(state_place + ".json", json.dumps(dict(about)).encode())
+            stored = True
+            self._storage.write(state_place + ".json", json.dumps({**about, "run": self._run}).encode())
             self._storage.store(named, state_place)
+        except StorageError:
+            if stored:  # neither half a snapshot stays, nor these weights beside an older run's state
+                with contextlib.suppress(StorageError):
+                    self._remove(iteration)
+            raise
         finally:
             os.unlink(weights)
             os.unlink(named)
@@ -181,9 +195,12 @@ class Shelf:
     def _remove_old(self) -> None:
         keep = self._config.keepSnapshots
         while keep and len(self._taken) > keep:
-            weights, state = self._places(self._taken.pop(0))
-            for place in (state, state + ".json", weights):  # never weights without which a state is there
-                self._storage.remove(place)
+            self._remove(self._taken.pop(0))
+
+    def _remove(self, iteration: int) -> None:
+        weights, state = self._places(iteration)
+        for place in (state, state + ".json", weights):  # never weights without which a state is there
+            self._storage.remove(place)
 
     # ---- finding
 
@@ -191,14 +208,16 @@ class Shelf:
         """The newest snapshot of this run; older runs' may lie beside it."""
         return self.look(*self._places(self._taken[-1])) if self._taken else None
 
-    def newest(self) -> Optional[Snapshot]:
-        """The newest complete snapshot beside the model, of whatever run."""
+    def newest(self, of_this_run: bool = False) -> Optional[Snapshot]:
+        """The newest complete snapshot beside the model, of whatever run or only of this one."""
         names = set(self._storage.names(self._folder))
         pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+)\.solverstate{re.escape(self._ending)}")
         found = [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
         for iteration in sorted(found, reverse=True):
             weights, state = self._places(iteration)
-            if os.path.basename(weights) in names:
+            if os.path.basename(weights) not in names:
+                continue
+            if not of_this_run or self._about(state).get("run") == self._run:
                 return self.look(weights, state)
         return None
 

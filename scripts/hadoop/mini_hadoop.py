@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """A real Hadoop cluster on this machine's loopback: HDFS with two DataNodes, YARN with two NodeManagers.
 
-Each daemon is a Java process of its own with its own main class, as on a cluster of machines. The second node has
-the address 127.0.0.2, so that the two are different hosts to HDFS, YARN and Spark. All state is in one temporary
+Each daemon is a Java process of its own with its own main class, as on a cluster of machines. The second NodeManager
+has the address 127.0.0.2, so that the two are different hosts to YARN and Spark. (A NameNode takes a DataNode's
+address from its connection, which is 127.0.0.1 for both.) All state is in one temporary
 folder, with the daemons' process ids: ``stop`` ends exactly those, and removes the folder.
 """
 
@@ -46,7 +47,7 @@ SMALL = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4St
 DAEMONS = (
     ("namenode", "org.apache.hadoop.hdfs.server.namenode.NameNode", 256, 0),
     ("datanode1", "org.apache.hadoop.hdfs.server.datanode.DataNode", 192, 0),
-    ("datanode2", "org.apache.hadoop.hdfs.server.datanode.DataNode", 192, 1),
+    ("datanode2", "org.apache.hadoop.hdfs.server.datanode.DataNode", 192, 0),
     ("resourcemanager", "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager", 320, 0),
     ("nodemanager1", "org.apache.hadoop.yarn.server.nodemanager.NodeManager", 256, 0),
     ("nodemanager2", "org.apache.hadoop.yarn.server.nodemanager.NodeManager", 256, 1),
@@ -197,8 +198,6 @@ def site(ports: Iterator[int], folder: str) -> Tuple[Dict, Dict, Dict]:
         "dfs.namenode.name.dir": "file://" + os.path.join(folder, "namenode"),
         "dfs.namenode.safemode.extension": 0,
         "dfs.namenode.resource.du.reserved": 0,
-        # a DataNode is its address here, not the name that the address has
-        "dfs.namenode.datanode.registration.ip-hostname-check": False,
     }
     yarn = {
         "yarn.resourcemanager.hostname": first,
@@ -270,12 +269,12 @@ def write_configuration(folder: str) -> Dict[str, Dict]:
     """Write ``conf`` for clients and ``conf-NAME`` for each daemon; what core-, hdfs- and yarn-site say."""
     ports = iter(free_ports(7 + 3 * 4))
     core, hdfs, yarn = site(ports, folder)
-    for name in ["", *(daemon[0] for daemon in DAEMONS)]:
+    for name, host in [("", 0), *((daemon[0], daemon[3]) for daemon in DAEMONS)]:
         conf = os.path.join(folder, "conf" + (f"-{name}" if name else ""))
         os.makedirs(conf)
         own: Dict[str, object] = {}
         if name.startswith(("datanode", "nodemanager")):
-            own = own_site(name, HOSTS[int(name[-1]) - 1], ports, folder)
+            own = own_site(name, HOSTS[host], ports, folder)
         write_xml(os.path.join(conf, "core-site.xml"), core)
         write_xml(os.path.join(conf, "hdfs-site.xml"), {**hdfs, **(own if name.startswith("data") else {})})
         write_xml(os.path.join(conf, "yarn-site.xml"), {**yarn, **(own if name.startswith("node") else {})})

@@ -1,0 +1,74 @@
+"""How much memory ranks, tasks and the driver take beside the JVM's heap: what YARN calls overhead.
+
+Estimates from the plan of a net, on the safe side of what was measured (docs/yarn.md has the figures). YARN adds up
+the resident memory of every process of a container, pages that processes share once for each.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Sequence
+
+from ..data.tops import ImageTop
+from ..plan import NetPlan
+
+__all__ = ["driver_overhead", "executor_overhead"]
+
+JVM = 384  # MB beside the heap: code, threads, buffers of the network and of Arrow
+DAEMON = 120  # MB of the Python process that forks a Spark executor's workers
+WORKER = 300  # MB of a Python worker with Caffe and Arrow, without a net
+KEEPER = 150  # MB of a rank's keeper, almost all shared with the rank
+DECODER = 200  # MB of a process that decodes images, likewise
+_STEP = 128  # MB that results are multiples of
+
+# Copies of the parameters that a solver type keeps, with values, gradients, and what a snapshot takes for a moment.
+_COPIES = {"SGD": 5, "Nesterov": 6, "AdaGrad": 6, "RMSProp": 6, "AdaDelta": 8, "Adam": 7}
+
+
+def executor_overhead(
+    train: Sequence[NetPlan], inference: Sequence[NetPlan], solver: str, ranks: int, tasks: int, decoders: int
+) -> int:
+    """MB an executor needs beside its heap.
+
+    Parameters
+    ----------
+    train : the TRAIN net and the nets it is validated with, or nothing
+    inference : the nets that -test and -features run, or nothing
+    solver : the solver's type
+    ranks : solvers in the executor
+    tasks : tasks of -test and -features that run in it at once
+    decoders : processes of a rank that decode images, where it has encoded ones
+    """
+    need = 0.0
+    if train:
+        blobs = 2 * _blobs(train[0]) + sum(_blobs(net) for net in train[1:])
+        helpers = decoders * DECODER if any(_encoded(net) for net in train) else 0
+        net = blobs + _COPIES.get(solver, 8) * _parameters(train[0])
+        need = ranks * (WORKER + KEEPER + helpers + 1.2 * net)
+    for plan in inference:
+        need = max(need, tasks * (WORKER + 1.2 * (_blobs(plan) + 3 * _parameters(plan))))
+    return _rounded(JVM + DAEMON + need)
+
+
+def driver_overhead(nets: Sequence[NetPlan]) -> int:
+    """MB the driver of cluster mode needs beside its heap: it builds each net once, and passes model files on."""
+    largest = max((_blobs(net) + 4 * _parameters(net) for net in nets), default=0.0)
+    return _rounded(JVM + 2 * WORKER + 1.2 * largest)
+
+
+def _blobs(net: NetPlan) -> float:
+    """MB of a net's blobs."""
+    return 4e-6 * sum(math.prod(shape) for shape in net.shapes.values())
+
+
+def _parameters(net: NetPlan) -> float:
+    """MB of a net's parameters."""
+    return 4e-6 * net.parameters
+
+
+def _encoded(net: NetPlan) -> bool:
+    return any(isinstance(top, ImageTop) for layer in net.layers for top in layer.tops)
+
+
+def _rounded(megabytes: float) -> int:
+    return int(-(-megabytes // _STEP) * _STEP)
