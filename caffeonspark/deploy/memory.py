@@ -15,10 +15,10 @@ from ..plan import NetPlan
 __all__ = ["driver_overhead", "executor_overhead"]
 
 JVM = 384  # MB beside the heap: code, threads, buffers of the network and of Arrow
-DAEMON = 120  # MB of the Python process that forks a Spark executor's workers
-WORKER = 300  # MB of a Python worker with Caffe and Arrow, without a net
-KEEPER = 150  # MB of a rank's keeper, almost all shared with the rank
-DECODER = 200  # MB of a process that decodes images, likewise
+DAEMON = 64  # MB of the Python process that forks a Spark executor's workers
+WORKER = 256  # MB of a Python worker with Caffe and Arrow, without a net
+KEEPER = 128  # MB of a rank's keeper, almost all shared with the rank
+DECODER = 192  # MB of a process that decodes images, likewise
 _STEP = 128  # MB that results are multiples of
 
 # Copies of the parameters that a solver type keeps, with values, gradients, and what a snapshot takes for a moment.
