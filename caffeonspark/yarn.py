@@ -138,7 +138,7 @@ def check_request(limits: Limits, what: str, heap: int, overhead: int, cores: in
 
 
 _MEMORY = re.compile(
-    r"Required (?P<who>executor|AM) memory \((?P<heap>\d+)(?: MB)?\).*?above the max threshold \((?P<most>\d+) MB\)"
+    r"Required (?P<who>executor|AM) memory \((?P<heap>\d+)[^()]*\).*?above the max threshold \((?P<most>\d+) MB\)"
 )
 _RESOURCE = re.compile(
     r"Requested resource type=\[(?P<kind>[^\]]+)\].*?Requested resource=<(?P<asked>[^>]*)>.*?"

@@ -147,7 +147,7 @@ def _plan(config: Config, net: Any, found: Look) -> NetPlan:
 def local_session(options: SubmitOptions) -> Iterator[Any]:
     """A Spark session in this process alone, which reaches what the cluster's drivers reach; it is quiet.
 
-    The options' settings of file systems and security hold in it, and the options learn spark-defaults.conf's.
+    The options' settings of file systems and security hold in it.
     """
     from pyspark.sql import SparkSession
 
@@ -163,23 +163,32 @@ def local_session(options: SubmitOptions) -> Iterator[Any]:
                     .config("spark.driver.bindAddress", "127.0.0.1")
                     .config("spark.ui.enabled", "false")
                     .config("spark.eventLog.enabled", "false")
-                    .config("spark.dynamicAllocation.enabled", "false")
                     .config("spark.plugins", "")
                     .getOrCreate()
                 )
             except Exception as e:
                 raise ConfigError(f"submit: Spark does not start on this machine: {_reason(e, said())}") from None
             try:
-                defaults = dict(spark.sparkContext.getConf().getAll())
-                options.learn_defaults({k: v for k, v in defaults.items() if not k.startswith("spark.driver.host")})
                 yield spark
             finally:
                 spark.stop()
+                _end_jvm()
     finally:
         if before is None:
             os.environ.pop("PYSPARK_SUBMIT_ARGS", None)
         else:
             os.environ["PYSPARK_SUBMIT_ARGS"] = before
+
+
+def _end_jvm() -> None:
+    """End the JVM that PySpark started; it would take memory as long as the job is watched."""
+    from pyspark import SparkContext
+
+    gateway: Any = SparkContext._gateway
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait(30)
+    SparkContext._gateway = SparkContext._jvm = None
 
 
 _PASSED_ON = ("--jars", "--packages", "--repositories", "--properties-file", "--principal", "--keytab")

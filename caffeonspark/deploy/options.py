@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -60,7 +61,6 @@ class SubmitOptions:
 
     def __init__(self, words: Sequence[str]) -> None:
         self._given: List[Tuple[str, Optional[str]]] = []
-        self._defaults: Dict[str, str] = {}
         rest = list(words)
         while rest:
             name, equals, value = rest.pop(0).partition("=")
@@ -78,10 +78,7 @@ class SubmitOptions:
         for name, setting in self._given:
             if name == "--conf" and "=" not in str(setting):
                 raise ConfigError(f"submit: --conf {setting}: give it as NAME=VALUE")
-
-    def learn_defaults(self, settings: Dict[str, str]) -> None:
-        """Take note of what spark-defaults.conf or a properties file says."""
-        self._defaults = dict(settings)
+        self._defaults = _defaults(self.option("--properties-file"))
 
     def get(self, setting: str, otherwise: Optional[str] = None) -> Optional[str]:
         """A setting's value: from its option, from ``--conf``, from the defaults."""
@@ -132,6 +129,21 @@ class SubmitOptions:
     def passed_on(self, *leave_out: str) -> List[str]:
         """The words of all options but some."""
         return [word for words in self.words() if words[0] not in leave_out for word in words]
+
+
+def _defaults(properties: Optional[str]) -> Dict[str, str]:
+    """What the properties file says, or else spark-defaults.conf, as spark-submit finds it."""
+    folder = os.environ.get("SPARK_CONF_DIR") or os.path.join(os.environ.get("SPARK_HOME", ""), "conf")
+    path = properties or os.path.join(folder, "spark-defaults.conf")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            lines = [line.strip() for line in f]
+    except OSError as e:
+        if properties is None:
+            return {}
+        raise ConfigError(f"submit: --properties-file {path}: {e.strerror}") from None
+    words = [re.split(r"\s*=\s*|\s+", line, maxsplit=1) for line in lines if line and line[0] not in "#!"]
+    return {pair[0]: pair[1] for pair in words if len(pair) == 2}
 
 
 def megabytes(text: str, what: str) -> int:

@@ -47,7 +47,7 @@ It looks at the prototxt files and the data from this machine, asks YARN for its
 and leaves alone what you give yourself.
 
   --dry-run           print the line, and do not run it
-  --no-check          do not look at files, data and YARN first
+  --no-check          do not look at files, data and YARN first, and send no files
 """
 
 
@@ -88,19 +88,18 @@ class _Job:
 
     def settle(self, unchecked: bool) -> None:
         """Look at the job, and add what it needs. Raises CaffeOnSparkError for what cannot work."""
-        found = Look()
-        if not unchecked:
-            with local_session(self.options) as spark:
-                self._master()
-                found = look(spark, self.values, self.options, self.yarn)
         self._master()
+        reachable = not self.yarn or self._hadoop_configuration()
         if self.yarn:
-            self._hadoop_configuration()
             self._hadoop_classes()
-        if found.unseen:
-            _say(f"note: {found.unseen}; every node has to have it. The memory for the nets is a guess")
         self._python()
         self._executors()
+        found = Look()
+        if reachable and not unchecked:
+            with local_session(self.options) as spark:
+                found = look(spark, self.values, self.options, self.yarn)
+        if found.unseen:
+            _say(f"note: {found.unseen}; every node has to have it. The memory for the nets is a guess")
         if self.yarn:
             self._memory(found)
         if self.cluster_mode:
@@ -118,12 +117,14 @@ class _Job:
 
     # ---- Hadoop
 
-    def _hadoop_configuration(self) -> None:
+    def _hadoop_configuration(self) -> bool:
+        """Whether the cluster is known. Raises ConfigError where it is not."""
         folder = os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")
         if folder and os.path.exists(os.path.join(folder, "yarn-site.xml")):
-            return
+            return True
         wrong = f"is {folder}, which has no yarn-site.xml" if folder else "is not set"
         self._refuse(f"submit: HADOOP_CONF_DIR {wrong}: name the folder with the cluster's yarn-site.xml in it")
+        return False
 
     def _hadoop_classes(self) -> None:
         """Spark builds without Hadoop take its classes from the installation."""

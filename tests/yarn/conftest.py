@@ -1,154 +1,42 @@
-"""A real Hadoop cluster for the session, what jobs need on its HDFS, and jobs that can be watched and harmed."""
+"""The cluster of the session, and what jobs need on its HDFS."""
 
-import glob
 import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
 
-import processes
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from .hadoop import ROOT, Hadoop
+
 MISSING = ("cannot be fetched", "mvn is missing", "HADOOP_HOME", "Java is missing")
 
-
-class Hadoop:
-    """The cluster: its folder, and its commands."""
-
-    def __init__(self, folder, env):
-        self.folder = pathlib.Path(folder)
-        self.env = env
-
-    def run(self, *command, check=True, cwd=None, timeout=300):
-        """A command's (exit status, standard output, standard error)."""
-        process = subprocess.run(
-            [str(word) for word in command],
-            env=self.env,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        if check:
-            assert process.returncode == 0, process.stdout + process.stderr
-        return process.returncode, process.stdout, process.stderr
-
-    def hdfs(self, *words, **options):
-        return self.run("hdfs", "dfs", *words, **options)[1]
-
-    def names(self, folder):
-        """The names in a folder of HDFS."""
-        return {line.rpartition("/")[2] for line in self.hdfs("-ls", "-C", folder).splitlines()}
-
-    def logs(self, application):
-        """What ``yarn logs`` prints, once the logs are on HDFS."""
-        deadline = time.monotonic() + 60
-        while True:
-            status, out, _ = self.run("yarn", "logs", "-applicationId", application, check=False)
-            if status == 0 and "End of LogType:stdout" in out:
-                return out
-            assert time.monotonic() < deadline, out
-            time.sleep(1)
-
-    def report(self, application):
-        """What YARN says of an application: {field: value}."""
-        text = self.run("yarn", "application", "-status", application)[1]
-        return dict(line.strip().split(" : ", 1) for line in text.splitlines() if " : " in line)
-
-    def submit(self, *words, **options):
-        return Job(self, words, **options)
+PARQUET = """layer {
+  name: "data"
+  type: "MemoryData"
+  top: "data"
+  top: "label"
+  include { phase: TEST }
+  transform_param { scale: 0.00390625 }
+  source_class: "com.yahoo.ml.caffe.ImageDataFrame"
+  memory_data_param {
+    source: "../data/digits_test_dataframe"
+    batch_size: 60
+    channels: 1
+    height: 28
+    width: 28
+  }
+}
+"""
 
 
-class Job:
-    """A ``caffeonspark submit`` that runs."""
-
-    def __init__(self, hadoop, words, cwd=None, env=None):
-        self.hadoop = hadoop
-        self.said = []
-        self.out = []
-        self.process = subprocess.Popen(
-            ["caffeonspark", "submit", *[str(word) for word in words]],
-            env={**hadoop.env, **(env or {})},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.readers = [
-            threading.Thread(target=lambda: self.out.extend(self.process.stdout), daemon=True),
-            threading.Thread(target=lambda: self.said.extend(self.process.stderr), daemon=True),
-        ]
-        for reader in self.readers:
-            reader.start()
-
-    @property
-    def application(self):
-        found = re.findall(r"application_\d+_\d+", "".join(self.said))
-        return found[0] if found else None
-
-    def wait(self, timeout=400):
-        """The exit status."""
-        try:
-            status = self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise AssertionError("".join(self.said[-20:]) + self.driver_log()) from None
-        for reader in self.readers:
-            reader.join(10)
-        return status
-
-    def last_line(self):
-        return self.said[-1].rstrip("\n") if self.said else ""
-
-    # ---- while it runs
-
-    def driver_log(self, attempt=None):
-        """What the driver of an attempt, or of any, has written so far."""
-        number = "*" if attempt is None else f"{attempt:02d}"
-        pattern = f"nodemanager*/logs/{self.application}/container_*_{number}_000001/stdout"
-        return "".join(pathlib.Path(p).read_text() for p in sorted(glob.glob(str(self.hadoop.folder / pattern))))
-
-    def wait_for_log(self, pattern, attempt=None, timeout=240):
-        """The first match of a pattern in the driver's log."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            match = re.search(pattern, self.driver_log(attempt)) if self.application else None
-            if match:
-                return match
-            assert self.process.poll() is None, "".join(self.said[-20:]) + self.driver_log()
-            time.sleep(0.2)
-        raise AssertionError(f"no {pattern!r} in:\n{self.driver_log()}\n{''.join(self.said[-20:])}")
-
-    def processes(self, name):
-        """The Java processes of the job with this class on their command line."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            command = processes.command(int(pid))
-            folder = str(self.hadoop.folder)
-            if name in command and command.split(" ")[0].endswith("/java") and f"{folder}/nodemanager" in command:
-                if self.application in command or self.application in cwd(pid):
-                    found.append(int(pid))
-        return found
-
-    def kill(self, name):
-        """End a Java process of the job with SIGKILL."""
-        victims = self.processes(name)
-        assert victims, name
-        os.kill(victims[0], signal.SIGKILL)
-
-
-def cwd(pid):
-    try:
-        return os.readlink(f"/proc/{pid}/cwd")
-    except OSError:
-        return ""
+def with_parquet(net):
+    """The net with a TEST layer that reads parquet."""
+    layers = re.split(r"(?m)^(?=layer \{)", net)
+    assert "digits_test_lmdb" in layers[2]
+    return "".join([*layers[:2], PARQUET, *layers[3:]])
 
 
 @pytest.fixture(scope="session")
@@ -216,3 +104,21 @@ def cluster(archive):
     """The options of most jobs: small containers, of which a NodeManager has room for two."""
     return ["--master", "yarn", "--deploy-mode", "cluster", "--num-executors", "2", "--executor-memory", "768m",
             "--driver-memory", "512m", "--archives", archive]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def job_home(hadoop, home, digits):
+    """On HDFS: ``nets`` and ``data``, with a net that trains on an LMDB and tests on parquet."""
+    net = digits / "nets" / "digits_lenet_train_test.prototxt"
+    net.write_text(with_parquet(net.read_text()))
+    solver = digits / "nets" / "digits_lenet_solver.prototxt"
+    (digits / "nets" / "harmed_solver.prototxt").write_text(
+        solver.read_text().replace("snapshot: 500", "snapshot: 100").replace('"digits_lenet"', '"harmed"')
+    )
+    (digits / "nets" / "short_solver.prototxt").write_text(
+        re.sub("max_iter: 1000", "max_iter: 60", solver.read_text())
+        .replace("snapshot: 500", "snapshot: 20")
+        .replace('"digits_lenet"', '"short"')
+    )
+    hadoop.hdfs("-put", digits / "nets", digits / "data", home)
+    return home

@@ -12,49 +12,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 EXECUTOR = "YarnCoarseGrainedExecutorBackend"
 MASTER = "org.apache.spark.deploy.yarn.ApplicationMaster"
 
-PARQUET = """layer {
-  name: "data"
-  type: "MemoryData"
-  top: "data"
-  top: "label"
-  include { phase: TEST }
-  transform_param { scale: 0.00390625 }
-  source_class: "com.yahoo.ml.caffe.ImageDataFrame"
-  memory_data_param {
-    source: "../data/digits_test_dataframe"
-    batch_size: 60
-    channels: 1
-    height: 28
-    width: 28
-  }
-}
-"""
-
-
-def with_parquet(net):
-    """The net with a TEST layer that reads parquet."""
-    layers = re.split(r"(?m)^(?=layer \{)", net)
-    assert "digits_test_lmdb" in layers[2]
-    return "".join([*layers[:2], PARQUET, *layers[3:]])
-
-
-@pytest.fixture(scope="session")
-def job_home(hadoop, home, digits):
-    """On HDFS: ``nets`` and ``data``, with a net that trains on an LMDB and tests on parquet."""
-    net = digits / "nets" / "digits_lenet_train_test.prototxt"
-    net.write_text(with_parquet(net.read_text()))
-    solver = digits / "nets" / "digits_lenet_solver.prototxt"
-    (digits / "nets" / "harmed_solver.prototxt").write_text(
-        solver.read_text().replace("snapshot: 500", "snapshot: 100").replace('"digits_lenet"', '"harmed"')
-    )
-    (digits / "nets" / "short_solver.prototxt").write_text(
-        re.sub("max_iter: 1000", "max_iter: 60", solver.read_text())
-        .replace("snapshot: 500", "snapshot: 20")
-        .replace('"digits_lenet"', '"short"')
-    )
-    hadoop.hdfs("-put", digits / "nets", digits / "data", home)
-    return home
-
 
 @pytest.fixture(scope="session")
 def trained(hadoop, cluster, job_home):
