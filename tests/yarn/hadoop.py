@@ -39,6 +39,10 @@ class Hadoop:
     def hdfs(self, *words, **options):
         return self.run("hdfs", "dfs", *words, **options)[1]
 
+    def read(self, path):
+        """The bytes of a file on HDFS."""
+        return subprocess.run(["hdfs", "dfs", "-cat", path], env=self.env, capture_output=True, check=True).stdout
+
     def names(self, folder):
         """The names in a folder of HDFS."""
         return {line.rpartition("/")[2] for line in self.hdfs("-ls", "-C", folder).splitlines()}

@@ -79,6 +79,8 @@ def test_lost_containers_and_a_lost_master(hadoop, cluster, job_home, trained):
     assert hadoop.report(job.application)["Final-State"] == "SUCCEEDED"
     log = hadoop.logs(job.application)
     assert float(re.findall(r"iteration 1000: test on 360 rows: accuracy ([\d.]+)", log)[-1]) >= 0.97
+    undisturbed = hadoop.read(f"{job_home}/out/digits.caffemodel")
+    assert hadoop.read(f"{out}/harmed.caffemodel") == undisturbed
     assert "harmed.caffemodel" in hadoop.names(out)
     assert not [name for name in hadoop.names(out) if name.endswith(".part")]
     about = json.loads(hadoop.hdfs("-cat", f"{out}/harmed_iter_1000.solverstate.json"))
