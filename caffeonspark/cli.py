@@ -15,7 +15,7 @@ from .config import Config
 from .errors import CaffeOnSparkError, ConfigError, Interrupted, suggest
 from .flags import FLAGS
 from .storage import join, local_path
-from .yarn import attempt_number, check_ended, explain_refusal, finish_as_failed
+from .yarn import attempt_number, check_ended, check_executors, finish_as_failed
 
 __all__ = ["COMMANDS", "main"]
 
@@ -84,21 +84,17 @@ def _run(values: Dict[str, Any]) -> None:
 
 def start_spark() -> Any:
     """The session: what spark-submit was told, and quiet unless it was told otherwise."""
-    from pyspark import SparkConf
+    from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
+    SparkContext._ensure_initialized()
     conf = SparkConf()
+    check_executors(SparkContext._jvm, conf)
     builder = SparkSession.builder.appName(conf.get("spark.app.name", "caffeonspark"))
     for name, value in (("spark.ui.showConsoleProgress", "false"), ("spark.log.level", "WARN")):
         if not conf.contains(name):
             builder = builder.config(name, value)
-    try:
-        return builder.getOrCreate()
-    except Exception as e:
-        refusal = explain_refusal(str(e))
-        if refusal is None:
-            raise
-        raise ConfigError(refusal) from None
+    return builder.getOrCreate()
 
 
 def _work(spark: Any, values: Dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "Limits",
     "attempt_number",
     "check_ended",
+    "check_executors",
     "check_request",
     "explain_refusal",
     "finish_as_failed",
@@ -132,6 +133,27 @@ def check_request(limits: Limits, what: str, heap: int, overhead: int, cores: in
         raise ConfigError(
             f"{asked}, and the largest NodeManager has {largest} MB (yarn.nodemanager.resource.memory-mb): {lower}"
         )
+
+
+def check_executors(jvm: Any, settings: Any) -> None:
+    """Raise ConfigError for executors that YARN would refuse, and end the application for, or not have room for.
+
+    Parameters
+    ----------
+    jvm : of the driver
+    settings : SparkConf
+    """
+    if settings.get("spark.master") != "yarn" or settings.get("spark.submit.deployMode", "client") == "cluster":
+        return  # a driver that YARN started has no credentials to ask it with
+    java = settings._jconf
+    heap = int(java.getSizeAsMb("spark.executor.memory", "1g"))
+    factor = float(settings.get("spark.executor.memoryOverheadFactor", "0.1"))
+    overhead = int(java.getSizeAsMb("spark.executor.memoryOverhead", f"{max(384, int(heap * factor))}m"))
+    try:
+        limits = read_limits(jvm, jvm.org.apache.hadoop.conf.Configuration())
+    except InfrastructureError:
+        return  # Spark has its own words, and its own patience, for a ResourceManager that does not answer
+    check_request(limits, "an executor", heap, overhead, int(settings.get("spark.executor.cores", "1")), "executor")
 
 
 # ---- refusals

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..config import Config
-from ..data.source import FrameSource
 from ..errors import CaffeOnSparkError, ConfigError
 from ..models import find_file
 from ..plan import NetPlan
@@ -105,13 +104,14 @@ def look(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yarn: bo
             place = find_file(config, path, f"the file of -{name}")
             if config.storage.on_local_disk(place):
                 found.read[path] = os.path.abspath(local_path(place))
+    elsewhere = options.get("spark.submit.deployMode") == "cluster"
     try:
         if config.train:
-            found.train = [_plan(config, config.net(TRAIN), found)]
+            found.train = [_plan(config, config.net(TRAIN), found, elsewhere)]
             if config.solver.test_interval and list(config.solver.test_iter)[:1] != [0]:
-                found.train += [_plan(config, net, found) for net in config.nets.tests]
+                found.train += [_plan(config, net, found, elsewhere) for net in config.nets.tests]
         if config.test or config.blobs:
-            found.inference = [_plan(config, config.net(TEST), found)]
+            found.inference = [_plan(config, config.net(TEST), found, elsewhere)]
     except _Unseen as e:
         found.unseen = e.message
     if yarn:
@@ -124,19 +124,17 @@ class _Unseen(CaffeOnSparkError):
     """Data that other machines may have."""
 
 
-def _plan(config: Config, net: Any, found: Look) -> NetPlan:
+def _plan(config: Config, net: Any, found: Look, elsewhere: bool) -> NetPlan:
+    """The plan of a net, whose data the driver may have ``elsewhere``."""
     source = NetSource(config, net)
-    missing: List[str] = []
     for one in source.sources:
-        path = one.source_path()
-        if isinstance(one, FrameSource) and ":" not in path and not config.storage.on_local_disk(path):
+        if not one.parameters().source:  # of a user's own kind, or an error that the plan reports
             continue
+        path = one.source_path()
         if config.storage.on_local_disk(path):
             found.data.append((one.where, path))
-            if os.path.isabs(local_path(path)) and not os.path.exists(local_path(path)):
-                missing.append(f"{one.where}: source {path} is not on this machine")
-    if missing:
-        raise _Unseen(missing[0])
+            if elsewhere and os.path.isabs(local_path(path)) and not os.path.exists(local_path(path)):
+                raise _Unseen(f"{one.where}: source {path} is not on this machine")
     return source.plan
 
 

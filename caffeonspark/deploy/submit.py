@@ -95,6 +95,9 @@ class _Job:
         self._python()
         self._executors()
         found = Look()
+        if self.options.get("spark.app.name") is None and self.values.get("conf"):
+            stem = os.path.splitext(os.path.basename(str(self.values["conf"])))[0]
+            self.options.add("--name", f"caffeonspark {stem}")
         if reachable and not unchecked:
             with local_session(self.options) as spark:
                 found = look(spark, self.values, self.options, self.yarn)
@@ -249,9 +252,10 @@ class _Job:
                 )
             if is_local(path):
                 _say(f"note: -{name} {path} is written on the node that the driver runs on")
+        sent = set(found.read.values())
         for where, path in found.data:
             local = local_path(path)
-            if not os.path.isabs(local):
+            if not os.path.isabs(local) and os.path.abspath(local) not in sent:  # lists of files are sent
                 raise ConfigError(
                     f"{where}: source {local} is a path on this machine, and in cluster mode the driver runs on "
                     "another: put the prototxt files and the data on hdfs: beside each other (hdfs dfs -put), use "

@@ -7,8 +7,8 @@ import time
 from typing import Any, Callable, Optional
 
 from ..config import Config
-from ..errors import ConfigError, InfrastructureError
-from ..yarn import check_ended, check_request, read_limits
+from ..errors import ConfigError
+from ..yarn import check_ended, check_executors
 
 __all__ = ["check_cluster", "check_driver"]
 
@@ -54,24 +54,7 @@ def check_driver(config: Config) -> None:
             "spark.speculation is true, and Spark would start ranks twice: set spark.speculation to false"
         )
     _ = config.ports
-    _check_yarn(config.spark().sparkContext)
-
-
-def _check_yarn(context: Any) -> None:
-    """Raise ConfigError for executors that YARN would refuse, and end the application for, or not have room for."""
-    settings = context.getConf()
-    if context.master != "yarn" or settings.get("spark.submit.deployMode", "client") == "cluster":
-        return  # a driver that YARN started has no credentials to ask it with
-    scala = context._jsc.sc()
-    heap = int(scala.executorMemory())
-    factor = float(settings.get("spark.executor.memoryOverheadFactor", "0.1"))
-    overhead = int(scala.conf().getSizeAsMb("spark.executor.memoryOverhead", f"{max(384, int(heap * factor))}m"))
-    cores = int(settings.get("spark.executor.cores", "1"))
-    try:
-        limits = read_limits(context._jvm, context._jsc.hadoopConfiguration())
-    except InfrastructureError:
-        return
-    check_request(limits, "an executor", heap, overhead, cores, "executor")
+    check_executors(config.spark().sparkContext._jvm, settings)
 
 
 def _slots(context: Any) -> int:

@@ -1,5 +1,6 @@
 """The cluster of the session, and what jobs need on its HDFS."""
 
+import getpass
 import os
 import pathlib
 import re
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from .hadoop import ROOT, Hadoop
+from .hadoop import ROOT, Hadoop, Page
 
 MISSING = ("cannot be fetched", "mvn is missing", "HADOOP_HOME", "Java is missing")
 
@@ -59,6 +60,7 @@ def hadoop(tmp_path_factory):
         "PATH": f"{folder}/bin:{os.environ['PATH']}",
         "SPARK_CONF_DIR": str(conf),
         "SPARK_LOCAL_IP": "127.0.0.1",
+        "USER": getpass.getuser(),
     }
     try:
         yield Hadoop(folder, env)
@@ -71,19 +73,31 @@ def hadoop(tmp_path_factory):
 @pytest.fixture(scope="session")
 def home(hadoop):
     """A folder on HDFS."""
-    path = f"hdfs:///user/{os.environ.get('USER', 'root')}/tests"
+    path = "hdfs:///user/{USER}/tests".format(**hadoop.env)
     hadoop.hdfs("-mkdir", "-p", path)
     return path
 
 
 @pytest.fixture(scope="session")
-def archive(hadoop, home, tmp_path_factory):
+def page(hadoop, tmp_path_factory):
+    """docs/yarn.md, after the commands that come before the job: the environment, packed, and the data are on HDFS."""
+    checkout = tmp_path_factory.mktemp("checkout")
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in names:
+        if name and (ROOT / name).is_file():
+            target = checkout / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+    found = Page(hadoop, checkout)
+    found.run(found.preparing)
+    return found
+
+
+@pytest.fixture(scope="session")
+def archive(page):
     """The packed environment, on HDFS."""
-    local = tmp_path_factory.mktemp("pack") / "env.tar.gz"
-    hadoop.run("caffeonspark", "pack", local, timeout=600)
-    hadoop.hdfs("-put", local, f"{home}/env.tar.gz")
-    local.unlink()
-    return f"{home}/env.tar.gz#env"
+    return f"{page.job}/env.tar.gz#env"
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,38 @@ import processes
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
+class Page:
+    """The commands of docs/yarn.md's first section, run in a checkout that holds nothing but the project's files."""
+
+    def __init__(self, hadoop, checkout):
+        section = (ROOT / "docs" / "yarn.md").read_text().partition("## The first job")[2].partition("\n## ")[0]
+        blocks = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)]
+        (self.variables, self.commands) = blocks
+        first = next(number for number, command in enumerate(self.commands) if " submit " in command)
+        self.preparing, self.running = self.commands[:first], self.commands[first:]
+        self.checkout = checkout
+        self.job = "hdfs:///user/{USER}/digits".format(**hadoop.env)
+        own = ("PYTHONPATH", "SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON")
+        self.env = {name: value for name, value in hadoop.env.items() if name not in own}
+        self.env["PATH"] = f"{hadoop.folder}/bin:/usr/local/bin:/usr/bin:/bin"
+
+    def run(self, commands):
+        """Run commands as they stand; what the last one printed."""
+        printed = ""
+        for command in commands:
+            done = subprocess.run(
+                ["bash", "-ec", "\n".join([*self.variables, command])],
+                cwd=self.checkout,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
+            printed = done.stdout
+        return printed
+
+
 class Hadoop:
     """The cluster: its folder, and its commands."""
 

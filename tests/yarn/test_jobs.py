@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 
 import processes
@@ -103,11 +104,15 @@ def check_nothing_is_left(hadoop):
         time.sleep(0.5)
 
 
-def test_a_quota_that_is_used_up_leaves_the_last_snapshot(hadoop, cluster, job_home):
+def test_a_quota_that_is_used_up_leaves_the_last_snapshot(hadoop, cluster, job_home, digits, tmp_path):
+    """The prototxt files are local ones, which are sent to the driver."""
+    shutil.copy(digits / "nets" / "harmed_solver.prototxt", tmp_path)
+    net = (digits / "nets" / "digits_lenet_train_test.prototxt").read_text()
+    (tmp_path / "digits_lenet_train_test.prototxt").write_text(net.replace("../data", f"{job_home}/data"))
     out = f"{job_home}/quota"
     hadoop.hdfs("-mkdir", "-p", out)
     job = hadoop.submit(
-        *cluster, "--", "-train", "-conf", f"{job_home}/nets/harmed_solver.prototxt", "-model", f"{out}/q.caffemodel",
+        *cluster, "--", "-train", "-conf", "harmed_solver.prototxt", "-model", f"{out}/q.caffemodel", cwd=tmp_path
     )  # fmt: skip
     job.wait_for_log(r"saved .*_iter_100.solverstate")
     hadoop.run("hdfs", "dfsadmin", "-setSpaceQuota", "20m", out)

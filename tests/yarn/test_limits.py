@@ -59,4 +59,5 @@ def test_plain_spark_submit_says_it_too(hadoop, job_home, digits):
         check=False,
     )  # fmt: skip
     assert status == 1
-    assert "caffeonspark: the executor asks for more memory than YARN gives a container (4096 MB" in out
+    assert "caffeonspark: an executor asks for 9011 MB" in out
+    assert "at most 4096 MB (yarn.scheduler.maximum-allocation-mb): lower --executor-memory" in out
