@@ -13,11 +13,11 @@ import re
 import secrets
 import shutil
 import tempfile
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from .errors import StorageError
 
-__all__ = ["Storage", "is_local", "join", "local_path", "parent"]
+__all__ = ["Storage", "is_local", "java_message", "join", "local_path", "parent"]
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+):")
 
@@ -127,6 +127,20 @@ class Storage:
             if not fs.exists(path):
                 return []
             return sorted(str(status.getPath().getName()) for status in fs.listStatus(path))
+        except Exception as e:
+            raise StorageError(f"{folder}: {java_message(e)}") from e
+
+    def qualified(self, uri: str) -> str:
+        """``uri`` with the scheme and the authority of its Hadoop file system, which executors understand too."""
+        fs, path = self._hadoop(uri)
+        return str(fs.makeQualified(path).toString())
+
+    def files(self, folder: str) -> Dict[str, Tuple[int, int]]:
+        """By name, the (bytes, time of change in ms) of the files in a folder of a Hadoop file system."""
+        fs, path = self._hadoop(folder)
+        try:
+            found = [status for status in fs.listStatus(path) if status.isFile()]
+            return {str(s.getPath().getName()): (int(s.getLen()), int(s.getModificationTime())) for s in found}
         except Exception as e:
             raise StorageError(f"{folder}: {java_message(e)}") from e
 

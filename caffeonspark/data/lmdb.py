@@ -1,21 +1,23 @@
 """LMDBs of Caffe Datums: stock ``Data`` layers, and MemoryData with ``source_class: com.yahoo.ml.caffe.LMDB``.
 
 The database is opened read-only and without its lock file, so read-only media, foreign owners and other
-readers do not matter. Record i is the i-th in key order, as Caffe's cursor gives it.
+readers do not matter. One that lies on HDFS, S3 or the like is fetched to every node. Record i is the i-th in key
+order, as Caffe's cursor gives it.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterator, List, Tuple, Union
 
 import lmdb
 import numpy as np
 
 from ..errors import ConfigError, DataError
 from ..proto.schema import Datum
-from ..storage import is_local, local_path
+from ..storage import local_path
+from .fetched import Fetched, fetch
 from .images import ImageSource, image_entry
 from .records import BadRecord, BadRecords, Column, Records
 from .source import RangeReader, RangeSource, register
@@ -59,16 +61,16 @@ def datum_array(datum: Any, record: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LMDBReader(RangeReader):
-    """Reads Datums from an LMDB that is at the same path on every node.
+    """Reads Datums from an LMDB.
 
     Attributes
     ----------
-    path : str
+    path : where it is, the same on every node; or what every node fetched
     image : the first top
     label : whether the layer has a label top
     """
 
-    path: str
+    path: Union[str, Fetched]
     image: Top
     label: bool
 
@@ -96,8 +98,9 @@ class LMDBReader(RangeReader):
             yield self._chunk(ids, index, images, labels)
 
     def _entries(self, start: int, stop: int, step: int) -> Iterator[Tuple[int, bytes, bytes]]:
+        path = self.path if isinstance(self.path, str) else self.path.path()
         try:
-            with open_lmdb(self.path) as env, env.begin(buffers=False) as transaction:
+            with open_lmdb(path) as env, env.begin(buffers=False) as transaction:
                 cursor = transaction.cursor()
                 if stop <= start or not cursor.first():
                     return
@@ -109,7 +112,7 @@ class LMDBReader(RangeReader):
                     if number >= stop or not cursor.next():
                         return
         except lmdb.Error as e:
-            raise DataError(f"LMDB {self.path}: {e}") from None
+            raise DataError(f"LMDB {path}: {e}") from None
 
     def _chunk(self, ids: List[str], index: List[int], images: List[Any], labels: List[float]) -> Records:
         image: Column = images if self.image.fixed is None else np.stack(images)
@@ -123,15 +126,18 @@ class LMDBReader(RangeReader):
 class LMDBSource(ImageSource, RangeSource):
     """The LMDB of a ``Data`` layer, or of a MemoryData layer with CoSData's extension fields."""
 
+    _place: Union[str, Fetched] = ""
     _path = ""
     _count = 0
 
     @property
     def description(self) -> str:
-        return f"LMDB {self._path or self.parameters().source}"
+        uri = self._place if isinstance(self._place, str) else self._place.uri
+        return f"LMDB {uri or self.parameters().source}"
 
     def open(self) -> None:
-        self._path = self._find()
+        self._place = self._find()
+        self._path = self._place if isinstance(self._place, str) else self._place.path()
         record, datum = self._first()
         try:
             image = None if datum.encoded else datum_array(datum, record)
@@ -139,22 +145,25 @@ class LMDBSource(ImageSource, RangeSource):
             raise DataError(f"{self.where}: {self.description}: {e.message}") from None
         self.tops = self.make_tops(record, image, datum.data)
 
-    def _find(self) -> str:
+    def _find(self) -> Union[str, Fetched]:
+        """Where the LMDB is on every node, if need be fetched."""
         path = self.source_path()
-        if not (is_local(path) or ":" not in path.partition("/")[0]):
-            raise ConfigError(f"{self.where}: source {path}: only LMDBs on a local path can be read")
-        local = os.path.abspath(local_path(path))
-        if not os.path.exists(local):
+        storage = self.config.storage
+        if not storage.exists(path):
             raise ConfigError(f"{self.where}: source {self.parameters().source} does not exist")
-        if os.path.isdir(local) and not os.path.exists(os.path.join(local, "data.mdb")):
-            names = os.listdir(local)
+        names = storage.names(path) if storage.is_folder(path) else None
+        if names is not None and "data.mdb" not in names:
             if "CURRENT" in names:
                 raise ConfigError(
-                    f"{self.where}: source {local} is a LevelDB, which is not read: convert the images anew with "
+                    f"{self.where}: source {path} is a LevelDB, which is not read: convert the images anew with "
                     "Caffe's convert_imageset -backend lmdb (or convert_mnist_data, convert_cifar_data)"
                 )
-            raise ConfigError(f"{self.where}: source {local} is a folder without data.mdb, so no LMDB")
-        return local
+            raise ConfigError(f"{self.where}: source {path} is a folder without data.mdb, so no LMDB")
+        if storage.on_local_disk(path):
+            return os.path.abspath(local_path(path))
+        if names is None:
+            raise ConfigError(f"{self.where}: source {path} is a file: name the folder that holds data.mdb")
+        return fetch(self.config, path, self.where)
 
     def _first(self) -> Tuple[str, Any]:
         try:
@@ -177,4 +186,4 @@ class LMDBSource(ImageSource, RangeSource):
 
     def reader(self) -> LMDBReader:
         image = self.tops[0]
-        return LMDBReader(self._path, image, len(self.tops) > 1)
+        return LMDBReader(self._place, image, len(self.tops) > 1)

@@ -26,6 +26,7 @@ __all__ = ["Attempt", "check_digests"]
 
 _GRACE = 1.0  # seconds in which other ranks' accounts of a failure are waited for
 _RELEASE = 2.5  # seconds in which every rank that still runs ends when it is called off
+_START = 600.0  # seconds a rank may come after the first: its node may be fetching files, and Spark notices a lost one
 
 MakeJob = Callable[[Tuple[str, int], Credentials], Job]
 #: (kind, iteration and what else the rank said, local path): a file a rank handed over
@@ -126,12 +127,13 @@ class Attempt:
         if not self.heard:
             return  # the stage may be waiting for the cluster, and Spark's own errors end it
         now = time.monotonic()
-        first = min(self.heard.values()) if len(self.heard) == self.ranks else self.first_heard
+        loading = len(self.ready) < self.ranks
         for rank in range(self.ranks):
-            if rank in self.ended:
+            if rank in self.ended or (loading and rank in self.ready):  # who is ready waits for the others
                 continue
-            silent = now - self.heard.get(rank, first)
-            if silent > self.config.stallTimeout + 2 * _GRACE:  # its peers notice first, and know more
+            silent = now - self.heard.get(rank, self.first_heard)
+            patience = self.config.stallTimeout + 2 * _GRACE  # its peers notice first, and know more
+            if silent > (patience if rank in self.heard else max(patience, _START)):
                 host = self.result.hosts.get(rank, "an unknown host")
                 what = "said nothing" if rank in self.heard else "did not start"
                 raise StallError(
@@ -183,6 +185,7 @@ class Attempt:
         totals = [self.layer_total(number) for number in range(len(self.job.layers()))]
         self.result.rows = totals[0]
         monitor.send_all("peers", addresses=addresses, totals=totals)
+        self.heard = dict.fromkeys(range(self.ranks), time.monotonic())
 
     def layer_total(self, number: int) -> int:
         """How many records a layer's source has, skipped ones included."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["run_rank"]
 
 _REPORT_SECONDS = 0.25  # between two progress reports
-_TICK_SECONDS = 1.0  # between two signs of life while records are loaded
+_TICK_SECONDS = 1.0  # between two signs of life
 _SIOCGIFADDR = 0x8915  # linux/sockios.h
 
 
@@ -159,12 +159,12 @@ class _Rank:
         return stores
 
     def tick(self) -> None:
-        """Between chunks of records: tell the driver that this rank is at work, and hear what it wants."""
+        """Between pieces of work: tell the driver that this rank is at it, and hear what it wants."""
         self.line.check()
         now = time.monotonic()
         if now - self.ticked > _TICK_SECONDS:
             self.ticked = now
-            self.line.send("loading")
+            self.line.send("working")
 
     def align(self, layers: Sequence[LayerPlan], stores: Sequence[RecordStore], bad: Sequence[BadRecords]) -> None:
         """Where layers of one net had the same number of records, keep only those that none of them skipped.
@@ -257,6 +257,7 @@ class _Rank:
                     validation.rows,
                     comm,
                     [self.draws(number + k) for k in range(count)],
+                    self.tick,
                 )
             )
         return validators
@@ -332,6 +333,7 @@ class _Loop:
     # ---- hooks of an iteration
 
     def load(self) -> None:
+        self.rank.tick()
         begin = time.perf_counter()
         blobs = self.solver.inputs
         for layer, feed in zip(self.job.train.layers, self.feeds):
