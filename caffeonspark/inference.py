@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
+from pyspark import StorageLevel
 from pyspark.accumulators import AccumulatorParam
 
 from .config import Config
@@ -25,7 +26,7 @@ from .forward import Forward, concatenate, split, take
 from .models import ending_of, find_file
 from .plan import LayerPlan, NetPlan
 from .shipping import ship_library
-from .spread import bounds, limit_arrow_batches, rows_by_layer, rows_for_ranks
+from .spread import bounds, is_settled, limit_arrow_batches, rows_by_layer, rows_for_ranks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -231,6 +232,7 @@ def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
     if len(sizes) > 1:
         raise ConfigError(f"{source.net.path}: the data layers of the TEST net have different batch sizes: {sizes}")
     parts = int(config.lmdb_partitions or config.ranks)
+    frames = [(n, one if is_settled(one) else one.persist(StorageLevel.DISK_ONLY), test) for n, one, test in frames]
     return rows_for_ranks(spark, frames, parts), parts
 
 

@@ -19,7 +19,7 @@ from ..models import model_place
 from ..report.base import Observer
 from ..result import TrainingResult
 from ..shipping import ship_library
-from ..spread import rows_for_ranks
+from ..spread import is_settled, rows_for_ranks
 from .attempt import Attempt
 from .job import Job, Validation
 from .launch import replace_executors
@@ -261,7 +261,7 @@ def _rows(config: Config, sources: Sequence[NetSource], cleanup: contextlib.Exit
         for source in net_source.sources:
             if isinstance(source, FrameSource):
                 frame = source.frame()
-                if config.persistent and which == 0:
+                if (config.persistent and which == 0) or not is_settled(frame):
                     frame = frame.persist(StorageLevel.DISK_ONLY)
                     cleanup.callback(frame.unpersist)
                 frames.append((number, frame, which > 0))
