@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from .config import Config
 from .errors import CaffeOnSparkError, ConfigError
 from .flags import FLAGS
+from .session import start_spark
 from .storage import local_path
 
 __all__ = ["main"]
@@ -33,7 +34,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         values = FLAGS.parse_args(words)
         if not (values.get("train") or values.get("test") or values.get("features")):
             raise ConfigError("nothing to do: give -train, -test or -features")
-        _run(values)
+        with start_spark() as spark:
+            _do(spark, values)
         return 0
     except CaffeOnSparkError as e:
         print(f"caffeonspark: {e.message}", file=sys.stderr)
@@ -41,33 +43,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         print("caffeonspark: interrupted", file=sys.stderr)
         return 130
-
-
-def _run(values: Dict[str, Any]) -> None:
-    spark = start_spark()
-    try:
-        quiet_task_failures(spark)
-        _do(spark, values)
-    except BaseException as e:
-        silence_jvm(spark)
-        if isinstance(e, CaffeOnSparkError) or not isinstance(e, Exception):
-            raise
-        raise task_error(e) from e
-    finally:
-        spark.stop()
-
-
-def start_spark() -> Any:
-    """The session: what spark-submit was told, and quiet unless it was told otherwise."""
-    from pyspark import SparkConf
-    from pyspark.sql import SparkSession
-
-    conf = SparkConf()
-    builder = SparkSession.builder.appName(conf.get("spark.app.name", "caffeonspark"))
-    for name, value in (("spark.ui.showConsoleProgress", "false"), ("spark.log.level", "WARN")):
-        if not conf.contains(name):
-            builder = builder.config(name, value)
-    return builder.getOrCreate()
 
 
 def _do(spark: Any, values: Dict[str, Any]) -> None:
@@ -123,56 +98,6 @@ def save_means(config: Config, means: Dict[str, List[float]]) -> None:
     text = "".join(f"{name}: {','.join(repr(value) for value in values)}\n" for name, values in means.items())
     print(text, end="", flush=True)
     config.storage.write(str(config.output), text.encode())
-
-
-# ---- one line instead of Java stacks
-
-
-def silence_jvm(spark: Any) -> None:
-    """Nothing more from the JVM: what Spark has to say while it is stopped early only hides the error."""
-    jvm = spark.sparkContext._jvm
-    logging = jvm.org.apache.logging.log4j
-    logging.core.config.Configurator.setAllLevels("", logging.Level.OFF)
-    jvm.java.lang.System.setErr(jvm.java.io.PrintStream("/dev/null"))
-
-
-def quiet_task_failures(spark: Any) -> None:
-    """Keep Spark from logging the stacks of failed tasks: what failed is reported in one line."""
-    jvm = spark.sparkContext._jvm
-    configurator = jvm.org.apache.logging.log4j.core.config.Configurator
-    off = jvm.org.apache.logging.log4j.Level.OFF
-    for logger in (
-        "org.apache.spark.scheduler.TaskSetManager",
-        "org.apache.spark.scheduler.TaskSchedulerImpl",
-        "org.apache.spark.scheduler.DAGScheduler",
-        "org.apache.spark.executor.Executor",
-        "org.apache.spark.sql.execution.datasources.FileFormatWriter",
-        "org.apache.spark.util.Utils",
-        "org.apache.spark.api.python.PythonRunner",
-    ):
-        configurator.setLevel(logger, off)
-
-
-def task_error(error: Exception) -> CaffeOnSparkError:
-    """The library's own error inside an exception that Spark made of a failed task, or what is known else."""
-    text = str(error)
-    for line in text.splitlines():
-        for cls in _named_errors():
-            prefix = f"{cls.__module__}.{cls.__name__}: "
-            if line.strip().startswith(prefix):
-                found: CaffeOnSparkError = cls(line.strip()[len(prefix) :])
-                return found
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for line in reversed(lines):
-        if line.endswith("Error") or ("Error: " in line and not line.startswith("at ")):
-            return CaffeOnSparkError(line)
-    return CaffeOnSparkError(f"{type(error).__name__}: {lines[0] if lines else ''}")
-
-
-def _named_errors() -> List[Any]:
-    from . import errors
-
-    return [getattr(errors, name) for name in errors.__all__ if isinstance(getattr(errors, name), type)]
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ __all__ = [
     "StallError",
     "StorageError",
     "TrainingError",
+    "from_spark",
     "from_wire",
     "suggest",
     "to_wire",
@@ -118,6 +119,23 @@ def from_wire(data: Dict[str, Any], where: str = "") -> CaffeOnSparkError:
     cls = kinds.get(str(data.get("kind")), TrainingError)
     message = str(data.get("message", ""))
     return cls(f"{where}: {message}" if where else message)
+
+
+def from_spark(error: BaseException) -> CaffeOnSparkError:
+    """The error of ours inside an exception that Spark made of a failed task, or what else is known."""
+    if isinstance(error, CaffeOnSparkError):
+        return error
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in lines:
+        for cls in _subclasses(CaffeOnSparkError):
+            prefix = f"{cls.__module__}.{cls.__name__}: "
+            if line.startswith(prefix):
+                return cls(line[len(prefix) :])
+    causes = [line[len("Caused by: ") :] for line in lines if line.startswith("Caused by: ")]
+    for line in [*reversed(causes), *reversed(lines)]:
+        if line.endswith("Error") or ("Error: " in line and not line.startswith("at ")) or line in causes:
+            return CaffeOnSparkError(line)
+    return CaffeOnSparkError(f"{type(error).__name__}: {lines[0] if lines else ''}")
 
 
 def suggest(name: str, known: Iterable[str], otherwise: Optional[str] = None) -> str:

@@ -21,7 +21,7 @@ from .data.batches import Draws
 from .data.records import BadRecord, BadRecords, Column, Records
 from .data.source import FrameReader, FrameSource, RangeReader
 from .data.store import RecordStore, scratch_folder
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, from_spark
 from .forward import Forward, concatenate, split, take
 from .models import ending_of, find_file
 from .plan import LayerPlan, NetPlan
@@ -148,7 +148,11 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
 
     totals: Dict[str, np.ndarray] = {}
     counts: Dict[str, int] = {}
-    for row in rows.mapInArrow(run, "blob string, count long, sums array<double>").collect():
+    try:
+        parts_of_sums = rows.mapInArrow(run, "blob string, count long, sums array<double>").collect()
+    except Exception as e:
+        raise from_spark(e) from e
+    for row in parts_of_sums:
         totals[row["blob"]] = totals.get(row["blob"], 0.0) + np.array(row["sums"])
         counts[row["blob"]] = counts.get(row["blob"], 0) + row["count"]
     for line in check_skipped(task, max(counts.values(), default=0)):

@@ -233,6 +233,34 @@ class Storage:
         except Exception as e:
             raise StorageError(f"cannot remove {uri}: {java_message(e)}") from e
 
+    def remove_folder(self, uri: str) -> None:
+        """Remove a folder and what is in it, if it is there."""
+        if self.on_local_disk(uri):
+            shutil.rmtree(local_path(uri), ignore_errors=True)
+            return
+        fs, path = self._hadoop(uri)
+        try:
+            fs.delete(path, True)
+        except Exception as e:
+            raise StorageError(f"cannot remove {uri}: {java_message(e)}") from e
+
+    def rename(self, uri: str, to: str) -> None:
+        """Give a file or folder another name, which nothing has yet, on the same file system."""
+        if self.on_local_disk(uri):
+            try:
+                os.rename(local_path(uri), local_path(to))
+            except OSError as e:
+                raise StorageError(f"cannot write {local_path(to)}: {e.strerror}") from e
+            return
+        fs, path = self._hadoop(uri)
+        _, target = self._hadoop(to)
+        try:
+            done = fs.rename(path, target)
+        except Exception as e:
+            raise StorageError(f"cannot write {to}: {java_message(e)}") from e
+        if not done:
+            raise StorageError(f"cannot write {to}: renaming {uri} failed")
+
     def check_writable(self, uri: str) -> None:
         """Raise StorageError unless a file can be written beside ``uri``; leaves nothing behind."""
         probe = join(parent(uri), f".caffeonspark-{secrets.token_hex(4)}.probe")

@@ -29,6 +29,7 @@ ORDER = [
     "training",
     "inference",
     "estimator",
+    "session",
     "tools",
     "caffeonspark",
     "cli",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Tuple, Union
+from typing import TYPE_CHECKING, Any, Iterator, List, Tuple, Union
 
 import lmdb
 import numpy as np
@@ -23,7 +23,22 @@ from .records import BadRecord, BadRecords, Column, Records
 from .source import RangeReader, RangeSource, register
 from .tops import Top
 
-__all__ = ["LMDBReader", "LMDBSource", "open_lmdb", "parse_datum"]
+if TYPE_CHECKING:
+    from ..config import Config
+
+__all__ = [
+    "LMDBReader",
+    "LMDBSource",
+    "Place",
+    "count_entries",
+    "datum_array",
+    "find_lmdb",
+    "parse_datum",
+    "read_entries",
+]
+
+#: An LMDB at a path that is the same on every node, or one that every node fetched.
+Place = Union[str, Fetched]
 
 _CHUNK = 256  # records
 
@@ -33,6 +48,55 @@ def open_lmdb(path: str) -> lmdb.Environment:
     return lmdb.open(
         path, subdir=os.path.isdir(path), readonly=True, lock=False, readahead=False, max_dbs=0, create=False
     )
+
+
+def read_entries(place: Place, start: int, stop: int, step: int = 1) -> Iterator[Tuple[int, bytes, bytes]]:
+    """(number, key, value) of the entries ``start``, ``start + step``, … below ``stop``. Raises DataError."""
+    path = place if isinstance(place, str) else place.path()
+    try:
+        with open_lmdb(path) as env, env.begin() as transaction:
+            cursor = transaction.cursor()
+            if stop <= start or not cursor.first():
+                return
+            number = 0
+            while True:
+                if number >= start and (number - start) % step == 0:
+                    yield number, cursor.key(), cursor.value()
+                number += 1
+                if number >= stop or not cursor.next():
+                    return
+    except lmdb.Error as e:
+        raise DataError(f"LMDB {path}: {e}") from None
+
+
+def count_entries(place: Place) -> int:
+    """How many entries there are. Raises DataError."""
+    path = place if isinstance(place, str) else place.path()
+    try:
+        with open_lmdb(path) as env:
+            return int(env.stat()["entries"])
+    except lmdb.Error as e:
+        raise DataError(f"LMDB {path} cannot be opened: {e}") from None
+
+
+def find_lmdb(config: Config, path: str, where: str) -> Place:
+    """Where the LMDB ``path`` is on every node, fetched there if need be. Raises ConfigError with ``where``."""
+    storage = config.storage
+    if not storage.exists(path):
+        raise ConfigError(f"{where} {path} does not exist")
+    names = storage.names(path) if storage.is_folder(path) else None
+    if names is not None and "data.mdb" not in names:
+        if "CURRENT" in names:
+            raise ConfigError(
+                f"{where} {path} is a LevelDB, which is not read: convert the images anew with "
+                "Caffe's convert_imageset -backend lmdb (or convert_mnist_data, convert_cifar_data)"
+            )
+        raise ConfigError(f"{where} {path} is a folder without data.mdb, so no LMDB")
+    if storage.on_local_disk(path):
+        return os.path.abspath(local_path(path))
+    if names is None:
+        raise ConfigError(f"{where} {path} is a file: name the folder that holds data.mdb")
+    return fetch(config, path, where)
 
 
 def parse_datum(value: bytes, record: str) -> Any:
@@ -70,7 +134,7 @@ class LMDBReader(RangeReader):
     label : whether the layer has a label top
     """
 
-    path: Union[str, Fetched]
+    path: Place
     image: Top
     label: bool
 
@@ -79,7 +143,7 @@ class LMDBReader(RangeReader):
         index: List[int] = []
         images: List[Any] = []
         labels: List[float] = []
-        for number, key, value in self._entries(start, stop, step):
+        for number, key, value in read_entries(self.path, start, stop, step):
             record = key.decode("utf-8", "backslashreplace")
             try:
                 datum = parse_datum(value, record)
@@ -97,23 +161,6 @@ class LMDBReader(RangeReader):
         if ids:
             yield self._chunk(ids, index, images, labels)
 
-    def _entries(self, start: int, stop: int, step: int) -> Iterator[Tuple[int, bytes, bytes]]:
-        path = self.path if isinstance(self.path, str) else self.path.path()
-        try:
-            with open_lmdb(path) as env, env.begin(buffers=False) as transaction:
-                cursor = transaction.cursor()
-                if stop <= start or not cursor.first():
-                    return
-                number = 0
-                while True:
-                    if number >= start and (number - start) % step == 0:
-                        yield number, cursor.key(), cursor.value()
-                    number += 1
-                    if number >= stop or not cursor.next():
-                        return
-        except lmdb.Error as e:
-            raise DataError(f"LMDB {path}: {e}") from None
-
     def _chunk(self, ids: List[str], index: List[int], images: List[Any], labels: List[float]) -> Records:
         image: Column = images if self.image.fixed is None else np.stack(images)
         columns: List[Column] = [image]
@@ -126,8 +173,7 @@ class LMDBReader(RangeReader):
 class LMDBSource(ImageSource, RangeSource):
     """The LMDB of a ``Data`` layer, or of a MemoryData layer with CoSData's extension fields."""
 
-    _place: Union[str, Fetched] = ""
-    _path = ""
+    _place: Place = ""
     _count = 0
 
     @property
@@ -136,50 +182,19 @@ class LMDBSource(ImageSource, RangeSource):
         return f"LMDB {uri or self.parameters().source}"
 
     def open(self) -> None:
-        self._place = self._find()
-        self._path = self._place if isinstance(self._place, str) else self._place.path()
-        record, datum = self._first()
+        self._place = find_lmdb(self.config, self.source_path(), f"{self.where}: source")
+        where = f"{self.where}: {self.description}"
+        self._count = count_entries(self._place)
+        first = next(read_entries(self._place, 0, 1), None)
+        if first is None:
+            raise DataError(f"{where} is empty")
+        record = first[1].decode("utf-8", "backslashreplace")
         try:
+            datum = parse_datum(first[2], record)
             image = None if datum.encoded else datum_array(datum, record)
         except BadRecord as e:
-            raise DataError(f"{self.where}: {self.description}: {e.message}") from None
+            raise DataError(f"{where}: {e.message}") from None
         self.tops = self.make_tops(record, image, datum.data)
-
-    def _find(self) -> Union[str, Fetched]:
-        """Where the LMDB is on every node, if need be fetched."""
-        path = self.source_path()
-        storage = self.config.storage
-        if not storage.exists(path):
-            raise ConfigError(f"{self.where}: source {self.parameters().source} does not exist")
-        names = storage.names(path) if storage.is_folder(path) else None
-        if names is not None and "data.mdb" not in names:
-            if "CURRENT" in names:
-                raise ConfigError(
-                    f"{self.where}: source {path} is a LevelDB, which is not read: convert the images anew with "
-                    "Caffe's convert_imageset -backend lmdb (or convert_mnist_data, convert_cifar_data)"
-                )
-            raise ConfigError(f"{self.where}: source {path} is a folder without data.mdb, so no LMDB")
-        if storage.on_local_disk(path):
-            return os.path.abspath(local_path(path))
-        if names is None:
-            raise ConfigError(f"{self.where}: source {path} is a file: name the folder that holds data.mdb")
-        return fetch(self.config, path, self.where)
-
-    def _first(self) -> Tuple[str, Any]:
-        try:
-            with open_lmdb(self._path) as env, env.begin() as transaction:
-                self._count = int(env.stat()["entries"])
-                cursor = transaction.cursor()
-                if not cursor.first():
-                    raise DataError(f"{self.where}: LMDB {self._path} is empty")
-                record = cursor.key().decode("utf-8", "backslashreplace")
-                value = cursor.value()
-        except lmdb.Error as e:
-            raise DataError(f"{self.where}: LMDB {self._path} cannot be opened: {e}") from None
-        try:
-            return record, parse_datum(value, record)
-        except BadRecord as e:
-            raise DataError(f"{self.where}: LMDB {self._path}: {e.message}") from None
 
     def count(self) -> int:
         return self._count
