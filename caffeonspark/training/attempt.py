@@ -14,7 +14,7 @@ from ..data.records import BadRecords
 from ..errors import CaffeOnSparkError, InfrastructureError, RankLost, StallError, TrainingError
 from ..report.base import Observer
 from ..result import Pace, Test, TrainingResult
-from .failures import first_failure, spark_reason
+from .failures import ENVIRONMENT, first_failure, stage_error
 from .job import Job
 from .launch import Stage, bind_host, driver_host
 from .monitor import Event, Monitor
@@ -256,7 +256,7 @@ class Attempt:
         who = f"rank {', '.join(missing)}"
         if stage.error is None:
             return RankLost(f"{who} ended without having trained")
-        return RankLost(f"{who}: Spark ended the stage: {spark_reason(stage.error)}")
+        return stage_error(stage.error, who)
 
 
 def check_digests(done: Mapping[int, Mapping[str, Any]]) -> None:
@@ -273,7 +273,4 @@ def check_digests(done: Mapping[int, Mapping[str, Any]]) -> None:
 def different_versions(rank: int, host: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     """What to say when a rank runs other software than the driver."""
     parts = [f"{name} {theirs.get(name)} (driver: {mine[name]})" for name in mine if mine[name] != theirs.get(name)]
-    return (
-        f"rank {rank} on {host} has {', '.join(parts)}: give every executor the driver's environment, for instance "
-        "with --archives and PYSPARK_PYTHON"
-    )
+    return f"rank {rank} on {host} has {', '.join(parts)}. {ENVIRONMENT}"
