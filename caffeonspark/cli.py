@@ -10,7 +10,7 @@ import sys
 from typing import Any, Dict, List, Optional, Sequence
 
 from .config import Config
-from .errors import CaffeOnSparkError, ConfigError
+from .errors import CaffeOnSparkError, ConfigError, from_text
 from .flags import FLAGS
 from .storage import local_path
 
@@ -156,23 +156,14 @@ def quiet_task_failures(spark: Any) -> None:
 def task_error(error: Exception) -> CaffeOnSparkError:
     """The library's own error inside an exception that Spark made of a failed task, or what is known else."""
     text = str(error)
-    for line in text.splitlines():
-        for cls in _named_errors():
-            prefix = f"{cls.__module__}.{cls.__name__}: "
-            if line.strip().startswith(prefix):
-                found: CaffeOnSparkError = cls(line.strip()[len(prefix) :])
-                return found
+    ours = from_text(text)
+    if ours is not None:
+        return ours
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for line in reversed(lines):
         if line.endswith("Error") or ("Error: " in line and not line.startswith("at ")):
             return CaffeOnSparkError(line)
     return CaffeOnSparkError(f"{type(error).__name__}: {lines[0] if lines else ''}")
-
-
-def _named_errors() -> List[Any]:
-    from . import errors
-
-    return [getattr(errors, name) for name in errors.__all__ if isinstance(getattr(errors, name), type)]
 
 
 if __name__ == "__main__":

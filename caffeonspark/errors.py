@@ -35,6 +35,7 @@ __all__ = [
     "StallError",
     "StorageError",
     "TrainingError",
+    "from_text",
     "from_wire",
     "suggest",
     "to_wire",
@@ -118,6 +119,16 @@ def from_wire(data: Dict[str, Any], where: str = "") -> CaffeOnSparkError:
     cls = kinds.get(str(data.get("kind")), TrainingError)
     message = str(data.get("message", ""))
     return cls(f"{where}: {message}" if where else message)
+
+
+def from_text(text: str) -> Optional[CaffeOnSparkError]:
+    """The error of this library in a traceback, such as Spark puts into its own exceptions."""
+    prefixes = {f"{cls.__module__}.{cls.__name__}: ": cls for cls in _subclasses(CaffeOnSparkError)}
+    for line in text.splitlines():
+        for prefix, cls in prefixes.items():
+            if line.strip().startswith(prefix):
+                return cls(line.strip()[len(prefix) :])
+    return None
 
 
 def suggest(name: str, known: Iterable[str], otherwise: Optional[str] = None) -> str:
