@@ -12,7 +12,7 @@ from typing import Any, List, Tuple
 from ..comm.handshake import Credentials, Gate
 from ..errors import ConfigError
 
-__all__ = ["bare_host", "bind_host", "driver_host", "interface_address", "open_gate", "too_few_ports"]
+__all__ = ["bare_host", "bind_host", "check_ports", "driver_host", "interface_address", "open_gate"]
 
 _SIOCGIFADDR = 0x8915  # linux/sockios.h
 _IF_INET6 = "/proc/net/if_inet6"
@@ -52,10 +52,13 @@ def open_gate(host: str, ports: Tuple[int, int], credentials: Credentials, me: i
     except OSError as e:
         why = e.strerror or str(e)
         if e.errno == errno.EADDRINUSE and ports != (0, 0):
-            raise ConfigError(too_few_ports(ports, needed, f"none of them is free on {host}")) from None
+            raise ConfigError(
+                f"-port {_span(ports)}: {_count(ports)} on {host}, and none is free: {_needed(needed)}, beside "
+                "those that other programs hold"
+            ) from None
         if e.errno == errno.EACCES and 0 < ports[0] < 1024:
             raise ConfigError(
-                f"-port {ports[0]}-{ports[1]}: nobody may listen there on {host} ({why}); give a range above 1023"
+                f"-port {_span(ports)}: nobody may listen there on {host} ({why}); give a range above 1023"
             ) from None
         raise ConfigError(
             f"cannot listen on {host} ({why}): it has to be an address of this machine; spark.driver.bindAddress and "
@@ -63,14 +66,24 @@ def open_gate(host: str, ports: Tuple[int, int], credentials: Credentials, me: i
         ) from None
 
 
-def too_few_ports(ports: Tuple[int, int], needed: int, what: str) -> str:
-    """What to say when a range of ports does not suffice."""
+def check_ports(ports: Tuple[int, int], ranks: int) -> None:
+    """Raise ConfigError where a range is too small for the driver and all ranks on one host."""
+    if ports != (0, 0) and ports[1] - ports[0] + 1 <= ranks:
+        raise ConfigError(f"-port {_span(ports)}: {_count(ports)}, and everything runs here: {_needed(ranks + 1)}")
+
+
+def _needed(needed: int) -> str:
+    ranks = needed - 1
+    return f"the driver and {ranks} {'rank' if ranks == 1 else 'ranks'} listen on one each, so give at least {needed}"
+
+
+def _span(ports: Tuple[int, int]) -> str:
+    return str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
+
+
+def _count(ports: Tuple[int, int]) -> str:
     count = ports[1] - ports[0] + 1
-    return (
-        f"-port {ports[0]}-{ports[1]} has {count} {'port' if count == 1 else 'ports'}, and {what}: this job needs "
-        f"{needed} on a host that runs the driver and {needed - 1} {'rank' if needed == 2 else 'ranks'}, one for each; "
-        f"give a range of at least {needed}, and of more where other programs hold some of them"
-    )
+    return "1 port" if count == 1 else f"{count} ports"
 
 
 def interface_address(name: str, ipv6: bool = False) -> str:

@@ -33,10 +33,11 @@ def check_encryption(config: Config, say: Callable[[str], None]) -> None:
     if not reason:
         return
     seal.require()
+    say(f"what ranks send is encrypted, because of {reason}")
     if not any(_is_on(config, name) for name in _RPC):
         say(
-            f"warning: {reason} encrypts what ranks send, but the job's secret goes to them with Spark's tasks, which "
-            "Spark does not encrypt: set spark.authenticate and spark.network.crypto.enabled to true"
+            "warning: the key to it goes to the executors with Spark's tasks, which Spark does not encrypt: set "
+            "spark.authenticate and spark.network.crypto.enabled to true"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional
 
 from ..config import Config
 from ..errors import ConfigError
-from .addresses import too_few_ports
+from .addresses import check_ports
 
 __all__ = ["check_cluster", "check_driver"]
 
@@ -53,9 +53,9 @@ def check_driver(config: Config) -> None:
         raise ConfigError(
             "spark.speculation is true, and Spark would start ranks twice: set spark.speculation to false"
         )
-    ports, needed = config.ports, config.ranks + 1
-    if ports != (0, 0) and context.master.startswith("local") and ports[1] - ports[0] + 1 < needed:
-        raise ConfigError(too_few_ports(ports, needed, "everything runs on this host"))
+    ports = config.ports
+    if context.master.startswith("local"):
+        check_ports(ports, config.ranks)
 
 
 def _slots(context: Any) -> int:
