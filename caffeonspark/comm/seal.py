@@ -94,13 +94,15 @@ class _Cipher:
         return nonce
 
     def encrypt(self, data: Bytes, head: bytes) -> bytes:
-        return self._cipher.encrypt(self._nonce(), data, head)
+        nonce = self._nonce()  # first: it may go on to the next key
+        return self._cipher.encrypt(nonce, data, head)
 
     def decrypt(self, data: Bytes, head: bytes) -> bytes:
         from cryptography.exceptions import InvalidTag
 
+        nonce = self._nonce()
         try:
-            return self._cipher.decrypt(self._nonce(), data, head)
+            return self._cipher.decrypt(nonce, data, head)
         except InvalidTag:
             raise ValueError(
                 f"record {self.number - 1} is not what the other end sealed: it was changed, lost, repeated or moved"

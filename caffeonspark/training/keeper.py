@@ -59,7 +59,12 @@ class Line:
     @classmethod
     def open(cls, driver: Tuple[str, int], credentials: Credentials, rank: int) -> Line:
         """Connect to the driver. Raises PeerLost when it cannot be reached."""
-        uplink = dial(driver, credentials, rank, DRIVER, timeout=30)
+        try:
+            uplink = dial(driver, credentials, rank, DRIVER, timeout=30)
+        except PeerLost as e:
+            raise PeerLost(
+                f"{e.message}: executors have to reach the driver there (-port LOW-HIGH fixes the ports for a firewall)"
+            ) from None
         ours, theirs = socket.socketpair()
         log_read, log_write = os.pipe()
         stderr = os.dup(2)

@@ -51,8 +51,10 @@ class _Arrival:
 
     def __init__(self, about: Dict[str, Any], folder: str) -> None:
         self.kind, self.size, self.data = str(about["kind"]), int(about["size"]), dict(about["data"])
+        if self.size < 0:
+            raise ValueError("a file of a negative size")
         free = shutil.disk_usage(folder).free
-        if not 0 <= self.size <= free:
+        if self.size > free:
             raise OSError(errno.ENOSPC, f"{self.size >> 20} MB are to come, and {free >> 20} MB are free")
         self._file: BinaryIO = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # type: ignore[assignment]
         self._hash = hashlib.sha256()
@@ -161,11 +163,10 @@ class Monitor:
                     self._add(proven)
                 with self._lock:
                     connections = list(self._connections.values())
-                if self.events.qsize() > _MOST_EVENTS:
-                    time.sleep(0.01)
-                    continue
                 for connection in connections:
                     self._serve(connection)
+                if self.events.qsize() > _MOST_EVENTS:
+                    time.sleep(0.01)
         except Exception as e:  # an error of ours, no connection's: the run must not wait for events that never come
             self.events.put(Event(0, "failed", {"trace": traceback.format_exc().splitlines(), **to_wire(e)}))
         finally:
@@ -201,7 +202,9 @@ class Monitor:
         """Take what has come over a line. Whatever is wrong with it ends this line and no other."""
         self._flush(connection)
         try:
-            for _ in range(64):  # then the others' turn
+            for _ in range(8):  # then the others' turn
+                if self.events.qsize() > _MOST_EVENTS:
+                    return
                 data = self._receive(connection)
                 if data is None:
                     return
