@@ -1,11 +1,13 @@
-"""An LMDB whose last range takes a while to read, so that the other ranks listen and wait meanwhile."""
+"""An LMDB whose last range takes a while to read, so that the other ranks listen and wait meanwhile.
+
+A file named ``slow`` beside the LMDB's folder holds the seconds; without it nothing is slow.
+"""
 
 import dataclasses
+import pathlib
 import time
 
 from caffeonspark.data.lmdb import LMDBReader, LMDBSource
-
-SECONDS = 7.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,8 +15,9 @@ class SlowReader(LMDBReader):
     count: int = 0
 
     def read(self, start, stop, step, bad):
-        if stop == self.count:
-            time.sleep(SECONDS)
+        slow = pathlib.Path(self.path).with_name("slow")
+        if stop == self.count and slow.exists():
+            time.sleep(float(slow.read_text()))
         return super().read(start, stop, step, bad)
 
 

@@ -193,6 +193,22 @@ def test_a_flood_keeps_no_rank_out():
     assert guard.most_pending <= Gate.strangers + 20
 
 
+def test_a_party_is_not_crowded_out_between_its_greeting_and_its_proof():
+    credentials = Credentials.new()
+    greeting = undelivered_greeting(credentials)
+    with Guard(credentials) as guard, socket.create_connection(guard.address) as sock:
+        guard.gate.patience = 5
+        sock.sendall(greeting)
+        answer = sock.recv(adversary.ANSWER, socket.MSG_WAITALL)
+        strangers = [socket.create_connection(guard.address) for _ in range(2 * Gate.strangers)]
+        assert guard.most_pending > Gate.strangers // 2
+        sock.sendall(credentials.prove(b"dial", greeting[: adversary.HELLO.size], answer[:32]))
+        sock.settimeout(2)
+        assert sock.recv(10) == b"\x01"
+        for stranger in strangers:
+            stranger.close()
+
+
 def test_a_party_that_stops_after_its_greeting_is_dropped_in_time():
     credentials = Credentials.new()
     greeting = undelivered_greeting(credentials)
