@@ -153,7 +153,7 @@ class Attempt:
             self.handle(event, monitor, now)
         except (KeyError, IndexError, TypeError, ValueError) as e:
             where = f"rank {event.rank} of {self.ranks}"
-            raise RankLost(f"{where} sent a '{event.kind[:40]}' that no rank sends ({e!r})") from None
+            raise RankLost(f"{where} sent a '{event.kind[:40]}' that no rank sends ({e!r})") from e
 
     def handle(self, event: Event, monitor: Monitor, now: float) -> None:
         handlers: Dict[str, Callable[[Event], None]] = {

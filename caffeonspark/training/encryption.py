@@ -29,6 +29,11 @@ def asked_for(config: Config) -> str:
 
 def check_encryption(config: Config, say: Callable[[str], None]) -> None:
     """Raise ConfigError where encryption is asked for and cannot be had; tell what it leaves open."""
+    if _is_on(config, "spark.io.encryption.enabled"):
+        say(
+            "warning: spark.io.encryption.enabled does not cover the ranks' records and snapshots in Spark's local "
+            "folders (spark.local.dir): have those on an encrypted disk"
+        )
     reason = asked_for(config)
     if not reason:
         return
