@@ -41,7 +41,7 @@ def victim():
 
 
 def make_folder(folder, images, **flags):
-    """A run of three ranks whose last one loads slowly, on ports LOW to HIGH."""
+    """A run of three ranks whose last one may come late, on ports LOW to HIGH."""
     write_lmdb(folder / "lmdb", *images)
     layer = (
         'layer {{ name: "data" type: "MemoryData" top: "data" top: "label" source_class: "{}" '
@@ -139,7 +139,7 @@ def test_a_job_under_attack_does_not_notice(victim, undisturbed, small_images, t
     for mine, expected in zip(run.weights, undisturbed.weights):
         np.testing.assert_array_equal(mine, expected)
     assert ("what ranks send is encrypted, because of -encrypt" in run.notes) == encrypt
-    # every attack on the driver's port, and on those of the two ranks that wait for the third, and no word from any
+    # every attack on the driver's port and on those of the two ranks that wait for the third, and no word from any
     kinds = sorted((len(tried) for tried in report["tried"].values()), reverse=True)
     print(
         f"{sum(sum(tried.values()) for tried in report['tried'].values())} attacks of {kinds} kinds on "

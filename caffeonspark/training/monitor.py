@@ -96,6 +96,8 @@ class _Connection:
 class Monitor:
     """Listens for the ranks of one attempt and turns what they say into events.
 
+    It stops listening when every rank has its line: there is nobody else to come.
+
     Parameters
     ----------
     host : address to listen on, which executors can reach
@@ -110,9 +112,9 @@ class Monitor:
         self.address = self._gate.address
         #: What the ranks said, in the order it came.
         self.events: queue.Queue[Event] = queue.Queue()
-        self._ranks = ranks
         self._folder = folder
         self._connections: Dict[int, _Connection] = {}
+        self._missing = set(range(ranks))  # ranks that have not had a line
         self._lock = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()
         self._closing = False
@@ -159,8 +161,11 @@ class Monitor:
         try:
             while not self._closing:
                 self._wait()
-                for proven in self._gate.admit():
-                    self._add(proven)
+                if self._missing:
+                    for proven in self._gate.admit():
+                        self._add(proven)
+                    if not self._missing:
+                        self._gate.close()
                 with self._lock:
                     connections = list(self._connections.values())
                 for connection in connections:
@@ -180,7 +185,7 @@ class Monitor:
     def _wait(self) -> None:
         poller = select.poll()
         poller.register(self._wake_read, select.POLLIN)
-        for fd in self._gate.filenos():
+        for fd in self._gate.filenos() if self._missing else ():
             poller.register(fd, select.POLLIN)
         with self._lock:
             for connection in self._connections.values():
@@ -190,9 +195,10 @@ class Monitor:
 
     def _add(self, proven: Proven) -> None:
         with self._lock:
-            if proven.peer in self._connections or proven.peer >= self._ranks:
-                proven.sock.close()  # a rank has one line; the one that stands is not given up for another
+            if proven.peer not in self._missing:
+                proven.sock.close()  # a rank has one line, and the one that stands is not given up for another
                 return
+            self._missing.discard(proven.peer)
             # a lost machine shows within seconds, also while something is on its way to it
             with contextlib.suppress(OSError, AttributeError):
                 proven.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)

@@ -766,6 +766,32 @@ def test_a_second_line_of_a_rank_is_refused_and_the_first_stands(monitor_and_cre
     first.sock.close()
 
 
+@BOTH
+def test_the_driver_stops_listening_when_every_rank_is_there(monitor_and_credentials):
+    monitor, credentials = monitor_and_credentials
+    ranks = [Rank(monitor, credentials, rank) for rank in range(3)]
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(monitor.address).close()
+            time.sleep(0.01)
+        except ConnectionRefusedError:
+            break
+    else:
+        raise AssertionError("it still listens")
+    for rank in ranks:
+        rank.send("hello")
+    assert sorted(monitor.events.get(timeout=2).rank for _ in ranks) == [0, 1, 2]
+    ranks[1].sock.close()
+    event = monitor.events.get(timeout=2)
+    assert (event.rank, event.kind) == (1, "lost")
+    monitor.send(0, "stop")
+    ranks[0].sock.settimeout(2)
+    assert [frame.kind for frame in ranks[0].wire.feed(ranks[0].sock.recv(1000))] == ["stop"]
+    for rank in ranks:
+        rank.sock.close()
+
+
 @pytest.mark.parametrize("monitor_and_credentials", [True], ids=["sealed"], indirect=True)
 @pytest.mark.parametrize("name", TAMPERED)
 def test_a_tampered_line_is_lost(monitor_and_credentials, name):
