@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -24,7 +26,8 @@ from caffeonspark.training.addresses import bare_host, interface_address
 from caffeonspark.training.encryption import asked_for
 
 ITERATIONS = 1000
-LOW, HIGH = 38_650, 38_669  # below Linux's range of ports for outgoing connections
+LOW = 20_000 + os.getpid() % 500 * 20  # below Linux's ports for outgoing connections; another test run has others
+HIGH = LOW + 19
 needs_packets = pytest.mark.skipif(bool(capture.why_not()), reason=capture.why_not())
 
 
@@ -161,8 +164,10 @@ def test_a_job_under_attack_does_not_notice(victim, undisturbed, small_images, t
 
 # ---- what crosses the network
 
-VALUE, BATCH, STEPS = 37, 8, 20
-GRADIENT = np.float32(VALUE * stock.SCALE * BATCH)  # of every weight, at every iteration, on both ranks
+# A net whose gradient is one number, the same for every weight, at every iteration, on both ranks; another one in every
+# run of the tests, because other runs' packets are seen too. It has 21 bits, so every sum of it is exact.
+VALUE, SCALE, BATCH, STEPS = random.randrange(65, 255) | 1, random.randrange(257, 1023, 2) / 65536, 8, 20
+GRADIENT = np.float32(VALUE * SCALE * BATCH)
 CONSTANT = """
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
   inner_product_param { num_output: 1000 bias_term: false weight_filler { type: "constant" value: 0 } } }
@@ -171,11 +176,11 @@ layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1 r
 
 
 def make_constant_folder(folder, **flags):
-    """A net whose gradient is one number, and the number its weights end with."""
+    """A run of the constant net on two ranks."""
     write_lmdb(folder / "lmdb", [np.full((1, 12, 12), VALUE, np.uint8)] * 100, [0] * 100)
     layer = (
         f'layer {{ name: "data" type: "Data" top: "data" data_param {{ source: "{folder}/lmdb" batch_size: {BATCH} '
-        f"backend: LMDB }} transform_param {{ scale: {stock.SCALE} }} }}"
+        f"backend: LMDB }} transform_param {{ scale: {SCALE} }} }}"
     )
     (folder / "net.prototxt").write_text(layer + CONSTANT)
     (folder / "solver.prototxt").write_text(
@@ -213,7 +218,7 @@ class Seen:
         self.gradients = sum(GRADIENT.tobytes() * 16 in payload for _, _, payload in packets)
         self.weights = sum(np.float32(weight).tobytes() * 16 in payload for _, _, payload in packets)
         words = (b'"progress"', b'"iteration"', b'"hello"', b"CoSF")
-        self.words = sum(any(word in payload for word in words) for _, _, payload in packets)
+        self.words = sum(any(word in payload for word in words) for _, _, payload in ours)
         sample = b"".join(payload for _, _, payload in ours)[: 4 << 20]
         self.compressed = len(zlib.compress(sample, 1)) / len(sample)
         print(vars(self))
@@ -330,7 +335,8 @@ def test_a_range_of_ports_and_what_is_wrong_with_it(victim, tmp_path):
     needed = "the driver and 2 ranks listen on one each, so give at least 3"
     assert order(victim, {**flags, "port": str(LOW)}) == f"-port {LOW}: 1 port, and everything runs here: {needed}"
     with socket.create_server(("127.0.0.1", LOW + 1)):
-        error = order(victim, {**flags, "port": f"{LOW}-{LOW + 2}"})
+        with socket.create_server(("127.0.0.1", LOW + 2)):
+            error = order(victim, {**flags, "port": f"{LOW}-{LOW + 2}"})
         assert error.endswith(
             f"-port {LOW}-{LOW + 2}: 3 ports on 127.0.0.1, and none is free: {needed}, beside those that other "
             "programs hold"

@@ -28,6 +28,7 @@ from caffeonspark.training.keeper import DRIVER
 from caffeonspark.training.monitor import Monitor
 from caffeonspark.training.wire import Frame, FrameBuffer, Wire
 
+WAIT = 15  # seconds for what takes milliseconds; the machine may be busy
 MODES = pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
 
 
@@ -50,8 +51,8 @@ class Guard:
             self.most_pending = max(self.most_pending, len(self.gate._pending))
 
     def wait_for(self, count):
-        """Until so many were admitted, or 2 s."""
-        deadline = time.monotonic() + 2
+        """Until so many were admitted."""
+        deadline = time.monotonic() + WAIT
         while len(self.admitted) < count and time.monotonic() < deadline:
             time.sleep(0.002)
 
@@ -148,7 +149,7 @@ def test_a_stranger_learns_nothing_and_keeps_nobody_out(name, sealed, tmp_path):
         assert [proven.peer for proven in guard.admitted[before:]] == [1]
         assert guard.most_pending <= Gate.strangers + 1
         target.release()
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + WAIT
         while guard.gate._pending and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not guard.gate._pending
@@ -203,7 +204,7 @@ def test_a_party_is_not_crowded_out_between_its_greeting_and_its_proof():
         strangers = [socket.create_connection(guard.address) for _ in range(2 * Gate.strangers)]
         assert guard.most_pending > Gate.strangers // 2
         sock.sendall(credentials.prove(b"dial", greeting[: adversary.HELLO.size], answer[:32]))
-        sock.settimeout(2)
+        sock.settimeout(WAIT)
         assert sock.recv(10) == b"\x01"
         for stranger in strangers:
             stranger.close()
@@ -215,7 +216,7 @@ def test_a_party_that_stops_after_its_greeting_is_dropped_in_time():
     with Guard(credentials) as guard, socket.create_connection(guard.address) as sock:
         sock.sendall(greeting)
         assert len(sock.recv(1000)) == adversary.ANSWER
-        sock.settimeout(2)
+        sock.settimeout(WAIT)
         assert sock.recv(1) == b""
         assert not guard.admitted
 
@@ -234,7 +235,7 @@ def test_an_answer_to_a_caught_greeting_is_worth_nothing(sealed):
         socks[0].sendall(answers[0][32:])  # reflected
         socks[1].sendall(answers[0][32:])  # crosswise
         for sock in socks:
-            sock.settimeout(2)
+            sock.settimeout(WAIT)
             assert adversary.said(sock) == b""
             sock.close()
         third = undelivered_greeting(credentials)
@@ -272,7 +273,7 @@ def test_an_impostor_learns_nothing_from_who_dials_it():
             with sock:
                 greeting = sock.recv(adversary.GREETING, socket.MSG_WAITALL)
                 sock.sendall(os.urandom(32) + greeting[adversary.HELLO.size :])  # reflects what it got
-                sock.settimeout(2)
+                sock.settimeout(WAIT)
                 assert sock.recv(100) == b""  # no proof for it
 
         thread = threading.Thread(target=pose)
@@ -669,16 +670,19 @@ class Rank:
         adversary.send(self.sock, data if self.wire._sealer is None else self.wire._sealer.seal(data))
 
     def is_closed(self):
-        self.sock.settimeout(2)
-        return adversary.said(self.sock) == b""
+        self.sock.settimeout(WAIT)
+        try:
+            return self.sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
 
 
 def still_works(monitor, credentials, rank):
     other = Rank(monitor, credentials, rank)
     other.send("hello", host="here")
-    assert (monitor.events.get(timeout=2).kind) == "hello"
+    assert (monitor.events.get(timeout=WAIT).kind) == "hello"
     other.send("bye")
-    assert monitor.events.get(timeout=2).kind == "bye"
+    assert monitor.events.get(timeout=WAIT).kind == "bye"
     other.sock.close()
 
 
@@ -688,7 +692,7 @@ def test_bad_frames_end_their_line_and_no_other(monitor_and_credentials, name):
     monitor, credentials = monitor_and_credentials
     rank = Rank(monitor, credentials, 0)
     rank.raw(BAD_FRAMES[name])
-    event = monitor.events.get(timeout=2)
+    event = monitor.events.get(timeout=WAIT)
     assert (event.rank, event.kind) == (0, "lost")
     assert event.data["why"].startswith("it sent what no rank sends")
     assert rank.is_closed()
@@ -721,7 +725,7 @@ def test_bad_files_end_their_line_and_leave_nothing(monitor_and_credentials, nam
     rank = Rank(monitor, credentials, 0)
     for kind, payload, data in BAD_FILES[name]:
         rank.sock.sendall(rank.wire.pack(Frame(kind, data, payload)))
-    event = monitor.events.get(timeout=2)
+    event = monitor.events.get(timeout=WAIT)
     if name == "a petabyte":
         assert event.kind == "failed"
         assert "cannot be kept" in event.data["message"]
@@ -741,12 +745,12 @@ def test_a_line_that_breaks_in_a_file_leaves_nothing(monitor_and_credentials, tm
     rank = Rank(monitor, credentials, 0)
     rank.send("<begin", kind="model", size=10, data={})
     rank.send("<piece", payload=b"1234")
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + WAIT
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert list(tmp_path.iterdir())
     rank.sock.close()
-    assert monitor.events.get(timeout=2).kind == "lost"
+    assert monitor.events.get(timeout=WAIT).kind == "lost"
     assert not list(tmp_path.iterdir())
 
 
@@ -755,13 +759,13 @@ def test_a_second_line_of_a_rank_is_refused_and_the_first_stands(monitor_and_cre
     monitor, credentials = monitor_and_credentials
     first = Rank(monitor, credentials, 0)
     first.send("hello")
-    assert monitor.events.get(timeout=2).kind == "hello"
+    assert monitor.events.get(timeout=WAIT).kind == "hello"
     for name in (0, 3, 77, DRIVER):  # rank 0 once more, and ranks that are not of this job
         other = Rank(monitor, credentials, name)
         assert other.is_closed()
         other.sock.close()
     first.send("ready")
-    assert monitor.events.get(timeout=2).kind == "ready"
+    assert monitor.events.get(timeout=WAIT).kind == "ready"
     assert monitor.connected == [0]
     first.sock.close()
 
@@ -770,7 +774,7 @@ def test_a_second_line_of_a_rank_is_refused_and_the_first_stands(monitor_and_cre
 def test_the_driver_stops_listening_when_every_rank_is_there(monitor_and_credentials):
     monitor, credentials = monitor_and_credentials
     ranks = [Rank(monitor, credentials, rank) for rank in range(3)]
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
         try:
             socket.create_connection(monitor.address).close()
@@ -781,12 +785,12 @@ def test_the_driver_stops_listening_when_every_rank_is_there(monitor_and_credent
         raise AssertionError("it still listens")
     for rank in ranks:
         rank.send("hello")
-    assert sorted(monitor.events.get(timeout=2).rank for _ in ranks) == [0, 1, 2]
+    assert sorted(monitor.events.get(timeout=WAIT).rank for _ in ranks) == [0, 1, 2]
     ranks[1].sock.close()
-    event = monitor.events.get(timeout=2)
+    event = monitor.events.get(timeout=WAIT)
     assert (event.rank, event.kind) == (1, "lost")
     monitor.send(0, "stop")
-    ranks[0].sock.settimeout(2)
+    ranks[0].sock.settimeout(WAIT)
     assert [frame.kind for frame in ranks[0].wire.feed(ranks[0].sock.recv(1000))] == ["stop"]
     for rank in ranks:
         rank.sock.close()
@@ -800,9 +804,9 @@ def test_a_tampered_line_is_lost(monitor_and_credentials, name):
     sealed = [rank.wire.pack(Frame("loading", {"padding": "x" * 300})) for _ in range(3)]
     for part in TAMPERED[name](sealed):
         adversary.send(rank.sock, part)
-    event = monitor.events.get(timeout=2)
+    event = monitor.events.get(timeout=WAIT)
     while event.kind == "loading":
-        event = monitor.events.get(timeout=2)
+        event = monitor.events.get(timeout=WAIT)
     assert event.kind == "lost"
     assert "record" in event.data["why"]
     rank.sock.close()
@@ -816,7 +820,7 @@ def test_a_line_cut_off_without_a_good_bye_is_lost(monitor_and_credentials):
     rank = Rank(monitor, credentials, 0)
     rank.send("done", iteration=10)
     rank.sock.shutdown(socket.SHUT_WR)
-    assert [monitor.events.get(timeout=2).kind for _ in range(2)] == ["done", "lost"]
+    assert [monitor.events.get(timeout=WAIT).kind for _ in range(2)] == ["done", "lost"]
     rank.sock.close()
 
 
