@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import adversary
 import numpy as np
@@ -23,9 +24,12 @@ from caffeonspark.comm import seal
 from caffeonspark.comm.handshake import Credentials, Gate, dial
 from caffeonspark.comm.link import link_over
 from caffeonspark.comm.tcp import TCPCommunicator
-from caffeonspark.errors import CommunicationError, PeerLost, StallError, TrainingError
+from caffeonspark.errors import CommunicationError, PeerLost, RankLost, StallError, TrainingError
+from caffeonspark.report.base import Observer
+from caffeonspark.result import TrainingResult
+from caffeonspark.training.attempt import Attempt
 from caffeonspark.training.keeper import DRIVER
-from caffeonspark.training.monitor import Monitor
+from caffeonspark.training.monitor import Event, Monitor
 from caffeonspark.training.wire import Frame, FrameBuffer, Wire
 
 WAIT = 15  # seconds for what takes milliseconds; the machine may be busy
@@ -835,6 +839,17 @@ def test_the_driver_is_not_filled_up_by_a_rank(monitor_and_credentials, monkeypa
             rank.sock.sendall(b"".join(rank.wire.pack(Frame("loading")) for _ in range(500)))
     assert monitor.events.qsize() < 200_000
     rank.sock.close()
+
+
+@pytest.mark.parametrize(
+    "kind, data",
+    [("nonsense", {}), ("progress", {}), ("progress", {"iteration": "x"}), ("test", {"iteration": []}), ("hello", {})],
+)
+def test_what_no_rank_says_ends_the_attempt_with_its_rank(kind, data):
+    config = types.SimpleNamespace(ranks=2, versions={})
+    attempt = Attempt(config, TrainingResult(model=""), Observer(), "", None, threading.Event())
+    with pytest.raises(RankLost, match=f"rank 1 of 2 sent a '{kind}' that no rank sends"):
+        attempt.on_event(Event(1, kind, data), None)
 
 
 # ---- the source
