@@ -20,6 +20,10 @@ setup(
     package_data={"caffeonspark": ["py.typed"]},
     python_requires=">=3.8",
     install_requires=["pyspark>=3.5,<4", "numpy", "protobuf", "lmdb", "pyarrow", "pandas", "pillow", "tqdm"],
-    extras_require={"jpeg": ["simplejpeg"], "test": ["pytest", "pytest-timeout", "hypothesis", "mypy", "ruff"]},
+    extras_require={
+        "encrypt": ["cryptography>=42"],
+        "jpeg": ["simplejpeg"],
+        "test": ["pytest", "pytest-timeout", "hypothesis", "mypy", "ruff"],
+    },
     entry_points={"console_scripts": ["caffeonspark = caffeonspark.cli:main"]},
 )

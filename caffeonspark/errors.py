@@ -36,6 +36,7 @@ __all__ = [
     "StorageError",
     "TrainingError",
     "from_spark",
+    "from_text",
     "from_wire",
     "suggest",
     "to_wire",
@@ -121,16 +122,22 @@ def from_wire(data: Dict[str, Any], where: str = "") -> CaffeOnSparkError:
     return cls(f"{where}: {message}" if where else message)
 
 
+def from_text(text: str) -> Optional[CaffeOnSparkError]:
+    """The error of this library in a traceback, such as Spark puts into its own exceptions."""
+    prefixes = {f"{cls.__module__}.{cls.__name__}: ": cls for cls in _subclasses(CaffeOnSparkError)}
+    for line in text.splitlines():
+        for prefix, cls in prefixes.items():
+            if line.strip().startswith(prefix):
+                return cls(line.strip()[len(prefix) :])
+    return None
+
+
 def from_spark(error: BaseException) -> CaffeOnSparkError:
     """The error of ours inside an exception that Spark made of a failed task, or what else is known."""
-    if isinstance(error, CaffeOnSparkError):
-        return error
+    ours = error if isinstance(error, CaffeOnSparkError) else from_text(str(error))
+    if ours is not None:
+        return ours
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    for line in lines:
-        for cls in _subclasses(CaffeOnSparkError):
-            prefix = f"{cls.__module__}.{cls.__name__}: "
-            if line.startswith(prefix):
-                return cls(line[len(prefix) :])
     causes = [line[len("Caused by: ") :] for line in lines if line.startswith("Caused by: ")]
     for line in [*reversed(causes), *reversed(lines)]:
         if line.endswith("Error") or ("Error: " in line and not line.startswith("at ")) or line in causes:

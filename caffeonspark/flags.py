@@ -194,6 +194,9 @@ FLAGS = FlagTable(
             ),
             Flag("port", "text", "", "ports to listen on, on driver and executors (default: any)", "LOW-HIGH"),
             Flag("interface", "text", "", "network interface for the gradients (default: the one Spark uses)", "NAME"),
+            Flag(
+                "encrypt", "switch", False, "encrypt what ranks send (by itself where Spark encrypts its own traffic)"
+            ),
             Flag("stallTimeout", "float", 120.0, "seconds without progress after which a rank is lost", "S", minimum=1),
         ),
     ),

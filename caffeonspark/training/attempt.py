@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 from ..comm.handshake import Credentials
 from ..config import Config
 from ..data.records import BadRecords
-from ..errors import CaffeOnSparkError, InfrastructureError, RankLost, StallError, TrainingError
+from ..errors import CaffeOnSparkError, InfrastructureError, RankLost, StallError, TrainingError, from_text
 from ..report.base import Observer
 from ..result import Pace, Test, TrainingResult
+from .addresses import bind_host, driver_host
+from .encryption import asked_for
 from .failures import ENVIRONMENT, first_failure, stage_error
 from .job import Job
-from .launch import Stage, bind_host, driver_host
+from .launch import Stage
 from .monitor import Event, Monitor
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class Attempt:
     def run(self, rows: DataFrame, files: Sequence[Any], make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure."""
         context = self.config.spark().sparkContext
-        credentials = Credentials.new()
+        credentials = Credentials.new(sealed=bool(asked_for(self.config)))
         with Monitor(bind_host(context), self.config.ports, credentials, self.ranks, self.folder) as monitor:
             self.job = make_job((driver_host(context), monitor.address[1]), credentials)
             stage = Stage(rows, self.job, files)
@@ -120,7 +122,7 @@ class Attempt:
                         raise self.stage_failure(stage)
         if self.failures:
             self.hear_the_others(monitor)
-            raise first_failure(self.failures, self.ranks, self.result.hosts)
+            raise self.before_the_line(stage) or first_failure(self.failures, self.ranks, self.result.hosts)
 
     def check_stall(self) -> None:
         """Raise StallError when a rank said nothing for too long, or never came although others did."""
@@ -149,8 +151,16 @@ class Attempt:
         if event.path is not None:
             self.take_file(event.kind, event.data, event.path)
             return
+        try:
+            self.handle(event, monitor, now)
+        except (KeyError, IndexError, TypeError, ValueError) as e:
+            where = f"rank {event.rank} of {self.ranks}"
+            raise RankLost(f"{where} sent a '{event.kind[:40]}' that no rank sends ({e!r})") from e
+
+    def handle(self, event: Event, monitor: Monitor, now: float) -> None:
         handlers: Dict[str, Callable[[Event], None]] = {
             "hello": self.on_hello,
+            "working": lambda event: None,  # a sign of life
             "ready": self.on_ready,
             "progress": self.on_progress,
             "test": self.on_test,
@@ -168,6 +178,8 @@ class Attempt:
         elif event.kind in ("failed", "died", "lost"):
             self.ended[event.rank] = event.kind
             self.failures.append((now, event))
+        else:
+            raise ValueError("an unknown kind")
 
     def on_hello(self, event: Event) -> None:
         self.result.hosts[event.rank] = str(event.data["host"])
@@ -252,11 +264,18 @@ class Attempt:
 
     def stage_failure(self, stage: Stage) -> CaffeOnSparkError:
         """The stage ended although not every rank did."""
+        early = self.before_the_line(stage)
+        if early is not None:
+            return early
         missing = [str(rank) for rank in range(self.ranks) if rank not in self.done]
         who = f"rank {', '.join(missing)}"
         if stage.error is None:
             return RankLost(f"{who} ended without having trained")
         return stage_error(stage.error, who)
+
+    def before_the_line(self, stage: Stage) -> Optional[CaffeOnSparkError]:
+        """The error of a rank that could not open its line to the driver, and whose end ended the others."""
+        return None if stage.running or stage.error is None else from_text(str(stage.error))
 
 
 def check_digests(done: Mapping[int, Mapping[str, Any]]) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["Stage", "bind_host", "driver_host", "replace_executors"]
+__all__ = ["Stage", "replace_executors"]
 
 
 class Stage:
@@ -80,15 +80,3 @@ def replace_executors(context: Any, executors: Sequence[str]) -> None:
     scheduler = context._jsc.sc()
     for executor in executors:
         scheduler.killAndReplaceExecutor(executor)
-
-
-def driver_host(context: Any) -> str:
-    """The address of the driver that executors reach: the one Spark itself uses."""
-    host: str = context.getConf().get("spark.driver.host", "127.0.0.1")
-    return host
-
-
-def bind_host(context: Any) -> str:
-    """The address to listen on at the driver."""
-    bound: str = context.getConf().get("spark.driver.bindAddress", "") or driver_host(context)
-    return bound

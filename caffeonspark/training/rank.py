@@ -7,29 +7,28 @@ in Java stacks: they go to the driver over the rank's line.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import socket
-import struct
 import tempfile
 import time
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence
 
 import numpy as np
 
+from ..comm import seal
 from ..comm.base import Communicator
-from ..comm.handshake import Gate
 from ..comm.tcp import TCPCommunicator, connect
 from ..data.batches import Batches, Draws
 from ..data.pool import PooledBatches, drop_bad_images, needs_decoding
 from ..data.records import BadRecords, Records
 from ..data.source import FrameReader, RangeReader
 from ..data.store import RecordStore, scratch_folder
-from ..errors import ConfigError, DataError, RankLost, TrainingError
+from ..errors import CaffeOnSparkError, DataError, RankLost, TrainingError
 from ..plan import LayerPlan
 from ..proto.schema import SolverParameter
 from ..spread import bounds, rows_by_layer
+from .addresses import bare_host, interface_address, open_gate
 from .job import Job
 from .keeper import Line, describe
 from .validate import Validator
@@ -37,13 +36,13 @@ from .validate import Validator
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ..comm.handshake import Gate
     from ..solver import TrainingSolver
 
 __all__ = ["run_rank"]
 
 _REPORT_SECONDS = 0.25  # between two progress reports
 _TICK_SECONDS = 1.0  # between two signs of life
-_SIOCGIFADDR = 0x8915  # linux/sockios.h
 
 
 def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -59,12 +58,12 @@ def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) 
 
     context = BarrierTaskContext.get()
     rank = context.partitionId()
-    host = context.getTaskInfos()[rank].address.rpartition(":")[0] or "127.0.0.1"
+    hosts = [bare_host(info.address.rpartition(":")[0]) or "127.0.0.1" for info in context.getTaskInfos()]
     # the folder outlives the line, whose keeper may still have files of it to send when the rank is done
     with tempfile.TemporaryDirectory(prefix="caffeonspark-", dir=scratch_folder()) as folder:
-        line = Line.open(job.driver, job.credentials, rank)
+        line = open_line(job, rank, hosts[rank])
         try:
-            _Rank(job, rank, host, line, folder).run(files, batches)
+            _Rank(job, rank, hosts, line, folder).run(files, batches)
         except BaseException as e:  # also KeyboardInterrupt and SystemExit: the driver decides what they mean
             with contextlib.suppress(RankLost):  # the driver that gave this rank up does not listen any more
                 line.send("failed", time=time.time(), **describe(e))
@@ -73,13 +72,24 @@ def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) 
     yield from ()
 
 
+def open_line(job: Job, rank: int, host: str) -> Line:
+    """The line to the driver. What goes wrong before it stands can only be raised, for Spark to tell the driver."""
+    try:
+        if job.credentials.sealed:
+            seal.require()
+        return Line.open(job.driver, job.credentials, rank)
+    except CaffeOnSparkError as e:
+        raise type(e)(f"rank {rank} of {job.ranks} on {host}: {e.message}") from None
+
+
 class _Rank:
     """The state of one rank's run."""
 
-    def __init__(self, job: Job, rank: int, host: str, line: Line, folder: str) -> None:
+    def __init__(self, job: Job, rank: int, hosts: Sequence[str], line: Line, folder: str) -> None:
         self.job = job
         self.rank = rank
-        self.host = host
+        self.hosts = hosts
+        self.host = hosts[rank]
         self.line = line
         self.folder = folder
         self.ticked = time.monotonic()
@@ -91,24 +101,23 @@ class _Rank:
         layers = self.job.layers()
         bad = [BadRecords(layer.description, layer.bad) for layer in layers]
         stores = self.load_records(layers, bad, batches)
-        own = interface_address(self.job.interface) if self.job.interface else self.host
-        gate = Gate(own, self.job.ports, self.job.credentials, self.rank)
-        self.line.send(
-            "ready",
-            address=list(gate.address),
-            rows=[len(store) for store in stores],
-            bad=[[one.counts, one.examples] for one in bad],
-        )
-        peers = self.line.wait("peers", timeout=86_400)
-        comm = connect(
-            self.rank,
-            [(str(host), int(port)) for host, port in peers.data["addresses"]],
-            gate,
-            self.job.credentials,
-            stall_timeout=self.job.stall_timeout,
-            watch=self.line.fileno(),
-            on_watch=self.line.check,
-        )
+        with self.open_gate() as gate:
+            self.line.send(
+                "ready",
+                address=list(gate.address),
+                rows=[len(store) for store in stores],
+                bad=[[one.counts, one.examples] for one in bad],
+            )
+            peers = self.line.wait("peers", timeout=86_400)
+            comm = connect(
+                self.rank,
+                [(str(host), int(port)) for host, port in peers.data["addresses"]],
+                gate,
+                self.job.credentials,
+                stall_timeout=self.job.stall_timeout,
+                watch=self.line.fileno(),
+                on_watch=self.line.check,
+            )
         with comm:
             feeds = self.make_batches(stores)
             try:
@@ -122,6 +131,13 @@ class _Rank:
                     feed.close()
         for store in stores:
             store.close()
+
+    def open_gate(self) -> Gate:
+        """Where the other ranks connect to this one."""
+        job, host = self.job, self.host
+        own = interface_address(job.interface, ipv6=":" in host) if job.interface else host
+        needed = self.hosts.count(host) + 1
+        return open_gate(own, job.ports, job.credentials, self.rank, needed)
 
     # ---- data
 
@@ -261,20 +277,6 @@ class _Rank:
                 )
             )
         return validators
-
-
-def interface_address(name: str) -> str:
-    """The IPv4 address of a network interface. Raises ConfigError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            packed = fcntl.ioctl(sock.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-        except OSError as e:
-            known = ", ".join(found for _, found in socket.if_nameindex())
-            raise ConfigError(
-                f"-interface {name}: no such interface with an address on {socket.gethostname()} ({e.strerror}); "
-                f"it has {known}"
-            ) from None
-    return socket.inet_ntoa(packed[20:24])
 
 
 class _Best:

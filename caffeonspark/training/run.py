@@ -21,6 +21,7 @@ from ..result import TrainingResult
 from ..shipping import ship_library
 from ..spread import is_settled, rows_for_ranks
 from .attempt import Attempt
+from .encryption import check_encryption
 from .job import Job, Validation
 from .launch import replace_executors
 from .preflight import check_cluster, check_driver
@@ -79,6 +80,7 @@ class _Run:
         config = self.config
         place = model_place(config)
         check_driver(config)
+        check_encryption(config, self.observer.note)
         config.storage.check_writable(place)
         self.plan = self.sources[0].plan
         self.validations = tuple(_validation(config, number, data) for number, data in enumerate(self.sources[1:]))
