@@ -4,18 +4,56 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, List
 
+from ..models import model_place, name_beside
 from .base import Observer, Observers
+from .curve import Curve
+from .metrics import MetricsFile, read_metrics
+from .records import Recorder
+from .state import RunState
 from .terminal import Terminal
+from .web import Web
 
 if TYPE_CHECKING:
     from ..config import Config
 
-__all__ = ["Observer", "observers_for"]
+__all__ = ["Observer", "observers_for", "read_metrics"]
 
 
-def observers_for(config: Config) -> Observer:
-    """The observers that a configuration asks for."""
-    members: List[Observer] = []
+def observers_for(config: Config, keep: bool = True) -> Observer:
+    """The observers that a configuration asks for.
+
+    Parameters
+    ----------
+    config : Config
+    keep : whether the model stays where ``-model`` says, so that files beside it make sense
+
+    Raises
+    ------
+    ConfigError
+        For a package that is not installed, or an address that cannot be listened on.
+    """
+    observers = Observers()
+    members: List[Observer] = [Recorder(config, observers.record)]
     if not config.quiet:
         members.append(Terminal())
-    return Observers(members)
+    place = model_place(config) if keep and config.model else ""
+    state = RunState()
+    if place:
+        log = MetricsFile(config.storage, name_beside(place, ".metrics.jsonl"), observers.note)
+        state = RunState(log.earlier)
+        members += [log, state, Curve(config.storage, place, state, observers.note)]
+    elif config.web:
+        members.append(state)
+    if config.tensorboard:
+        from .tensorboard import TensorBoard
+
+        members.append(TensorBoard(config.storage, str(config.tensorboard), observers.note))
+    if config.mlflow:
+        from .mlflow import MLflow
+
+        members.append(MLflow(str(config.mlflow), observers.note))
+    if config.web:  # the last to be made, for what could fail before, and to hear of the end
+        settings = config.spark().sparkContext.getConf()
+        members.append(Web(str(config.web), state, settings.get("spark.driver.host", "")))
+    observers.add(members)
+    return observers
