@@ -56,7 +56,6 @@ class TrainingResult:
     Attributes
     ----------
     model : where the model is
-    resumed : the solver state it went on from, "" if it began at the beginning
     max_iter : how many iterations there are to be
     samples : samples in an iteration, over all ranks
     hosts : the ranks' hosts
@@ -68,10 +67,10 @@ class TrainingResult:
     best : the Test whose weights are the model, with -best
     restarts : how often it was started anew
     pace : for each rank, its Pace at every report, a few in a second; of long runs, not all of them
+    resumed : the solver state it went on from, "" if it began at the beginning
     """
 
     model: str
-    resumed: str = ""
     max_iter: int = 0
     samples: int = 1
     hosts: Dict[int, str] = field(default_factory=dict)
@@ -83,6 +82,7 @@ class TrainingResult:
     best: Optional[Test] = None
     restarts: int = 0
     pace: Dict[int, List[Pace]] = field(default_factory=dict)
+    resumed: str = ""
     _begun: float = field(default_factory=time.monotonic, repr=False)
 
     def seconds(self) -> float:

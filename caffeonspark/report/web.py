@@ -178,7 +178,7 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
-    request_queue_size = 16
+    request_queue_size = 128
 
     def __init__(self, family: int, address: Any, desk: _Desk) -> None:
         self.address_family = family
