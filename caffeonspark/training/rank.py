@@ -350,6 +350,7 @@ class _Loop:
         )
         self.waited += self.comm.waited - before
         if not np.isfinite(self.stats[0]):
+            self.report()  # how it came to that
             raise TrainingError(
                 f"the loss became {self.stats[0]} at iteration {self.solver.iteration}: lower base_lr, or set "
                 "clip_gradients; the weights before are in the newest snapshot"
