@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import ConfigError
@@ -17,7 +18,8 @@ __all__ = ["MLflow"]
 
 _MOST_A_SECOND = 1.0
 _PAUSE, _AFTER_FAILURE = 5.0, 30.0  # seconds between two requests
-_PATIENCE = 60.0  # seconds that the last request may take
+_PATIENCE, _IMPATIENCE = 60.0, 10.0  # seconds that the last request may take; and if there was never an answer
+_SILENCE = 15.0  # seconds without an answer that are worth a note
 _BATCH, _PARAMS = 1000, 100  # MLflow's limits for a request
 _LONGEST = 250  # characters of a parameter, of MLflow 1 and its databases
 _MOST_WAITING = 200_000  # points
@@ -63,6 +65,8 @@ class MLflow(Observer):
         self._lost = 0
         self._news = threading.Condition()
         self._closing = False
+        self._asked: Optional[float] = None  # since when an answer is waited for
+        self._told_of_silence = False
         self._thread = threading.Thread(target=self._work, name="caffeonspark-mlflow", daemon=True)
 
     def record(self, record: Record) -> None:
@@ -99,15 +103,20 @@ class MLflow(Observer):
         with self._news:
             self._closing = True
             self._news.notify()
-        self._thread.join(_PATIENCE)
+        patience = _PATIENCE if self._begun else _IMPATIENCE
+        self._thread.join(patience)
         if self._thread.is_alive():
-            self._told.append(f"warning: MLflow did not answer within {_PATIENCE:.0f} s")
+            self._told.append(f"warning: MLflow did not answer within {patience:.0f} s")
         self._lost += len(self._points)
         if self._lost:
             self._told.append(f"warning: {self._lost} points were not logged to MLflow; the metrics file has them")
         self._tell()
 
     def _tell(self) -> None:
+        asked = self._asked
+        if asked is not None and time.monotonic() - asked > _SILENCE and not self._told_of_silence:
+            self._told_of_silence = True
+            self._told.append(f"warning: MLflow has not answered for {_SILENCE:.0f} s; it gets the points when it does")
         while self._told:
             self._say(self._told.pop(0))
 
@@ -120,6 +129,7 @@ class MLflow(Observer):
                 if not self._closing:
                     self._news.wait(_AFTER_FAILURE if failed else _PAUSE)
                 closing = self._closing
+            self._asked = time.monotonic()
             try:
                 self._begin()
                 self._log()
@@ -130,6 +140,7 @@ class MLflow(Observer):
                 if not failed:
                     self._told.append(f"warning: MLflow: {' '.join(str(e).split())}")
                 failed = True
+            self._asked = None
             if closing:
                 return
 
