@@ -22,7 +22,7 @@ from ..shipping import ship_library
 from ..spread import rows_for_ranks
 from .attempt import Attempt
 from .job import Job, Validation
-from .launch import replace_executors
+from .launch import jvm_without_interrupts, replace_executors
 from .preflight import check_cluster, check_driver
 from .snapshots import Shelf, read_start
 
@@ -229,7 +229,8 @@ class _Run:
         for number in numbers:
             signal.signal(number, handle)
         try:
-            yield
+            with jvm_without_interrupts(self.config.spark().sparkContext):
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
