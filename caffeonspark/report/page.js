@@ -137,9 +137,9 @@ function ranks() {
   }
   const head = make("tr", {},
     ...[["rank", ""], ["host", "left"], ["iteration", ""], ["samples/s if it need not wait", "wide"],
-      ["training", "wide"], ["waited", "wide"], ["loaded", "wide"], ["how its time is spent", "split"]]
+      ["training", "wide"], ["waited", "wide"], ["loaded", "wide"], ["its time", "split"]]
       .map(([name, kind]) => make("th", {class: kind}, name)));
-  const seconds = value => value === undefined ? "–" : `${clock(value)}`;
+  const seconds = value => value === undefined ? "–" : value < 60 ? `${value.toFixed(1)} s` : clock(value);
   const body = rows.map(row => {
     const bar = make("div", {class: "shares"});
     if (row.waiting_share !== null && row.waiting_share !== undefined) {
@@ -187,6 +187,7 @@ function charts() {
   found.push({title: "Samples per second", floor: 0,
     curves: [{name: "samples/s", color: "--good", points: zip("speed")}]});
   const place = $("charts");
+  place.hidden = !found.some(chart => chart.curves.some(one => one.points.length));
   while (place.children.length > found.length) place.lastChild.remove();
   while (place.children.length < found.length) place.append(make("div", {class: "card chart"}));
   found.forEach((chart, i) => curve(place.children[i], chart));

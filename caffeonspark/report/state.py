@@ -232,6 +232,7 @@ class RunState(Observer):
         self._speed.start(record["seconds"], record["iteration"])
 
     def _rewind(self, iteration: int) -> None:
+        self._samples_per_second = None
         for at, series in (self._at_snapshot, self._at_start):
             if at == iteration:
                 self._train = series.copy()
