@@ -68,7 +68,7 @@ def test_the_bar_under_spark_submit_and_ctrl_c(tmp_path, small_lmdb):
     command += ["-model", f"file:{tmp_path}/m.caffemodel", "-clusterSize", "2", "-web"]
     screen = Screen(command)
     try:
-        screen.wait_for(r"\| \d+/1000000, loss [\d.]+, lr 0\.01, \d+ samples/s, \d+:\d\d:\d\d left", 240)
+        screen.wait_for(r"\| \d+/1000000, loss [\d.e-]+, lr 0\.01, \d+ samples/s, \d+(:\d\d)+ left", 240)
         screen.wait_for(r"iteration 200: test on 100 rows: accuracy", 120)
         java = screen.process.pid
         (driver,) = (pid for pid, parent in processes.tree(java).items() if is_driver(pid, parent, java))

@@ -97,13 +97,13 @@ class Terminal(Observer):
         found = [] if speed is None else [(2, f"{speed * result.samples:.0f} samples/s")]
         return found if left is None else [*found, (1, f"{clock(left)} left")]
 
-    def _draw(self, iteration: int) -> None:
+    def _draw(self, iteration: int, refresh: bool = True) -> None:
         columns = self._columns()
         parts = [*self._parts, *([(4, self._tested)] if self._tested else [])]
         count = f"{iteration}/{self._bar.total} "
         self._bar.ncols = columns
         self._bar.n = iteration
-        self._bar.set_postfix_str(fit(parts, columns - len(count) - len("100%|          |  , ")), refresh=True)
+        self._bar.set_postfix_str(fit(parts, columns - len(count) - len("100%|          |  , ")), refresh)
 
     def _columns(self) -> int:
         """How wide the terminal is now, without the last column: a full line would make some of them wrap."""
@@ -123,7 +123,7 @@ class Terminal(Observer):
         if not test.net:
             self._tested = f"test {values}"
             if self._bar is not None and self._parts:
-                self._draw(result.iteration)
+                self._draw(result.iteration, refresh=False)  # the note does
         self.note(f"iteration {test.iteration}: test on {test.rows} rows{which}: {values}")
 
     def failed(self, result: TrainingResult, error: BaseException) -> None:
