@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Iterator, List
 
 from ..models import model_place, name_beside
 from .base import Observer, Observers
@@ -33,27 +33,40 @@ def observers_for(config: Config, keep: bool = True) -> Observer:
         For a package that is not installed, or an address that cannot be listened on.
     """
     observers = Observers()
-    members: List[Observer] = [Recorder(config, observers.record)]
+    members: List[Observer] = []
+    try:
+        for member in _members(config, keep, observers):
+            members.append(member)
+    except BaseException:
+        Observers(members).close()
+        raise
+    observers.add(members)
+    return observers
+
+
+def _members(config: Config, keep: bool, observers: Observers) -> Iterator[Observer]:
+    """Each observer, made when the ones before it are."""
+    yield Recorder(config, observers.record)
     if not config.quiet:
-        members.append(Terminal())
+        yield Terminal()
     place = model_place(config) if keep and config.model else ""
     state = RunState()
     if place:
         log = MetricsFile(config.storage, name_beside(place, ".metrics.jsonl"), observers.note)
         state = RunState(log.earlier)
-        members += [log, state, Curve(config.storage, place, state, observers.note)]
+        yield log
+        yield state
+        yield Curve(config.storage, place, state, observers.note)
     elif config.web:
-        members.append(state)
+        yield state
     if config.tensorboard:
         from .tensorboard import TensorBoard
 
-        members.append(TensorBoard(config.storage, str(config.tensorboard), observers.note))
+        yield TensorBoard(config.storage, str(config.tensorboard), observers.note)
     if config.mlflow:
         from .mlflow import MLflow
 
-        members.append(MLflow(str(config.mlflow), observers.note))
-    if config.web:  # the last to be made, for what could fail before, and to hear of the end
+        yield MLflow(str(config.mlflow), observers.note)
+    if config.web:  # the last, to hear of the end when the others have said what they had to say about it
         settings = config.spark().sparkContext.getConf()
-        members.append(Web(str(config.web), state, settings.get("spark.driver.host", "")))
-    observers.add(members)
-    return observers
+        yield Web(str(config.web), state, settings.get("spark.driver.host", ""))

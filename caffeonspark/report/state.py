@@ -203,6 +203,8 @@ class RunState(Observer):
             now = result.seconds()
             self._ranks.setdefault(rank, _Rank()).take(now, pace)
             self._seconds = now
+            if self.phase == "starting":
+                self.phase = "training"
             if rank == 0:
                 self._iteration = pace.iteration
                 if new:

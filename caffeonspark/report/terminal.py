@@ -33,6 +33,7 @@ class Terminal(Observer):
         self._last_line = 0.0
         self._last_kind = ""  # of what was being done
         self._parts: List[Tuple[int, str]] = []  # of the bar, the newest
+        self._doing = False  # whether they say what is done before the first iteration
         self._tested = ""
 
     def started(self, result: TrainingResult, about: str) -> None:
@@ -66,7 +67,7 @@ class Terminal(Observer):
 
     def doing(self, result: TrainingResult, what: str) -> None:
         if self._bar is not None:
-            self._parts = [(0, what)]
+            self._parts, self._doing = [(0, what)], True
             self._draw(result.iteration)
             return
         kind, now = what.partition(":")[0], time.monotonic()
@@ -75,10 +76,16 @@ class Terminal(Observer):
             self.note(what)
 
     def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
-        if rank != 0 or not new:
+        if rank != 0:
             return
         at = result.iteration
         self._last_kind = ""
+        if not new:  # before a validation, the first one perhaps
+            if self._bar is not None and self._doing:
+                self._parts, self._doing = [], False
+                self._draw(at)
+            return
+        self._doing = False
         self._speed.update(result.seconds(), at, pace.training)
         _, loss, rate = new[-1]
         # the smaller the number, the longer a part stays when the terminal is narrow
