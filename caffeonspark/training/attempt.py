@@ -74,7 +74,6 @@ class Attempt:
         self.failures: List[Tuple[float, Event]] = []
         self.heard: Dict[int, float] = {}  # rank: when it last said something
         self.unresponsive: List[str] = []
-        self.started = time.monotonic()
         self.job: Job
 
     def run(self, rows: DataFrame, files: Sequence[Any], make_job: MakeJob) -> None:
@@ -83,6 +82,7 @@ class Attempt:
         credentials = Credentials.new(sealed=bool(asked_for(self.config)))
         with Monitor(bind_host(context), self.config.ports, credentials, self.ranks, self.folder) as monitor:
             self.job = make_job((driver_host(context), monitor.address[1]), credentials)
+            self.observer.doing(self.result, "waiting for Spark to start the ranks")
             stage = Stage(rows, self.job, files)
             try:
                 self.watch(monitor, stage)
@@ -186,9 +186,20 @@ class Attempt:
         mine, theirs = self.config.versions, dict(event.data["versions"])
         if mine != theirs:
             raise TrainingError(different_versions(event.rank, self.result.hosts[event.rank], mine, theirs))
+        self.say_ready()
 
     def on_ready(self, event: Event) -> None:
         self.ready[event.rank] = event.data
+        self.say_ready()
+
+    def say_ready(self) -> None:
+        there, ready = len(self.heard), len(self.ready)
+        if there < self.ranks:
+            self.observer.doing(self.result, f"waiting for Spark to start the ranks: {there} of {self.ranks} are there")
+        elif ready < self.ranks:
+            self.observer.doing(self.result, f"loading records: {ready} of {self.ranks} ranks have theirs")
+        else:
+            self.observer.doing(self.result, "connecting the ranks")
 
     def introduce(self, monitor: Monitor) -> None:
         """Everybody has loaded its records and listens: tell each where the others are."""
@@ -220,7 +231,7 @@ class Attempt:
     def on_progress(self, event: Event) -> None:
         data = event.data
         pace = Pace(int(data["iteration"]), float(data["training"]), float(data["waited"]), float(data["loading"]))
-        self.result.pace.setdefault(event.rank, []).append(pace)
+        self.result.note_pace(event.rank, pace)
         new = [(int(iteration), float(loss), float(rate)) for iteration, loss, rate in data["history"]]
         if event.rank == 0:
             self.result.history += new
@@ -229,8 +240,8 @@ class Attempt:
 
     def on_test(self, event: Event) -> None:
         data = event.data
-        seconds = time.monotonic() - self.started
-        test = Test(int(data["iteration"]), int(data["net"]), int(data["rows"]), seconds, dict(data["outputs"]))
+        outputs = dict(data["outputs"])
+        test = Test(int(data["iteration"]), int(data["net"]), int(data["rows"]), self.result.seconds(), outputs)
         self.result.tests.append(test)
         self.observer.tested(self.result, test)
 

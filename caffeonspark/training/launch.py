@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["Stage", "replace_executors"]
+__all__ = ["Stage", "jvm_without_interrupts", "replace_executors"]
 
 
 class Stage:
@@ -80,3 +81,23 @@ def replace_executors(context: Any, executors: Sequence[str]) -> None:
     scheduler = context._jsc.sc()
     for executor in executors:
         scheduler.killAndReplaceExecutor(executor)
+
+
+@contextlib.contextmanager
+def jvm_without_interrupts(context: Any) -> Iterator[None]:
+    """Meanwhile, Ctrl-C is for Python alone.
+
+    Under spark-submit the JVM is in the terminal's foreground as well, and would stop Spark at once. The JVM that
+    PySpark itself starts ignores Ctrl-C anyway.
+    """
+    misc = context._jvm.sun.misc
+    interrupt = before = None
+    with contextlib.suppress(Exception):  # a JVM that was told to leave signals alone (-Xrs)
+        interrupt = misc.Signal("INT")
+        before = misc.Signal.handle(interrupt, misc.SignalHandler.SIG_IGN)
+    try:
+        yield
+    finally:
+        if before is not None:
+            with contextlib.suppress(Exception):  # the JVM may be gone
+                misc.Signal.handle(interrupt, before)

@@ -328,9 +328,10 @@ class _Loop:
         self.best_sent = rank.job.start.best is not None
         self.history: List[Any] = []
         self.reported = time.monotonic()
-        # seconds spent in iterations, of them loading batches
+        # seconds spent in iterations, of them loading batches and waiting for other ranks
         self.training = 0.0
         self.loading = 0.0
+        self.waited = 0.0
 
     # ---- hooks of an iteration
 
@@ -346,11 +347,14 @@ class _Loop:
         """Make gradients, BatchNorm statistics and loss the mean over the ranks."""
         self.stats[0] = loss
         self.stats[1] = self.line.stopping
+        before = self.comm.waited  # which also counts what validation waits
         self.comm.all_reduce(
             [*self.solver.gradients, *self.solver.statistics, self.stats],
             scale=None if self.comm.size == 1 else 1.0 / self.comm.size,
         )
+        self.waited += self.comm.waited - before
         if not np.isfinite(self.stats[0]):
+            self.report()  # how it came to that
             raise TrainingError(
                 f"the loss became {self.stats[0]} at iteration {self.solver.iteration}: lower base_lr, or set "
                 "clip_gradients; the weights before are in the newest snapshot"
@@ -374,8 +378,8 @@ class _Loop:
             if self.stats[1] > 0:
                 stopped = "signal"
             self.line.check()
-            self.note(at, float(self.stats[0]), rate)
             self.training += time.perf_counter() - begin
+            self.note(at, float(self.stats[0]), rate)
             if user.snapshot and solver.iteration % user.snapshot == 0 and not stopped:
                 self.snapshot()
         at = solver.iteration
@@ -450,7 +454,7 @@ class _Loop:
             iteration=self.solver.iteration,
             history=self.history,
             training=self.training,
-            waited=self.comm.waited,
+            waited=self.waited,
             loading=self.loading,
         )
         self.history = []

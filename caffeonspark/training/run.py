@@ -23,7 +23,7 @@ from ..spread import is_settled, rows_for_ranks
 from .attempt import Attempt
 from .encryption import check_encryption
 from .job import Job, Validation
-from .launch import replace_executors
+from .launch import jvm_without_interrupts, replace_executors
 from .preflight import check_cluster, check_driver
 from .snapshots import Shelf, read_start
 
@@ -99,6 +99,7 @@ class _Run:
         result.max_iter = int(self.solver.max_iter)
         result.samples = self.plan.batch_size * config.ranks * int(self.solver.iter_size)
         result.iteration = self.start.iteration
+        result.resumed = self.start.place
 
     def go(self) -> None:
         """Attempts until one ends well, or the failures are too many or of a kind that repeats."""
@@ -156,10 +157,13 @@ class _Run:
                     (test for test in reversed(self.result.tests) if test.net == 0), self.result.best
                 )
             self.observer.note(f"saved {self.result.model}" + (" (the best so far)" if about.get("best") else ""))
+            kind = "best model" if about.get("best") else "model"
+            self.observer.saved(self.result, kind, int(about["iteration"]), self.result.model)
         elif kind == "snapshot weights":
             self.shelf.take_weights(int(about["iteration"]), path)
         else:
-            self.shelf.take_state({**about, "seed": self.seed, "ranks": self.config.ranks}, path)
+            place = self.shelf.take_state({**about, "seed": self.seed, "ranks": self.config.ranks}, path)
+            self.observer.saved(self.result, "snapshot", int(about["iteration"]), place)
 
     # ---- after a failure
 
@@ -180,6 +184,7 @@ class _Run:
             f"{error.message}; restart {self.result.restarts} of {self.config.maxRestarts} "
             f"from iteration {self.start.iteration}"
         )
+        self.observer.restarted(self.result, error)
         context = self.config.spark().sparkContext
         if self.last.unresponsive:
             self.observer.note(f"executor {', '.join(self.last.unresponsive)} does not answer and is replaced")
@@ -226,7 +231,8 @@ class _Run:
         for number in numbers:
             signal.signal(number, handle)
         try:
-            yield
+            with jvm_without_interrupts(self.config.spark().sparkContext):
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
