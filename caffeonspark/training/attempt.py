@@ -24,7 +24,7 @@ from .monitor import Event, Monitor
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["Attempt", "check_digests"]
+__all__ = ["Attempt"]
 
 _GRACE = 1.0  # seconds in which other ranks' accounts of a failure are waited for
 _RELEASE = 2.5  # seconds in which every rank that still runs ends when it is called off
@@ -49,7 +49,7 @@ class Attempt:
 
     Attributes
     ----------
-    unresponsive : executors of ranks that did not even end when they were called off
+    unresponsive : executors whose tasks did not end when their ranks were done or called off
     """
 
     def __init__(
@@ -93,8 +93,7 @@ class Attempt:
                 raise
             finally:
                 # every rank is done or called off: an executor that does not answer is not waited for
-                stage.end(patience=3.0)
-        check_digests(self.done)
+                self.unresponsive = sorted({*self.unresponsive, *stage.end(patience=3.0)})
 
     # ---- watching
 
@@ -287,17 +286,6 @@ class Attempt:
     def before_the_line(self, stage: Stage) -> Optional[CaffeOnSparkError]:
         """The error of a rank that could not open its line to the driver, and whose end ended the others."""
         return None if stage.running or stage.error is None else from_text(str(stage.error))
-
-
-def check_digests(done: Mapping[int, Mapping[str, Any]]) -> None:
-    """Raise TrainingError unless every rank ended with the same weights."""
-    digests = {rank: str(data["digest"]) for rank, data in done.items()}
-    different = [rank for rank in sorted(digests) if digests[rank] != digests[0]]
-    if different:
-        raise TrainingError(
-            f"rank {', '.join(map(str, different))} ended with other weights than rank 0: the model is not "
-            "saved. The ranks' machines do not compute alike (different Caffe or BLAS builds?)"
-        )
 
 
 def different_versions(rank: int, host: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
 
 from .job import Job
 from .rank import run_rank
@@ -68,12 +68,16 @@ class Stage:
                         found[int(task.index())] = str(task.executorId())
         return found
 
-    def end(self, patience: float) -> None:
-        """Wait for the tasks to end; cancel them after ``patience`` seconds."""
+    def end(self, patience: float) -> List[str]:
+        """Wait for the tasks to end; cancel them after ``patience`` seconds. The executors that were waited for in
+        vain."""
         self._thread.join(patience)
-        if self._thread.is_alive():
-            self._context.cancelJobGroup(self._group)
-            self._thread.join(30)
+        if not self._thread.is_alive():
+            return []
+        silent = sorted(set(self.executors().values()))
+        self._context.cancelJobGroup(self._group)
+        self._thread.join(30)
+        return silent
 
 
 def replace_executors(context: Any, executors: Sequence[str]) -> None:

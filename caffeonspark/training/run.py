@@ -110,6 +110,7 @@ class _Run:
             while True:
                 try:
                     self.attempt()
+                    self.replace_unresponsive()
                     break
                 except InfrastructureError as e:
                     self.start_anew(e)
@@ -185,15 +186,18 @@ class _Run:
             f"from iteration {self.start.iteration}"
         )
         self.observer.restarted(self.result, error)
-        context = self.config.spark().sparkContext
-        if self.last.unresponsive:
-            self.observer.note(f"executor {', '.join(self.last.unresponsive)} does not answer and is replaced")
-            replace_executors(context, self.last.unresponsive)
+        self.replace_unresponsive()
         time.sleep(1.0)  # Spark needs a moment to notice a lost executor, whose slots would count
         try:
             check_cluster(self.config, self.observer.note)
         except ConfigError as e:
             raise type(error)(f"{error.message}; and then: {e.message}") from None
+
+    def replace_unresponsive(self) -> None:
+        """Without this, Spark would give what comes next to executors that it takes minutes to find lost."""
+        if self.last.unresponsive:
+            self.observer.note(f"executor {', '.join(self.last.unresponsive)} does not answer and is replaced")
+            replace_executors(self.config.spark().sparkContext, self.last.unresponsive)
 
     # ---- the end
 
