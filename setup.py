@@ -17,9 +17,16 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["caffeonspark", "caffeonspark.*"]),
-    package_data={"caffeonspark": ["py.typed"]},
+    package_data={"caffeonspark": ["py.typed"], "caffeonspark.report": ["page.*"]},
     python_requires=">=3.8",
     install_requires=["pyspark>=3.5,<4", "numpy", "protobuf", "lmdb", "pyarrow", "pandas", "pillow", "tqdm"],
-    extras_require={"jpeg": ["simplejpeg"], "test": ["pytest", "pytest-timeout", "hypothesis", "mypy", "ruff"]},
+    extras_require={
+        "encrypt": ["cryptography>=42"],
+        "jpeg": ["simplejpeg"],
+        "curve": ["matplotlib"],
+        "tensorboard": ["tensorboardX>=2.5,<2.6"],  # later ones need a newer protobuf than Caffe's
+        "mlflow": ["mlflow-skinny"],
+        "test": ["pytest", "pytest-timeout", "hypothesis", "mypy", "ruff"],
+    },
     entry_points={"console_scripts": ["caffeonspark = caffeonspark.cli:main"]},
 )

@@ -13,7 +13,7 @@ from .common import BUILD, ROOT, alternate, mnist_lmdbs, ratios, session
 ITERATIONS, SKIPPED, ROUNDS = 700, 100, 5
 
 
-def prepare() -> str:
+def prepare(iterations: int = ITERATIONS) -> str:
     """LeNet's prototxts with absolute paths, without validation and snapshots; the solver's path."""
     folder = mnist_lmdbs()
     net = (ROOT / "prototxt" / "lenet_lmdb_train_test.prototxt").read_text()
@@ -21,7 +21,7 @@ def prepare() -> str:
     (BUILD / "lenet.prototxt").write_text(net)
     solver = (
         f'net: "{BUILD}/lenet.prototxt" base_lr: 0.01 momentum: 0.9 weight_decay: 0.0005 lr_policy: "inv" '
-        f"gamma: 0.0001 power: 0.75 max_iter: {ITERATIONS} display: {SKIPPED} random_seed: 1 "
+        f"gamma: 0.0001 power: 0.75 max_iter: {iterations} display: {SKIPPED} random_seed: 1 "
         "test_iter: 1 test_interval: 1000000 test_initialization: false snapshot_after_train: false solver_mode: CPU\n"
     )
     (BUILD / "solver.prototxt").write_text(solver)

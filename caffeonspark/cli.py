@@ -1,21 +1,25 @@
 """The command line: ``caffeonspark FLAGS``, ``spark-submit … scripts/caffeonspark_main.py FLAGS``, and the commands.
 
-A first word without a dash names a command of the table ``COMMANDS``; without one, the words are FLAGS.
+A first word without a dash names a command of the table ``COMMANDS`` or a tool; without one, the words are FLAGS.
 Every failure is one line on standard error and exit status 1.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from .config import Config
-from .errors import CaffeOnSparkError, ConfigError, Interrupted, suggest
+from .errors import CaffeOnSparkError, ConfigError, suggest
 from .flags import FLAGS
+from .session import start_spark
 from .storage import join, local_path
-from .yarn import attempt_number, check_ended, check_executors, finish_as_failed
+from .tools.commands import TOOLS
+from .tools.commands import main as run_tool_command
+from .yarn import attempt_number
 
 __all__ = ["COMMANDS", "main"]
 
@@ -26,16 +30,18 @@ _USAGE = """usage: caffeonspark FLAGS
 Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts features.
 """
 
-#: What can stand before other words: the module whose ``main(argv)`` gives the exit status, and what it does.
+#: What can stand before other words, beside the tools: the module whose ``main(argv)`` gives the exit status, and
+#: what it does.
 COMMANDS: Dict[str, Tuple[str, str]] = {
-    "pack": ("caffeonspark.deploy.pack", "pack this Python environment for the nodes of a cluster"),
-    "submit": ("caffeonspark.deploy.submit", "write the spark-submit line for a cluster, and run it"),
+    "pack": ("caffeonspark.deploy.pack", "Pack this Python environment for the nodes of a cluster"),
+    "submit": ("caffeonspark.deploy.submit", "Write the spark-submit line for a cluster, and run it"),
 }
 
 
 def help_text() -> str:
     """What ``-help`` prints."""
-    lines = [f"  {name:<24}{about}" for name, (_, about) in COMMANDS.items()]
+    abouts = {**{name: about for name, (_, about) in COMMANDS.items()}, **{n: tool.about for n, tool in TOOLS.items()}}
+    lines = [f"  {name:<24}{about}" for name, about in abouts.items()]
     return "\n".join([_USAGE, "Commands (each has its own -help):", *lines, "", FLAGS.help_text()])
 
 
@@ -44,14 +50,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words and not words[0].startswith("-"):
-            return int(_command(words[0])(words[1:]))
+            return _command(words[0])(words[1:])
         if not words or any(word in ("-help", "--help", "-h") for word in words):
             print(help_text())
             return 0 if words else 1
         values = FLAGS.parse_args(words)
         if not (values.get("train") or values.get("test") or values.get("features")):
             raise ConfigError("nothing to do: give -train, -test or -features")
-        _run(values)
+        with start_spark() as spark:
+            _do(spark, values)
         return 0
     except CaffeOnSparkError as e:
         print(f"caffeonspark: {e.message}", file=sys.stderr)
@@ -61,53 +68,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 130
 
 
-def _command(name: str) -> Any:
+def _command(name: str) -> Callable[[Sequence[str]], int]:
     """The ``main`` of a command."""
+    if name in TOOLS:
+        return functools.partial(run_tool_command, name)
     if name not in COMMANDS:
-        raise ConfigError(f"no command is called '{name}'. {suggest(name, COMMANDS)}")
-    return importlib.import_module(COMMANDS[name][0]).main
-
-
-def _run(values: Dict[str, Any]) -> None:
-    spark = start_spark()
-    try:
-        quiet_task_failures(spark)
-        _work(spark, values)
-    except BaseException as e:
-        silence_jvm(spark)
-        if isinstance(e, CaffeOnSparkError) or not isinstance(e, Exception):
-            raise
-        raise task_error(e) from e
-    finally:
-        spark.stop()
-
-
-def start_spark() -> Any:
-    """The session: what spark-submit was told, and quiet unless it was told otherwise."""
-    from pyspark import SparkConf, SparkContext
-    from pyspark.sql import SparkSession
-
-    SparkContext._ensure_initialized()
-    conf = SparkConf()
-    check_executors(SparkContext._jvm, conf)
-    builder = SparkSession.builder.appName(conf.get("spark.app.name", "caffeonspark"))
-    for name, value in (("spark.ui.showConsoleProgress", "false"), ("spark.log.level", "WARN")):
-        if not conf.contains(name):
-            builder = builder.config(name, value)
-    return builder.getOrCreate()
-
-
-def _work(spark: Any, values: Dict[str, Any]) -> None:
-    """Do what the flags say; a cluster's manager gets to know of a failure that another attempt would repeat."""
-    context = spark.sparkContext
-    try:
-        _do(spark, values)
-    except Exception as e:
-        check_ended(context)
-        error = e if isinstance(e, CaffeOnSparkError) else task_error(e)
-        if not error.retryable and not isinstance(error, Interrupted):
-            finish_as_failed(context, error.message)
-        raise error from e
+        raise ConfigError(f"no command is called '{name}'. {suggest(name, [*COMMANDS, *TOOLS])}")
+    main: Callable[[Sequence[str]], int] = importlib.import_module(COMMANDS[name][0]).main
+    return main
 
 
 def _do(spark: Any, values: Dict[str, Any]) -> None:
@@ -183,56 +151,6 @@ def save_means(config: Config, means: Dict[str, List[float]]) -> None:
     text = "".join(f"{name}: {','.join(repr(value) for value in values)}\n" for name, values in means.items())
     print(text, end="", flush=True)
     config.storage.write(str(config.output), text.encode())
-
-
-# ---- one line instead of Java stacks
-
-
-def silence_jvm(spark: Any) -> None:
-    """Nothing more from the JVM: what Spark has to say while it is stopped early only hides the error."""
-    jvm = spark.sparkContext._jvm
-    logging = jvm.org.apache.logging.log4j
-    logging.core.config.Configurator.setAllLevels("", logging.Level.OFF)
-    jvm.java.lang.System.setErr(jvm.java.io.PrintStream("/dev/null"))
-
-
-def quiet_task_failures(spark: Any) -> None:
-    """Keep Spark from logging the stacks of failed tasks: what failed is reported in one line."""
-    jvm = spark.sparkContext._jvm
-    configurator = jvm.org.apache.logging.log4j.core.config.Configurator
-    off = jvm.org.apache.logging.log4j.Level.OFF
-    for logger in (
-        "org.apache.spark.scheduler.TaskSetManager",
-        "org.apache.spark.scheduler.TaskSchedulerImpl",
-        "org.apache.spark.scheduler.DAGScheduler",
-        "org.apache.spark.executor.Executor",
-        "org.apache.spark.sql.execution.datasources.FileFormatWriter",
-        "org.apache.spark.util.Utils",
-        "org.apache.spark.api.python.PythonRunner",
-    ):
-        configurator.setLevel(logger, off)
-
-
-def task_error(error: Exception) -> CaffeOnSparkError:
-    """The library's own error inside an exception that Spark made of a failed task, or what is known else."""
-    text = str(error)
-    for line in text.splitlines():
-        for cls in _named_errors():
-            prefix = f"{cls.__module__}.{cls.__name__}: "
-            if line.strip().startswith(prefix):
-                found: CaffeOnSparkError = cls(line.strip()[len(prefix) :])
-                return found
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for line in reversed(lines):
-        if line.endswith("Error") or ("Error: " in line and not line.startswith("at ")):
-            return CaffeOnSparkError(line)
-    return CaffeOnSparkError(f"{type(error).__name__}: {lines[0] if lines else ''}")
-
-
-def _named_errors() -> List[Any]:
-    from . import errors
-
-    return [getattr(errors, name) for name in errors.__all__ if isinstance(getattr(errors, name), type)]
 
 
 if __name__ == "__main__":

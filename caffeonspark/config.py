@@ -108,10 +108,14 @@ class Config:
             self._load()
 
     def __repr__(self) -> str:
-        changed = {n: v for n, v in self._values.items() if v != FLAGS[n].default}
-        return "Config(" + ", ".join(f"{n}={v!r}" for n, v in changed.items()) + ")"
+        return "Config(" + ", ".join(f"{n}={v!r}" for n, v in self.changed.items()) + ")"
 
     # ---- derived settings
+
+    @property
+    def changed(self) -> Dict[str, Any]:
+        """The flags whose values are not their defaults."""
+        return {name: value for name, value in self._values.items() if value != FLAGS[name].default}
 
     @property
     def solverParameter(self) -> Any:

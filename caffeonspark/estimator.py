@@ -30,7 +30,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from .config import Config
 from .errors import ConfigError
-from .flags import FLAGS
+from .flags import FLAGS, Flag
 from .inference import make_task, with_outputs
 from .models import ending_of, model_place
 from .proto.net import TEST, Net
@@ -56,19 +56,21 @@ class _CaffeParams(Params):
         return {name: self.getOrDefault(name) for name in _NAMES if self.isDefined(self.getParam(name))}
 
 
-def _converter(kind: str) -> Any:
+def _converter(flag: Flag) -> Any:
+    if flag.alone is not None:
+        return flag.convert  # True, as well as text
     converters = {
         "int": TypeConverters.toInt,
         "float": TypeConverters.toFloat,
         "switch": TypeConverters.toBoolean,
         "names": TypeConverters.toListString,
     }
-    return converters.get(kind, TypeConverters.toString)
+    return converters.get(flag.kind, TypeConverters.toString)
 
 
 for _name in _NAMES:
     _flag = FLAGS[_name]
-    setattr(_CaffeParams, _name, Param(Params._dummy(), _name, _flag.help, _converter(_flag.kind)))
+    setattr(_CaffeParams, _name, Param(Params._dummy(), _name, _flag.help, _converter(_flag)))
 
 
 class CaffeEstimator(Estimator, _CaffeParams, DefaultParamsReadable, DefaultParamsWritable):
@@ -100,7 +102,8 @@ class CaffeEstimator(Estimator, _CaffeParams, DefaultParamsReadable, DefaultPara
             if not flags.get("model"):
                 flags["model"] = "file:" + os.path.join(folder, "model.caffemodel")
             config = Config(spark, flags)
-            result = train(config, NetSource(config, config.nets.train, dataset), [], observers_for(config))
+            source = NetSource(config, config.nets.train, dataset)
+            result = train(config, source, [], observers_for(config, keep=bool(self.flags().get("model"))))
             place = model_place(config)
             content = config.storage.read(place)
         if not config.nets.tests:

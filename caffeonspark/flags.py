@@ -21,11 +21,14 @@ class Flag:
     argument: str = ""
     choices: Tuple[str, ...] = ()
     minimum: Optional[float] = None
+    alone: Optional[str] = None  # the value of a flag that may stand without one
 
     def convert(self, value: Any) -> Any:
         """The value of the flag from text, or from an object of the right type; raises ConfigError."""
         if value is None:
             return self.default
+        if self.alone is not None and isinstance(value, bool):
+            return self.alone if value else self.default
         text = str(value).strip()
         if self.kind == "switch":
             if isinstance(value, bool):
@@ -106,6 +109,8 @@ class FlagTable(Mapping[str, Flag]):
                 values[flag.name] = flag.convert(text)
             elif flag.kind == "switch":
                 values[flag.name] = True
+            elif flag.alone is not None and (not rest or rest[0].startswith("-")):
+                values[flag.name] = flag.alone
             elif not rest or (rest[0].startswith("-") and rest[0].lstrip("-").partition("=")[0] in self._flags):
                 raise ConfigError(f"-{flag.name} needs a value ({flag.argument})")
             else:
@@ -194,6 +199,9 @@ FLAGS = FlagTable(
             ),
             Flag("port", "text", "", "ports to listen on, on driver and executors (default: any)", "LOW-HIGH"),
             Flag("interface", "text", "", "network interface for the gradients (default: the one Spark uses)", "NAME"),
+            Flag(
+                "encrypt", "switch", False, "encrypt what ranks send (by itself where Spark encrypts its own traffic)"
+            ),
             Flag("stallTimeout", "float", 120.0, "seconds without progress after which a rank is lost", "S", minimum=1),
         ),
     ),
@@ -235,8 +243,25 @@ FLAGS = FlagTable(
     (
         "Display",
         (
-            Flag("quiet", "switch", False, "no progress line"),
+            Flag("quiet", "switch", False, "no progress bar, and no notes about the run"),
             Flag("logRanks", "switch", False, "show every rank's log lines"),
+            Flag(
+                "web",
+                "text",
+                "",
+                "serve a page that shows the run, on this machine only unless ADDRESS says otherwise; alone: any port",
+                "[[ADDRESS:]PORT]",
+                alone="0",
+            ),
+            Flag("tensorboard", "text", "", "write event files for TensorBoard into this folder", "DIR"),
+            Flag(
+                "mlflow",
+                "text",
+                "",
+                "log the run to this MLflow server or store; alone: where MLFLOW_TRACKING_URI says, or ./mlruns",
+                "[URI]",
+                alone="default",
+            ),
         ),
     ),
     aliases=_ALIASES,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
+from pyspark import StorageLevel
 from pyspark.accumulators import AccumulatorParam
 
 from .config import Config
@@ -20,12 +21,12 @@ from .data.batches import Draws
 from .data.records import BadRecord, BadRecords, Column, Records
 from .data.source import FrameReader, FrameSource, RangeReader
 from .data.store import RecordStore, scratch_folder
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, from_spark
 from .forward import Forward, concatenate, split, take
 from .models import ending_of, find_file
 from .plan import LayerPlan, NetPlan
 from .shipping import ship_library
-from .spread import bounds, limit_arrow_batches, rows_by_layer, rows_for_ranks
+from .spread import bounds, is_settled, limit_arrow_batches, rows_by_layer, rows_for_ranks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,7 +148,11 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
 
     totals: Dict[str, np.ndarray] = {}
     counts: Dict[str, int] = {}
-    for row in rows.mapInArrow(run, "blob string, count long, sums array<double>").collect():
+    try:
+        parts_of_sums = rows.mapInArrow(run, "blob string, count long, sums array<double>").collect()
+    except Exception as e:
+        raise from_spark(e) from e
+    for row in parts_of_sums:
         totals[row["blob"]] = totals.get(row["blob"], 0.0) + np.array(row["sums"])
         counts[row["blob"]] = counts.get(row["blob"], 0) + row["count"]
     for line in check_skipped(task, max(counts.values(), default=0)):
@@ -231,6 +236,7 @@ def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
     if len(sizes) > 1:
         raise ConfigError(f"{source.net.path}: the data layers of the TEST net have different batch sizes: {sizes}")
     parts = int(config.lmdb_partitions or config.ranks)
+    frames = [(n, one if is_settled(one) else one.persist(StorageLevel.DISK_ONLY), test) for n, one, test in frames]
     return rows_for_ranks(spark, frames, parts), parts
 
 

@@ -6,7 +6,7 @@ from .config import Config
 from .errors import ConfigError
 from .proto.schema import SolverParameter
 
-__all__ = ["ending_of", "find_file", "model_place"]
+__all__ = ["ending_of", "find_file", "model_place", "name_beside"]
 
 _ENDINGS = (".caffemodel.h5", ".caffemodel", ".solverstate.h5", ".solverstate")
 
@@ -17,6 +17,14 @@ def ending_of(path: str) -> str:
         if path.endswith(ending):
             return ending
     return ".caffemodel.h5" if path.endswith(".h5") else ".caffemodel"
+
+
+def name_beside(model: str, ending: str) -> str:
+    """The name of a file beside a model: ``lenet.caffemodel`` and ``.metrics.jsonl`` give ``lenet.metrics.jsonl``."""
+    for own in (".caffemodel.h5", ".caffemodel", ".h5"):
+        if model.endswith(own):
+            return model[: -len(own)] + ending
+    return model + ending
 
 
 def model_place(config: Config) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional, Tuple
 
 __all__ = ["Pace", "Test", "TrainingResult"]
+
+_MOST_PACES = 5000  # of a rank
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class TrainingResult:
     stopped : why it ended before max_iter ("" if it did not): "patience" or "signal"
     best : the Test whose weights are the model, with -best
     restarts : how often it was started anew
-    pace : for each rank, its Pace at every report, a few in a second
+    pace : for each rank, its Pace at every report, a few in a second; of long runs, not all of them
+    resumed : the solver state it went on from, "" if it began at the beginning
     """
 
     model: str
@@ -78,6 +82,19 @@ class TrainingResult:
     best: Optional[Test] = None
     restarts: int = 0
     pace: Dict[int, List[Pace]] = field(default_factory=dict)
+    resumed: str = ""
+    _begun: float = field(default_factory=time.monotonic, repr=False)
+
+    def seconds(self) -> float:
+        """Since the run began, all its attempts together."""
+        return time.monotonic() - self._begun
+
+    def note_pace(self, rank: int, pace: Pace) -> None:
+        """Take a rank's report. There is no end to them in a long run: some are forgotten, the first and last never."""
+        paces = self.pace.setdefault(rank, [])
+        paces.append(pace)
+        if len(paces) > _MOST_PACES:
+            del paces[1:-1:2]
 
     def epoch(self, iteration: int) -> float:
         """How often the training records were gone through at an iteration."""

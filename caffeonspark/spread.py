@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["bounds", "limit_arrow_batches", "rows_by_layer", "rows_for_ranks"]
+__all__ = ["bounds", "is_settled", "limit_arrow_batches", "rows_by_layer", "rows_for_ranks"]
 
 _LAYER, _INDEX, _KEY = "_layer", "_index", "_key"
 _BATCH_BYTES = 8 << 20
@@ -57,7 +57,7 @@ def rows_for_ranks(spark: Any, frames: Sequence[Tuple[int, DataFrame, bool]], ra
     Parameters
     ----------
     spark : SparkSession
-    frames : (number of the layer, its DataFrame, whether it is for validation)
+    frames : (number of the layer, its DataFrame, whether it is for validation); each ``is_settled`` or persisted
     ranks : int
     """
     if not frames:
@@ -85,39 +85,57 @@ def _keys(spark: Any, ranks: int) -> List[int]:
 def _with_key(number: int, frame: DataFrame, validation: bool, ranks: int, keys: List[int]) -> DataFrame:
     from pyspark.sql import functions as F
 
+    payload = F.struct(*[F.col(f"`{name}`") for name in frame.columns]).alias(_payload(number))
+    frame, index, total = _indexed(frame.select(payload), always=ranks > 1 or validation)
     rank: Column
-    # partition id << 33 | number in the partition: the order in which Spark reads the rows
-    place = F.monotonically_increasing_id()
-    if ranks == 1 and not validation:
-        index, rank = place, F.lit(0)
+    if validation:
+        rank = F.pmod(index, F.lit(ranks))
+    elif ranks == 1:
+        rank = F.lit(0)
     else:
-        counts = _partition_counts(frame)
-        offsets = [0]
-        for count in counts:
-            offsets.append(offsets[-1] + count)
-        offset = F.element_at(F.lit(offsets), (F.shiftrightunsigned(place, 33) + 1).cast("int"))
-        index = offset + place.bitwiseAND((1 << 33) - 1)
-        if validation:
-            rank = F.pmod(index, F.lit(ranks))
-        else:
-            rank = F.least(F.floor(index * ranks / max(1, offsets[-1])), F.lit(ranks - 1))
+        rank = F.least(F.floor(index * ranks / max(1, total)), F.lit(ranks - 1))
     key = F.element_at(F.lit(keys), (rank + 1).cast("int")).cast("long")  # as in _keys: int and long hash apart
-    return frame.select(
-        F.lit(number).alias(_LAYER),
-        index.alias(_INDEX),
-        key.alias(_KEY),
-        F.struct(*[F.col(f"`{name}`") for name in frame.columns]).alias(_payload(number)),
-    )
+    return frame.select(F.lit(number).alias(_LAYER), index.alias(_INDEX), key.alias(_KEY), _payload(number))
 
 
-def _partition_counts(frame: DataFrame) -> List[int]:
-    """How many rows each partition has."""
+def _indexed(frame: DataFrame, always: bool) -> Tuple[DataFrame, Column, int]:
+    """``frame`` with what its rows are numbered by, the column of their numbers, and how many rows there are.
+
+    The numbers go from 0 in storage order: files by name (Spark reads the largest first), rows of no file by
+    partition. Without ``always`` they may have gaps, and the rows need not be counted, when there is one file at most.
+    """
     from pyspark.sql import functions as F
 
-    counts = [0] * max(1, frame.rdd.getNumPartitions())
-    for row in frame.select(F.spark_partition_id().alias("part")).groupBy("part").count().collect():
-        counts[row["part"]] = row["count"]
-    return counts
+    # partition id << 33 | number in the partition: the order in which Spark reads the rows
+    place = F.monotonically_increasing_id()
+    if not always and len(frame.inputFiles()) < 2:
+        return frame, place, 0
+    segment = {"_part": F.spark_partition_id(), "_file": F.input_file_name(), "_block": F.input_file_block_start()}
+    tagged = frame.select("*", *[value.alias(name) for name, value in segment.items()], place.alias("_place"))
+    counted = tagged.groupBy(*segment).agg(F.min("_place").alias("first"), F.count("*").alias("count")).collect()
+    shifts, total = [], 0
+    for row in sorted(counted, key=lambda row: (row["_file"], row["_block"], row["_part"])):
+        shifts.append((row["_part"], row["_file"], row["_block"], total - row["first"]))
+        total += row["count"]
+    table = frame.sparkSession.createDataFrame(shifts, "_part int, _file string, _block long, _shift long")
+    # a left join: no row is lost even where a DataFrame is not the same when it is computed again
+    joined = tagged.join(F.broadcast(table), list(segment), "left")
+    return joined, F.col("_place") + F.coalesce(F.col("_shift"), F.lit(0)), total
+
+
+def is_settled(frame: DataFrame) -> bool:
+    """Whether the frame's partitions are the same in every query: not where rows are exchanged between them, because
+    Spark plans that anew for the columns a query uses."""
+    return not _exchanges(frame._jdf.queryExecution().executedPlan())
+
+
+def _exchanges(plan: Any) -> bool:
+    """Whether a physical plan of the JVM exchanges rows between partitions; what is persisted is a leaf of it."""
+    name = str(plan.nodeName())
+    if name == "AdaptiveSparkPlan":
+        return _exchanges(plan.initialPlan())
+    children = plan.children()
+    return "Exchange" in name or "Join" in name or any(_exchanges(children.apply(k)) for k in range(children.size()))
 
 
 def limit_arrow_batches(spark: Any, frames: Sequence[DataFrame]) -> None:

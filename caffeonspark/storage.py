@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from .errors import StorageError
 
@@ -130,6 +130,20 @@ class Storage:
         except Exception as e:
             raise StorageError(f"{folder}: {java_message(e)}") from e
 
+    def qualified(self, uri: str) -> str:
+        """``uri`` with the scheme and the authority of its Hadoop file system, which executors understand too."""
+        fs, path = self._hadoop(uri)
+        return str(fs.makeQualified(path).toString())
+
+    def files(self, folder: str) -> Dict[str, Tuple[int, int]]:
+        """By name, the (bytes, time of change in ms) of the files in a folder of a Hadoop file system."""
+        fs, path = self._hadoop(folder)
+        try:
+            found = [status for status in fs.listStatus(path) if status.isFile()]
+            return {str(s.getPath().getName()): (int(s.getLen()), int(s.getModificationTime())) for s in found}
+        except Exception as e:
+            raise StorageError(f"{folder}: {java_message(e)}") from e
+
     def fetch(self, uri: str, to: str) -> None:
         """Copy a file to the local path ``to``."""
         if self.on_local_disk(uri):
@@ -235,6 +249,34 @@ class Storage:
             fs.delete(path, False)
         except Exception as e:
             raise StorageError(f"cannot remove {uri}: {java_message(e)}") from e
+
+    def remove_folder(self, uri: str) -> None:
+        """Remove a folder and what is in it, if it is there."""
+        if self.on_local_disk(uri):
+            shutil.rmtree(local_path(uri), ignore_errors=True)
+            return
+        fs, path = self._hadoop(uri)
+        try:
+            fs.delete(path, True)
+        except Exception as e:
+            raise StorageError(f"cannot remove {uri}: {java_message(e)}") from e
+
+    def rename(self, uri: str, to: str) -> None:
+        """Give a file or folder another name, which nothing has yet, on the same file system."""
+        if self.on_local_disk(uri):
+            try:
+                os.rename(local_path(uri), local_path(to))
+            except OSError as e:
+                raise StorageError(f"cannot write {local_path(to)}: {e.strerror}") from e
+            return
+        fs, path = self._hadoop(uri)
+        _, target = self._hadoop(to)
+        try:
+            done = fs.rename(path, target)
+        except Exception as e:
+            raise StorageError(f"cannot write {to}: {java_message(e)}") from e
+        if not done:
+            raise StorageError(f"cannot write {to}: renaming {uri} failed")
 
     def check_writable(self, uri: str) -> None:
         """Raise StorageError unless a file can be written beside ``uri``; leaves nothing behind."""

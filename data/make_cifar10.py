@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import sys
-import tarfile
 import tempfile
-import zlib
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Optional, Sequence
 
-import numpy as np
-
-from caffeonspark.errors import ConfigError, DataError, StorageError
+from caffeonspark.errors import ConfigError
 from caffeonspark.tools import datasets
+from caffeonspark.tools.cifar10 import read_cifar10
 
-FILES = {"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test": ["test_batch.bin"]}
 OUTPUTS = ["cifar10_train_lmdb", "cifar10_test_lmdb", "mean.binaryproto"]
-_SHAPE = (3, 32, 32)
-_RECORD = 1 + 3 * 32 * 32  # bytes: the label, then the pixels
-
-
-def read_cifar10(tarball: str) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
-    """Images, (n, 3, 32, 32) uint8 RGB, and labels, (n,) uint8, of "train" and "test"."""
-    wanted = {name for names in FILES.values() for name in names}
-    files = {}
-    try:
-        with tarfile.open(tarball) as tar:
-            for member in tar:
-                name = posixpath.basename(member.name)
-                if name in wanted and member.isfile():
-                    content = tar.extractfile(member)
-                    assert content is not None  # it is a file
-                    files[name] = np.frombuffer(content.read(), np.uint8)
-    except (tarfile.TarError, EOFError, zlib.error) as e:
-        raise DataError(f"{tarball}: no tarball, or a damaged one ({e})") from None
-    except OSError as e:
-        raise StorageError(f"{tarball}: {e.strerror or e}") from None
-    found = {}
-    for name, parts in FILES.items():
-        for part in parts:
-            if part not in files:
-                raise DataError(f"{tarball}: {part} is missing: the binary version of CIFAR-10 is needed")
-            if not files[part].size or files[part].size % _RECORD:
-                raise DataError(f"{tarball}: {part} has {files[part].size} bytes, not a multiple of {_RECORD}")
-        records = np.concatenate([files[part] for part in parts]).reshape(-1, _RECORD)
-        found[name] = records[:, 1:].reshape(-1, *_SHAPE), records[:, 0]
-    return found
 
 
 def make_cifar10(tarball: str, to: str, overwrite: bool = False) -> None:

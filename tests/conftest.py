@@ -30,6 +30,8 @@ def spark():
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")
+        # a Hadoop file system that is not file:, over the local disk
+        .config("spark.hadoop.fs.viewfs.mounttable.disk.link./root", "file:///")
         .config("spark.executorEnv.OMP_NUM_THREADS", "1")
         .config("spark.executorEnv.OPENBLAS_NUM_THREADS", "1")
         .getOrCreate()

@@ -30,6 +30,7 @@ ORDER = [
     "training",
     "inference",
     "estimator",
+    "session",
     "tools",
     "caffeonspark",
     "cli",

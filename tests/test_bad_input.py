@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import time
 
 import lmdb
@@ -29,8 +30,14 @@ CLUSTER = "local-cluster[2,1,1024]"  # for errors that executors find; the drive
 
 def submit(folder, *flags, conf=(), master="local[2]"):
     """spark-submit in ``folder``: (status, its lines that are not Spark's log, seconds)."""
-    command = ["spark-submit", "--master", master, "--conf", "spark.ui.enabled=false"]
-    for setting in conf:
+    command = ["spark-submit", "--master", master]
+    quick = "-XX:TieredStopAtLevel=1"  # JVMs that live for seconds gain nothing from the optimising compiler
+    for setting in (
+        "spark.ui.enabled=false",
+        f"spark.driver.extraJavaOptions={quick}",
+        f"spark.executor.extraJavaOptions={quick}",
+        *conf,
+    ):
         command += ["--conf", setting]
     start = time.monotonic()
     process = subprocess.run(
@@ -266,3 +273,25 @@ def test_console_script_says_the_same(folder):
     )
     assert process.returncode == 1
     assert process.stderr == "caffeonspark: -conf needs a value (FILE)\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        (["spark.pyspark.python=/nowhere/python"], r'"/nowhere/python": error=2, No such file or directory'),
+        (["spark.executorEnv.PYTHONPATH={folder}/without"], r"ModuleNotFoundError: No module named 'caffe'"),
+        (["spark.pyspark.python=/usr/bin/python3"], r".*Python in worker has different version"),
+    ],
+)
+def test_executors_with_another_python(folder, settings, what):
+    if "/usr/bin/python3" in settings[0]:
+        code = "import sys; print(sys.version_info[:2] == (3, 9))"
+        found = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True, check=False)
+        if found.stdout.strip() != "False":
+            pytest.skip("the host has no Python of another version at /usr/bin/python3")
+    (folder / "without" / "caffe").mkdir(parents=True)
+    (folder / "without" / "caffe" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'caffe'\")")
+    conf = [setting.format(folder=folder) for setting in settings]
+    conf.append(f"spark.pyspark.driver.python={sys.executable}")
+    fails(folder, f"the executors' Python does not work: {what}.*--archives", *TRAIN, conf=conf, master=CLUSTER)

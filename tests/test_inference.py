@@ -135,3 +135,35 @@ def test_unknown_blob_is_named_with_the_nearest(spark, tmp_path, model, small_lm
     config = config_for(spark, tmp_path, stock.lmdb_net(small_lmdb, 8), model, features="ip3")
     with pytest.raises(ConfigError, match=r"the TEST net has no blob 'ip3'\. Did you mean 'ip2'\?"):
         CaffeOnSpark(spark).features(DataSource(spark).getSource(config, False))
+
+
+@pytest.mark.slow
+def test_a_million_and_three_rows_on_four_tasks(spark, tmp_path):
+    """One of the partitions has three rows; every row comes out once, with its own value."""
+    sizes = [400_000, 300_000, 300_000, 3]
+    parts = [spark.range(sum(sizes[:k]), sum(sizes[: k + 1]), 1, 1) for k in range(4)]
+    frame = parts[0].union(parts[1]).union(parts[2]).union(parts[3])
+    frame = frame.selectExpr("concat('id', id) AS id", "id AS x", "id % 2 AS label")
+    assert frame.rdd.getNumPartitions() == 4
+    net = (
+        'layer { name: "data" type: "CoSData" top: "x" top: "label" include { phase: TRAIN } include { phase: TEST } '
+        'source_class: "DataFrameSource" cos_data_param { batch_size: 1000 '
+        'top { name: "x" type: INT sample_num_axes: 0 } top { name: "label" type: INT sample_num_axes: 0 } } } '
+        'layer { name: "both" type: "Eltwise" bottom: "x" bottom: "label" top: "both" '
+        "eltwise_param { operation: SUM } }"
+    )
+    (tmp_path / "empty.prototxt").write_text(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 } } }'
+    )
+    stock.caffe.Net(str(tmp_path / "empty.prototxt"), stock.caffe.TEST).save(str(tmp_path / "empty.caffemodel"))
+    config = config_for(spark, tmp_path, net, tmp_path / "empty.caffemodel", clusterSize=4, features="x,both")
+    source = DataSource(spark).getSource(config, False, frame)
+    found = (
+        CaffeOnSpark(spark)
+        .features(source)
+        .selectExpr("SampleID", "SampleID = concat('id', cast(x[0] AS long)) AND both[0] = x[0] + x[0] % 2 AS right")
+    )
+    count, different, right = found.selectExpr("count(*)", "count(DISTINCT SampleID)", "sum(int(right))").first()
+    assert count == different == right == sum(sizes)
+    mean = CaffeOnSpark(spark).test(source)["both"][0]
+    assert mean == pytest.approx((sum(sizes) - 1) / 2 + (sum(sizes) // 2) / sum(sizes), rel=1e-12)

@@ -151,6 +151,7 @@ def harm_a_run(victim, data, folder, harm, moment, undisturbed):
     finished = [event for event in events if "finished" in event]
     assert finished, events[-5:]
     assert finished[0]["losses"] == ITERATIONS
+    assert {"recorded": True} in events
     for mine, theirs in zip(stock.load_weights(folder / "model.caffemodel", stock.input_net(32)), expected):
         np.testing.assert_array_equal(mine, theirs)
     parts = [path.name for path in folder.iterdir() if path.name.endswith(".part")]
@@ -251,5 +252,6 @@ def test_a_signal_saves_a_snapshot_and_resume_goes_on(victim, data, tmp_path, un
     events = victim.wait_for("over")
     finished = next(event for event in events if "finished" in event)
     assert finished["losses"] < ITERATIONS - 100
+    assert {"recorded": True} in events
     for mine, theirs in zip(stock.load_weights(tmp_path / "model.caffemodel", stock.input_net(32)), undisturbed[0]):
         np.testing.assert_array_equal(mine, theirs)

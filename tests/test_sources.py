@@ -332,3 +332,23 @@ def test_a_users_own_class(spark, tmp_path):
     config = config_for(spark, tmp_path, layer.replace("Squares", "Nowhere"), net, 5)
     with pytest.raises(ConfigError, match=r"source_class own_source.Nowhere cannot be loaded"):
         data.getSource(config, True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "what"),
+    [
+        (
+            'type: "ImageData" image_data_param { source: "list.txt" root_folder: "viewfs://disk/root/tmp/" ',
+            "root_folder",
+        ),
+        ('type: "HDF5Data" hdf5_data_param { source: "h5.txt" ', "file"),
+    ],
+)
+def test_files_that_executors_open_are_local(spark, tmp_path, layer, what):
+    (tmp_path / "list.txt").write_text("a.png 1\n")
+    (tmp_path / "a.h5").write_text("")
+    (tmp_path / "h5.txt").write_text(f"viewfs://disk/root{tmp_path}/a.h5\n")
+    text = f'layer {{ name: "data" top: "data" top: "label" {PHASES} {layer} batch_size: 4 }} }}'
+    config = config_for(spark, tmp_path, text, stock.LAYERS, 1)
+    with pytest.raises(ConfigError, match=rf"{what} viewfs://disk/root/tmp.* at the same local path on every node"):
+        _ = DataSource(spark).getSource(config, True).plan

@@ -1,9 +1,11 @@
 """Who gets which rows."""
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from pyspark.sql import functions as F
 
-from caffeonspark.spread import bounds, rows_for_ranks
+from caffeonspark.spread import bounds, is_settled, rows_for_ranks
 
 
 @pytest.mark.parametrize(("total", "ranks"), [(10, 1), (10, 3), (7, 4), (3, 4), (600, 7)])
@@ -31,3 +33,32 @@ def test_each_rank_gets_its_rows_of_every_frame(spark, ranks):
                 assert payload.SampleID == str(row._index)
                 assert row.rank == (row._index * ranks // total if layer == 0 else row._index % ranks)
     assert {row._rows1.x for row in found if row._layer == 1} == {1.5}
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_files_are_read_by_name_whatever_their_sizes(spark, tmp_path, ranks):
+    sizes = [3, 40, 0, 17, 1]
+    ids = [f"{number:03d}" for number in range(sum(sizes))]
+    for number, size in enumerate(sizes):
+        start = sum(sizes[:number])
+        table = pa.table({"SampleID": pa.array(ids[start : start + size], pa.string())})
+        pyarrow.parquet.write_table(table, tmp_path / f"part-{number}.parquet", row_group_size=10)
+    frame = spark.read.parquet(str(tmp_path))
+    assert [row.SampleID for row in frame.collect()] != ids  # Spark reads the largest first
+    rows = rows_for_ranks(spark, [(0, frame, False)], ranks).withColumn("rank", F.spark_partition_id()).collect()
+    found = sorted((row._index, row._rows0.SampleID, row.rank) for row in rows)
+    assert [name for _, name, _ in found] == ids
+    assert [index for index, _, _ in found] == list(range(len(ids)))
+    assert [rank for _, _, rank in found] == [number * ranks // len(ids) for number in range(len(ids))]
+
+
+def test_frames_whose_partitions_depend_on_the_query(spark, tmp_path):
+    frame = spark.range(100).withColumn("x", F.rand(seed=1))
+    assert is_settled(frame)
+    assert is_settled(frame.filter("x > 0.5").select("id"))
+    wide = frame.orderBy("x")
+    assert not is_settled(wide)
+    assert not is_settled(frame.join(spark.range(50), "id"))
+    wide = wide.persist()
+    assert is_settled(wide.select("id"))
+    wide.unpersist()

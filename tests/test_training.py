@@ -1,6 +1,7 @@
 """Snapshots, resuming, finetuning, formats, devices, BatchNorm, shuffling."""
 
 import os
+import pathlib
 import re
 import subprocess
 
@@ -11,7 +12,6 @@ from stock import caffe
 from test_equality import EVERYTHING, RULES, train
 
 from caffeonspark import CaffeOnSpark, Config, ConfigError, DataSource, TrainingError
-from caffeonspark.training.attempt import check_digests
 
 SGD = 'type: "SGD" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" random_seed: 3'
 NET = stock.input_net(10)
@@ -43,7 +43,9 @@ def test_resumed_run_is_bit_equal_to_an_undisturbed_one(spark, tmp_path, small_l
     names = {path.name for path in first.iterdir() if path.suffix != ".prototxt"}
     assert names == {f"model.caffemodel{ending}"} | {
         f"lenet_iter_{n}.{kind}" for n in (5, 10) for kind in (f"caffemodel{ending}", f"solverstate{ending}")
-    } | {f"lenet_iter_{n}.solverstate{ending}.json" for n in (5, 10)}
+    } | {f"lenet_iter_{n}.solverstate{ending}.json" for n in (5, 10)} | {
+        f"model.{what}" for what in ("metrics.jsonl", "curve.png", "curve.html")
+    }
     start = {
         "snapshot": f"file:{first}/lenet_iter_10.solverstate{ending}",
         "weights": f"file:{first}/lenet_iter_10.caffemodel{ending}",
@@ -208,12 +210,20 @@ def test_solver_forms(spark, tmp_path, small_lmdb):
         assert_same_weights(models[0], model)
 
 
-def test_ranks_that_drifted_apart_are_an_error():
-    done = {0: {"digest": "a"}, 1: {"digest": "a"}, 2: {"digest": "a"}}
-    check_digests(done)
-    done[1] = {"digest": "b"}
-    with pytest.raises(TrainingError, match="rank 1 ended with other weights than rank 0"):
-        check_digests(done)
+@pytest.mark.parametrize("more", ["", " snapshot: 3"])
+def test_ranks_that_drift_apart_are_an_error(spark, tmp_path, small_lmdb, more):
+    """Rank 1 makes a mistake in the fifth iteration: of what comes after it, neither model nor snapshot is saved."""
+    spark.sparkContext.addPyFile(str(pathlib.Path(__file__).with_name("drifting_source.py")))
+    layer = (
+        'layer { name: "data" type: "MemoryData" top: "data" top: "label" source_class: "drifting_source.DriftingLMDB" '
+        f"transform_param {{ scale: {stock.SCALE} }} "
+        f'memory_data_param {{ source: "{small_lmdb}" batch_size: 10 channels: 1 height: 12 width: 12 }} }}\n'
+    )
+    message = r"rank 1 of 3 came to other weights than rank 0 by iteration \d+: they are not saved"
+    with pytest.raises(TrainingError, match=message):
+        train(spark, tmp_path, SGD + " max_iter: 10" + more, layer + stock.LAYERS, 3)
+    left = {path.name for path in tmp_path.iterdir() if "caffemodel" in path.name}
+    assert left == ({"solver_iter_3.caffemodel"} if more else set())
 
 
 def test_saved_model_loads_in_the_caffe_tool_with_the_same_accuracy(spark, tmp_path, small_lmdb):

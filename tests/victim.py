@@ -11,7 +11,8 @@ from pyspark.sql import SparkSession
 
 from caffeonspark.config import Config
 from caffeonspark.errors import CaffeOnSparkError
-from caffeonspark.report.base import Observer
+from caffeonspark.report import observers_for, read_metrics
+from caffeonspark.report.base import Observer, Observers
 from caffeonspark.sources import DataSource
 from caffeonspark.training.run import train
 
@@ -37,6 +38,17 @@ class Talker(Observer):
         say(finished=result.iteration, restarts=result.restarts, stopped=result.stopped, losses=len(result.history))
 
 
+def same_as_the_metrics(result):
+    """Whether the metrics file holds the run's iterations, each once."""
+    path = result.model.replace("file:", "").replace(".caffemodel", ".metrics.jsonl")
+    records = [record for record in read_metrics(path) if record["event"] == "iteration"]
+    first = result.history[0][0]
+    if [record["iteration"] for record in records] != list(range(result.max_iter)):
+        return False
+    found = [(record["iteration"], record["loss"], record["lr"]) for record in records[first:]]
+    return found == result.history
+
+
 def main():
     master = sys.argv[1]
     builder = SparkSession.builder.master(master).appName("caffeonspark victim")
@@ -59,7 +71,10 @@ def main():
             config = Config(spark, order["flags"])
             data = DataSource(spark)
             validation = [data.getSource(config, False)] if order.get("validate") else []
-            train(config, data.getSource(config, True), validation, Talker())
+            config.quiet = True
+            observer = Observers([Talker(), observers_for(config)])
+            result = train(config, data.getSource(config, True), validation, observer)
+            say(recorded=same_as_the_metrics(result))
         except CaffeOnSparkError as e:
             say(error=e.message, kind=type(e).__name__, report=e.report)
         except BaseException as e:

@@ -1,11 +1,15 @@
 """Connections between parties that share a secret, and nobody else.
 
-The party that dials sends a fixed-size hello: a magic number, its name and the name of the party it means (two
-numbers), the job's nonce and a fresh nonce. The party that accepts answers with a fresh nonce of its own and
-an HMAC-SHA256 over everything said; the dialler checks it and proves itself the same way, with another label,
-so that no answer can be reflected. Both nonces make a recorded connection worthless, the job's nonce keeps an
-earlier attempt's ranks out. Everything before the proof has a fixed size and a deadline, and nothing is parsed
+The party that dials sends a greeting: a magic number, whether the connection is to be sealed, its name and the name
+of the party it means (two numbers), the job's nonce, a fresh nonce, and an HMAC-SHA256 over them. The party that
+accepts answers with a fresh nonce of its own and an HMAC over everything said; the dialler checks it and
+proves itself the same way. Every proof has a label of its own, so that none can be reflected. Both nonces make a
+recorded connection worthless, the job's nonce keeps an earlier attempt's ranks out, and what was said is what
+the keys are derived from. Everything before the last proof has a fixed size and a deadline, and nothing is parsed
 beyond fixed fields.
+
+The greeting's own HMAC lets the gate tell the job's parties from strangers at the first glance, so that no number
+of strangers keeps a party out. It can be recorded and sent again, but a gate takes each only once.
 """
 
 from __future__ import annotations
@@ -18,18 +22,24 @@ import select
 import socket
 import struct
 import time
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 from ..errors import PeerLost
+from .seal import Keys, derive
 
-__all__ = ["Admitted", "Credentials", "Gate", "dial", "tune"]
+__all__ = ["Credentials", "Gate", "Proven", "dial", "tune"]
 
-_MAGIC = b"CoS1"
-_HELLO = struct.Struct("!4sII16s32s")  # magic, dialler, acceptor, job nonce, fresh nonce
+_MAGIC = b"CoS2"
+_PLAIN, _SEALED = b"P", b"S"
+_HELLO = struct.Struct("!4scII16s32s")  # magic, mode, dialler, acceptor, job nonce, fresh nonce
 _NONCE = 32
 _PROOF = hashlib.sha256().digest_size
+_GREETING = _HELLO.size + _PROOF
 _ACCEPTED = b"\x01"
+_RETRY = 0.05  # seconds between two tries to connect
+_TRY = 10.0  # seconds one of them may take
 
 
 @dataclass(frozen=True)
@@ -40,28 +50,49 @@ class Credentials:
     ----------
     secret : 32 random bytes of the job
     nonce : 16 random bytes of the attempt
+    sealed : whether every connection is encrypted; a party that thinks otherwise is refused
     """
 
     secret: bytes = field(repr=False)
     nonce: bytes
+    sealed: bool = False
 
     @classmethod
-    def new(cls, secret: Optional[bytes] = None) -> Credentials:
+    def new(cls, secret: Optional[bytes] = None, sealed: bool = False) -> Credentials:
         """Credentials of a new attempt; of a new job without ``secret``."""
-        return cls(secret or os.urandom(32), os.urandom(16))
+        return cls(secret or os.urandom(32), os.urandom(16), sealed)
 
-    def prove(self, label: bytes, hello: bytes, answer: bytes) -> bytes:
+    @property
+    def mode(self) -> bytes:
+        return _SEALED if self.sealed else _PLAIN
+
+    def prove(self, label: bytes, hello: bytes, answer: bytes = b"") -> bytes:
         """The proof of knowing the secret in this conversation."""
         message = b"".join(struct.pack("!I", len(part)) + part for part in (label, hello, answer))
         return hmac.new(self.secret, message, hashlib.sha256).digest()
 
+    def keys(self, hello: bytes, answer: bytes, dialling: bool) -> Optional[Keys]:
+        """The keys of this conversation's connection for one of its ends; None where it is not sealed."""
+        if not self.sealed:
+            return None
+        dialler, acceptor = derive(self.secret, hello + answer)
+        return Keys(dialler, acceptor) if dialling else Keys(acceptor, dialler)
+
 
 @dataclass(frozen=True)
-class Admitted:
-    """A connection whose other end proved itself."""
+class Proven:
+    """A connection whose other end proved itself.
+
+    Attributes
+    ----------
+    sock : connected socket
+    peer : the other end's name
+    keys : what to seal it with, or None
+    """
 
     sock: socket.socket
     peer: int
+    keys: Optional[Keys]
 
 
 def tune(sock: socket.socket) -> None:
@@ -82,85 +113,95 @@ def _receive(sock: socket.socket, count: int, deadline: float) -> bytes:
         sock.settimeout(max(0.001, deadline - time.monotonic()))
         piece = sock.recv(count - len(data))
         if not piece:
-            raise ConnectionResetError("closed during the handshake")
+            raise ConnectionResetError("it closed the connection during the handshake")
         data += piece
     return data
 
 
-def dial(address: Tuple[str, int], credentials: Credentials, me: int, peer: int, timeout: float) -> socket.socket:
+def dial(address: Tuple[str, int], credentials: Credentials, me: int, peer: int, timeout: float) -> Proven:
     """Connect to the party ``peer`` at ``address``.
 
-    Tries again until ``timeout`` seconds have passed, because the peer may not listen yet. Raises PeerLost
-    when it cannot be reached or does not know the secret.
+    Tries again until ``timeout`` seconds have passed, because the peer may not listen yet, or be beset by strangers.
+    Raises PeerLost when it cannot be reached or does not know the secret.
     """
     deadline = time.monotonic() + timeout
-    where = f"{address[0]}:{address[1]}"
+    where = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
     while True:
+        sock: Optional[socket.socket] = None
         try:
             sock = socket.create_connection(address, timeout=max(0.001, min(5.0, deadline - time.monotonic())))
+            return _greet(sock, where, credentials, me, peer, min(deadline, time.monotonic() + _TRY))
         except OSError as e:
-            if time.monotonic() + 0.05 > deadline:
-                raise PeerLost(f"cannot connect to {where}: {e.strerror or e}") from None
-            time.sleep(0.05)
-            continue
-        try:
-            tune(sock)
-            hello = _HELLO.pack(_MAGIC, me, peer, credentials.nonce, os.urandom(_NONCE))
-            sock.sendall(hello)
-            answer = _receive(sock, _NONCE + _PROOF, deadline)
-            nonce, proof = answer[:_NONCE], answer[_NONCE:]
-            if not hmac.compare_digest(proof, credentials.prove(b"accept", hello, nonce)):
-                raise PeerLost(f"who listens at {where} is not of this job")
-            sock.sendall(credentials.prove(b"dial", hello, nonce))
-            if _receive(sock, len(_ACCEPTED), deadline) != _ACCEPTED:
-                raise PeerLost(f"{where} refused the connection")
-            sock.settimeout(None)
-            return sock
-        except OSError as e:
-            sock.close()
-            if isinstance(e, ConnectionError) and time.monotonic() + 0.05 < deadline:
-                time.sleep(0.05)  # the peer's queue of unproven connections was full, or it is starting anew
-                continue
-            raise PeerLost(f"{where} did not answer the handshake: {e}") from None
+            what = "cannot connect to" if sock is None else "no handshake with"
+            why = e.strerror or str(e)
+            if sock is not None:
+                sock.close()
         except BaseException:
-            sock.close()
+            if sock is not None:
+                sock.close()
             raise
+        if time.monotonic() + _RETRY > deadline:
+            raise PeerLost(f"{what} {where} within {timeout:.0f} s: {why}")
+        time.sleep(_RETRY)
+
+
+def _greet(sock: socket.socket, where: str, credentials: Credentials, me: int, peer: int, deadline: float) -> Proven:
+    """The dialler's part of the handshake."""
+    tune(sock)
+    hello = _HELLO.pack(_MAGIC, credentials.mode, me, peer, credentials.nonce, os.urandom(_NONCE))
+    sock.sendall(hello + credentials.prove(b"hello", hello))
+    answer = _receive(sock, _NONCE + _PROOF, deadline)
+    nonce, proof = answer[:_NONCE], answer[_NONCE:]
+    if not hmac.compare_digest(proof, credentials.prove(b"accept", hello, nonce)):
+        raise PeerLost(f"who listens at {where} is not of this job")
+    sock.sendall(credentials.prove(b"dial", hello, nonce))
+    if _receive(sock, len(_ACCEPTED), deadline) != _ACCEPTED:
+        raise PeerLost(f"{where} refused the connection")
+    sock.settimeout(None)
+    return Proven(sock, peer, credentials.keys(hello, nonce, dialling=True))
 
 
 @dataclass
 class _Pending:
-    """A connection that has not proved itself."""
+    """A connection that has not proved itself; ``hello`` is there once its greeting showed that it is a party's."""
 
     sock: socket.socket
+    host: str
     deadline: float
-    need: int = _HELLO.size
+    need: int = _GREETING
     data: bytes = b""
     hello: bytes = b""
-    expected: bytes = b""
-    dialler: int = 0
+    answer: bytes = b""
 
 
 class Gate:
     """A listening socket that hands out only connections whose other end proved itself.
 
-    Strangers cost a bounded amount: at most ``max_pending`` connections of a few hundred bytes, each for at
-    most ``patience`` seconds; the oldest goes first when more come.
+    Strangers cost a bounded amount: at most ``strangers`` connections of a hundred bytes, each for at most
+    ``patience`` seconds. When more come, the host that has the most of them loses its oldest. Who sent a party's
+    greeting is no stranger any more and stays.
 
     Parameters
     ----------
-    host : address to listen on
+    host : address or name to listen on
     ports : (lowest, highest) port to try; (0, 0) for any
     credentials : Credentials
     me : this party's name
+
+    Raises
+    ------
+    OSError
+        When no port can be had.
     """
 
     patience = 5.0
-    max_pending = 64
+    strangers = 256
 
     def __init__(self, host: str, ports: Tuple[int, int], credentials: Credentials, me: int) -> None:
         self._credentials = credentials
         self._me = me
         self._pending: Dict[int, _Pending] = {}
+        self._greetings: Set[bytes] = set()  # the fresh nonces of those taken
         self._listener = _listen(host, ports)
         self._listener.setblocking(False)
         #: (host, port) that peers dial.
@@ -170,7 +211,7 @@ class Gate:
         """What to wait on before calling ``admit``."""
         return [self._listener.fileno(), *self._pending]
 
-    def admit(self, timeout: float = 0.0) -> List[Admitted]:
+    def admit(self, timeout: float = 0.0) -> List[Proven]:
         """Move every handshake on; the connections that became proven. Waits up to ``timeout`` seconds for news."""
         poller = select.poll()
         for fd in self.filenos():
@@ -178,12 +219,12 @@ class Gate:
         events = poller.poll(max(0.0, timeout) * 1000)
         admitted = []
         for fd, _ in events:
-            if fd == self._listener.fileno():
-                self._accept()
-            elif fd in self._pending:
+            if fd in self._pending:
                 done = self._advance(self._pending[fd])
                 if done is not None:
                     admitted.append(done)
+        if any(fd == self._listener.fileno() for fd, _ in events):
+            self._accept()
         now = time.monotonic()
         for pending in [p for p in self._pending.values() if p.deadline < now]:
             self._drop(pending)
@@ -194,69 +235,97 @@ class Gate:
             self._drop(pending)
         self._listener.close()
 
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            sock, _ = self._listener.accept()
+        for _ in range(64):  # then the handshakes' turn
+            try:
+                sock, address = self._listener.accept()
+            except ConnectionAbortedError:
+                continue
+            except BlockingIOError:
+                return
+            except OSError:  # no file descriptors or memory left: wait for better times, but not in a busy loop
+                self._evict()
+                time.sleep(0.02)
+                return
             sock.setblocking(False)
-            if len(self._pending) >= self.max_pending:
-                self._drop(min(self._pending.values(), key=lambda p: p.deadline))
-            self._pending[sock.fileno()] = _Pending(sock, time.monotonic() + self.patience)
+            if sum(not p.hello for p in self._pending.values()) >= self.strangers:
+                self._evict()
+            pending = _Pending(sock, str(address[0]), time.monotonic() + self.patience)
+            self._pending[sock.fileno()] = pending
+            self._advance(pending)  # a party's greeting comes with the connection
+
+    def _evict(self) -> None:
+        """Close a stranger's connection: the oldest of the host that has the most."""
+        strangers = [p for p in self._pending.values() if not p.hello]
+        if strangers:
+            ((host, _),) = Counter(p.host for p in strangers).most_common(1)
+            self._drop(min((p for p in strangers if p.host == host), key=lambda p: p.deadline))
 
     def _drop(self, pending: _Pending) -> None:
         self._pending.pop(pending.sock.fileno(), None)
         pending.sock.close()
 
-    def _advance(self, pending: _Pending) -> Optional[Admitted]:
+    def _advance(self, pending: _Pending) -> Optional[Proven]:
         try:
             piece = pending.sock.recv(pending.need - len(pending.data))
-        except BlockingIOError:
-            return None
-        except OSError:
-            piece = b""
-        if not piece:
-            self._drop(pending)
-            return None
-        pending.data += piece
-        if len(pending.data) < pending.need:
-            return None
-        try:
+            if not piece:
+                raise ConnectionResetError
+            pending.data += piece
+            if len(pending.data) < pending.need:
+                return None
             if not pending.hello:
                 self._answer(pending)
                 return None
-            if not hmac.compare_digest(pending.data, pending.expected):
+            expected = self._credentials.prove(b"dial", pending.hello, pending.answer)
+            if not hmac.compare_digest(pending.data, expected):
                 raise PermissionError
             tune(pending.sock)
             pending.sock.sendall(_ACCEPTED)
+        except BlockingIOError:
+            return None
         except OSError:
             self._drop(pending)
             return None
         del self._pending[pending.sock.fileno()]
-        return Admitted(pending.sock, pending.dialler)
+        _, _, dialler, _, _, _ = _HELLO.unpack(pending.hello)
+        return Proven(pending.sock, dialler, self._credentials.keys(pending.hello, pending.answer, dialling=False))
 
     def _answer(self, pending: _Pending) -> None:
-        magic, dialler, acceptor, nonce, _ = _HELLO.unpack(pending.data)
-        if magic != _MAGIC or acceptor != self._me or not hmac.compare_digest(nonce, self._credentials.nonce):
+        """Answer a greeting; raises PermissionError unless it is a party's, meant for this gate, and new."""
+        hello, proof = pending.data[: _HELLO.size], pending.data[_HELLO.size :]
+        magic, mode, _, acceptor, nonce, fresh = _HELLO.unpack(hello)
+        if magic != _MAGIC or not hmac.compare_digest(proof, self._credentials.prove(b"hello", hello)):
             raise PermissionError
-        answer = os.urandom(_NONCE)
-        hello = pending.data
-        pending.sock.sendall(answer + self._credentials.prove(b"accept", hello, answer))
+        if acceptor != self._me or nonce != self._credentials.nonce or mode != self._credentials.mode:
+            raise PermissionError
+        if fresh in self._greetings:
+            raise PermissionError
+        self._greetings.add(fresh)
+        pending.answer = os.urandom(_NONCE)
+        pending.sock.sendall(pending.answer + self._credentials.prove(b"accept", hello, pending.answer))
         pending.hello, pending.data, pending.need = hello, b"", _PROOF
-        pending.expected = self._credentials.prove(b"dial", hello, answer)
-        pending.dialler = dialler
+        pending.deadline = time.monotonic() + self.patience
 
 
 def _listen(host: str, ports: Tuple[int, int]) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    error: Optional[OSError] = None
+    """A socket that listens on the first port of the range that is free. Raises OSError."""
+    families = {found[0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6  # of a name with both, as Spark does
+    error = OSError(0, "no port")
     for port in range(ports[0], ports[1] + 1):
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
-            sock.listen(128)
+            sock.listen(1024)
             return sock
         except OSError as e:
             sock.close()
             error = e
-    span = "any port" if ports == (0, 0) else f"ports {ports[0]}-{ports[1]}"
-    raise PeerLost(f"cannot listen on {host}, {span}: {error}")
+    raise error

@@ -1,13 +1,15 @@
-"""Messages of known size over one non-blocking connection."""
+"""Messages of known size over one non-blocking connection, in clear or sealed."""
 
 from __future__ import annotations
 
 import socket
 from typing import Callable, List, Optional, Sequence
 
-from ..errors import PeerLost
+from ..errors import CommunicationError, PeerLost
+from .handshake import Proven
+from .seal import RECORD, Keys, Opener, Sealer
 
-__all__ = ["Link"]
+__all__ = ["Link", "SealedLink", "link_over"]
 
 _MAX_PIECES = 512  # of one sendmsg/recvmsg_into; IOV_MAX is 1024
 
@@ -81,14 +83,101 @@ class Link:
             raise self._lost(e) from None
         if count == 0:
             raise PeerLost(f"rank {self.peer} closed its connection")
+        self._arrived(count)
+        return count
+
+    def _arrived(self, count: int) -> None:
         self._in = _advance(self._in, count)
         if not self._in and self._then is not None:
             then, self._then = self._then, None
             then()
-        return count
 
     def close(self) -> None:
         self.sock.close()
 
     def _lost(self, error: OSError) -> PeerLost:
         return PeerLost(f"the connection to rank {self.peer} broke: {error.strerror or error}")
+
+
+class SealedLink(Link):
+    """The same over a connection that is encrypted: messages travel as the records of one stream.
+
+    A record is sealed when the one before it has left, and opened when it is there, so that the peers work
+    side by side. Pieces smaller than a record are put together first; nothing else is copied before sealing.
+    """
+
+    def __init__(self, sock: socket.socket, peer: int, keys: Keys) -> None:
+        super().__init__(sock, peer)
+        self._sealer = Sealer(keys.send)
+        self._opener = Opener(keys.receive)
+        self._sealed: List[memoryview] = []  # what is left to send of a record
+        self._opened: List[memoryview] = []  # contents of records that nobody has asked for yet
+
+    @property
+    def sending(self) -> bool:
+        return bool(self._out or self._sealed)
+
+    def push(self) -> int:
+        if not self._sealed:
+            if not self._out:
+                return 0
+            self._sealed = [memoryview(part) for part in self._sealer.record(self._next_record())]
+        try:
+            count = self.sock.sendmsg(self._sealed)
+        except BlockingIOError:
+            return 0
+        except OSError as e:
+            raise self._lost(e) from None
+        self._sealed = _advance(self._sealed, count)
+        return count
+
+    def _next_record(self) -> memoryview:
+        """The next bytes of the message, up to a record's worth."""
+        parts: List[memoryview] = []
+        size = 0
+        for view in self._out:
+            parts.append(view[: RECORD - size])
+            size += len(parts[-1])
+            if size == RECORD:
+                break
+        self._out = _advance(self._out, size)
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+    def pull(self) -> int:
+        if not self._in:
+            return 0
+        if self._opened:
+            return self._deliver()
+        try:
+            count = self.sock.recv_into(self._opener.room())
+        except BlockingIOError:
+            return 0
+        except OSError as e:
+            raise self._lost(e) from None
+        if count == 0:
+            raise PeerLost(f"rank {self.peer} closed its connection")
+        try:
+            self._opened = [memoryview(content) for content in self._opener.take(count)]
+        except ValueError as e:
+            raise CommunicationError(f"the connection to rank {self.peer} is not safe any more: {e}") from None
+        self._deliver()
+        return count
+
+    def _deliver(self) -> int:
+        """Copy what has been opened to where the message goes; the bytes copied."""
+        delivered = 0
+        while self._opened and self._in:
+            source, target = self._opened[0], self._in[0]
+            count = min(len(source), len(target))
+            target[:count] = source[:count]
+            self._opened = _advance(self._opened, count)
+            self._arrived(count)
+            delivered += count
+        return delivered
+
+
+def link_over(connection: Proven) -> Link:
+    """The link over a connection that proved itself."""
+    if connection.keys is None:
+        return Link(connection.sock, connection.peer)
+    return SealedLink(connection.sock, connection.peer, connection.keys)

@@ -19,12 +19,13 @@ from ..errors import CommunicationError, PeerLost, StallError
 from .base import Communicator
 from .handshake import Credentials, Gate, dial
 from .layout import CHUNK, MESH, SMALL, Chunk, cut, fingerprint, ring_order
-from .link import Link
+from .link import Link, link_over
 
 __all__ = ["TCPCommunicator", "connect"]
 
 _HEAD = struct.Struct("!QI")  # number of the collective, fingerprint of its layout
 _LENGTH = struct.Struct("!Q")
+_MOST_GATHERED = 16 << 20  # bytes of one rank: gathered is what ranks tell each other, not what they compute
 
 
 class TCPCommunicator(Communicator):
@@ -101,6 +102,8 @@ class TCPCommunicator(Communicator):
     def all_gather(self, data: bytes) -> List[bytes]:
         if self.size == 1:
             return [bytes(data)]
+        if len(data) > _MOST_GATHERED:
+            raise CommunicationError(f"{len(data)} bytes are too many to gather: {_MOST_GATHERED} at most")
         self._begin(fingerprint([], "all_gather"))
         gathered: Dict[int, bytes] = {self.rank: bytes(data)}
         # round the ring, size - 1 steps: pass on what came last
@@ -110,7 +113,12 @@ class TCPCommunicator(Communicator):
             out = gathered[origin_out]
             length = bytearray(_LENGTH.size)
             self._exchange([memoryview(_LENGTH.pack(len(out)))], [memoryview(length)])
-            incoming = bytearray(_LENGTH.unpack(length)[0])
+            (size,) = _LENGTH.unpack(length)
+            if size > _MOST_GATHERED:
+                raise CommunicationError(
+                    f"rank {self._order[self._place - 1]} announces {size} bytes, which no rank sends"
+                )
+            incoming = bytearray(size)
             self._exchange([memoryview(out)], [memoryview(incoming)])
             gathered[origin_in] = bytes(incoming)
         return [gathered[rank] for rank in range(self.size)]
@@ -327,8 +335,7 @@ def connect(
     try:
         # The higher rank dials. Lower ranks answer as soon as they have dialled theirs, rank 0 at once.
         for peer in (peer for peer in peers if peer < rank):
-            sock = dial(addresses[peer], credentials, rank, peer, deadline - time.monotonic())
-            links[peer] = Link(sock, peer)
+            links[peer] = link_over(dial(addresses[peer], credentials, rank, peer, deadline - time.monotonic()))
         while len(links) < len(peers):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -338,7 +345,7 @@ def connect(
                 if admitted.peer in links or admitted.peer not in peers or admitted.peer < rank:
                     admitted.sock.close()
                 else:
-                    links[admitted.peer] = Link(admitted.sock, admitted.peer)
+                    links[admitted.peer] = link_over(admitted)
             if watch is not None and on_watch is not None and select.select([watch], [], [], 0)[0]:
                 on_watch()
     except BaseException:

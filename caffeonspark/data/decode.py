@@ -20,13 +20,15 @@ class CannotDecode(ValueError):
     """The bytes are not an image, or a damaged one; the message says what the decoder found."""
 
 
-def decode_image(data: Bytes, channels: int = 0) -> np.ndarray:
+def decode_image(data: Bytes, channels: int = 0, upright: bool = True) -> np.ndarray:
     """Decode an image file.
 
     Parameters
     ----------
     data : the file's bytes
-    channels : 1 for grey, 3 for colour, 0 for whatever the file has (grey, or colour without its alpha)
+    channels : 1 for grey, 3 for colour, 4 for colour with alpha, 0 for what the file has
+    upright : whether a JPEG is turned as its EXIF orientation says. OpenCV does so when it is asked for colour or
+        grey, and does not when it is asked for what the file has.
 
     Returns
     -------
@@ -39,12 +41,15 @@ def decode_image(data: Bytes, channels: int = 0) -> np.ndarray:
     if len(data) == 0:
         raise CannotDecode("it is empty")
     pixels = None
-    if bytes(data[:2]) == b"\xff\xd8":
+    is_jpeg = bytes(data[:2]) == b"\xff\xd8"
+    if is_jpeg and channels != 4:
         pixels = _decode_jpeg(data, channels)
     if pixels is None:
         pixels = _decode_other(data, channels)
     if pixels.ndim == 2:
-        return pixels[np.newaxis]
+        pixels = pixels[:, :, np.newaxis]
+    if is_jpeg and upright:
+        pixels = _turned(pixels, _orientation(data))
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -72,17 +77,44 @@ def _decode_other(data: Bytes, channels: int) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            grey = channels == 1 or (channels == 0 and image.mode in ("1", "L", "I", "I;16", "F", "LA"))
+            if not channels:
+                alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+                channels = 4 if alpha else 1 if image.mode in ("1", "L", "I", "I;16", "F") else 3
             if image.mode in ("I", "I;16"):  # 16 bits a pixel: OpenCV keeps the upper 8
                 wide = np.asarray(image).astype(np.uint32) >> 8
                 pixels = wide.astype(np.uint8)
-                return pixels if grey else np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
-            decoded: np.ndarray = np.asarray(image.convert("L" if grey else "RGB"))
-            return decoded if grey else decoded[:, :, ::-1]
+                return pixels if channels == 1 else np.repeat(pixels[:, :, np.newaxis], channels, axis=2)
+            decoded: np.ndarray = np.asarray(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]))
+            return decoded if channels == 1 else decoded[:, :, [2, 1, 0, 3][:channels]]
     except UnidentifiedImageError:
         raise CannotDecode("it is in no image format that is known here") from None
     except Exception as e:  # Pillow raises many types for damaged files
         raise CannotDecode(f"damaged image ({e})") from None
+
+
+def _orientation(data: Bytes) -> int:
+    """The EXIF orientation of a JPEG, 1 to 8; 1 where it says none."""
+    from PIL import Image
+
+    if b"Exif\0\0" not in bytes(data[:4096]):  # reading it takes longer than decoding a small image
+        return 1
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF says nothing; the image itself was decoded
+        return 1
+
+
+_ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """(height, width, channels) as it is to be seen: flips first, then the exchange of rows and columns."""
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1] if orientation in (2, 3) else pixels[::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1] if orientation in (3, 4) else pixels[:, ::-1]
+    return pixels.transpose(1, 0, 2) if orientation in (5, 6, 7, 8) else pixels
 
 
 def resize(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:

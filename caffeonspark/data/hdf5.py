@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Iterator, List, Tuple
 
 import numpy as np
 
 from ..errors import ConfigError, DataError
-from ..storage import local_path
 from .records import BadRecords, Column, Records
 from .source import RangeReader, RangeSource, register
 from .tops import NumberTop
@@ -94,7 +92,7 @@ class HDF5Source(RangeSource):
         found = self.config.files.find(name, beside=self.net.path)
         if found is None:
             raise ConfigError(f"{self.where}: source {self.parameters().source}: {name} does not exist")
-        return os.path.abspath(local_path(found))
+        return self.path_on_nodes(found, "file")
 
     def _look(self, path: str) -> int:
         """The number of records in a file, whose datasets have to fit those of the files before."""

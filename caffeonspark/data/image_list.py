@@ -6,14 +6,12 @@ same path on every node. Images are read whole and decoded later.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from ..errors import ConfigError, DataError
-from ..storage import local_path
 from .images import ImageSource, image_entry
 from .records import BadRecord, BadRecords, Column, Records
 from .source import RangeReader, RangeSource, register
@@ -125,7 +123,7 @@ class ImageListSource(ImageSource, RangeSource):
         found = self.config.files.find(given.rstrip("/") or "/", beside=self.net.path)
         if found is None:
             raise ConfigError(f"{self.where}: root_folder {given} does not exist")
-        root = os.path.abspath(local_path(found))
+        root = self.path_on_nodes(found, "root_folder")
         return root + "/" if given.endswith("/") and root != "/" else root
 
     def count(self) -> int:

@@ -111,10 +111,11 @@ class ImageSource(Source):
         self.expect_tops(1, 2)
         transform = self.transform(self.transform_param())
         channels = self.colours()
+        upright = bool(channels)
         encoded = image is None
         if image is None:
             try:
-                image = decode_image(data, channels)
+                image = decode_image(data, channels, upright)
             except CannotDecode as e:
                 raise DataError(f"{self.description}: record '{record}': the image cannot be decoded: {e}") from None
             channels = channels or image.shape[0]
@@ -125,7 +126,9 @@ class ImageSource(Source):
         shape = self._blob_shape(record, size, transform)
         top: Top
         if encoded or transform.crop or resize is not None:
-            top = ImageTop(self.layer.top[0], shape, transform=transform, channels=channels, resize=resize)
+            top = ImageTop(
+                self.layer.top[0], shape, transform=transform, channels=channels, upright=upright, resize=resize
+            )
         else:
             top = NumberTop(self.layer.top[0], shape, dtype=str(image.dtype), transform=transform)
         return (top,) if len(self.layer.top) == 1 else (top, NumberTop(self.layer.top[1], ()))

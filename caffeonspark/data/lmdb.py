@@ -1,27 +1,44 @@
 """LMDBs of Caffe Datums: stock ``Data`` layers, and MemoryData with ``source_class: com.yahoo.ml.caffe.LMDB``.
 
 The database is opened read-only and without its lock file, so read-only media, foreign owners and other
-readers do not matter. Record i is the i-th in key order, as Caffe's cursor gives it.
+readers do not matter. One that lies on HDFS, S3 or the like is fetched to every node. Record i is the i-th in key
+order, as Caffe's cursor gives it.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, List, Tuple, Union
 
 import lmdb
 import numpy as np
 
 from ..errors import ConfigError, DataError
 from ..proto.schema import Datum
-from ..storage import is_local, local_path
+from ..storage import local_path
+from .fetched import Fetched, fetch
 from .images import ImageSource, image_entry
 from .records import BadRecord, BadRecords, Column, Records
 from .source import RangeReader, RangeSource, register
 from .tops import Top
 
-__all__ = ["LMDBReader", "LMDBSource", "open_lmdb", "parse_datum"]
+if TYPE_CHECKING:
+    from ..config import Config
+
+__all__ = [
+    "LMDBReader",
+    "LMDBSource",
+    "Place",
+    "count_entries",
+    "datum_array",
+    "find_lmdb",
+    "parse_datum",
+    "read_entries",
+]
+
+#: An LMDB at a path that is the same on every node, or one that every node fetched.
+Place = Union[str, Fetched]
 
 _CHUNK = 256  # records
 
@@ -31,6 +48,55 @@ def open_lmdb(path: str) -> lmdb.Environment:
     return lmdb.open(
         path, subdir=os.path.isdir(path), readonly=True, lock=False, readahead=False, max_dbs=0, create=False
     )
+
+
+def read_entries(place: Place, start: int, stop: int, step: int = 1) -> Iterator[Tuple[int, bytes, bytes]]:
+    """(number, key, value) of the entries ``start``, ``start + step``, … below ``stop``. Raises DataError."""
+    path = place if isinstance(place, str) else place.path()
+    try:
+        with open_lmdb(path) as env, env.begin() as transaction:
+            cursor = transaction.cursor()
+            if stop <= start or not cursor.first():
+                return
+            number = 0
+            while True:
+                if number >= start and (number - start) % step == 0:
+                    yield number, cursor.key(), cursor.value()
+                number += 1
+                if number >= stop or not cursor.next():
+                    return
+    except lmdb.Error as e:
+        raise DataError(f"LMDB {path}: {e}") from None
+
+
+def count_entries(place: Place) -> int:
+    """How many entries there are. Raises DataError."""
+    path = place if isinstance(place, str) else place.path()
+    try:
+        with open_lmdb(path) as env:
+            return int(env.stat()["entries"])
+    except lmdb.Error as e:
+        raise DataError(f"LMDB {path} cannot be opened: {e}") from None
+
+
+def find_lmdb(config: Config, path: str, where: str) -> Place:
+    """Where the LMDB ``path`` is on every node, fetched there if need be. Raises ConfigError with ``where``."""
+    storage = config.storage
+    if not storage.exists(path):
+        raise ConfigError(f"{where} {path} does not exist")
+    names = storage.names(path) if storage.is_folder(path) else None
+    if names is not None and "data.mdb" not in names:
+        if "CURRENT" in names:
+            raise ConfigError(
+                f"{where} {path} is a LevelDB, which is not read: convert the images anew with "
+                "Caffe's convert_imageset -backend lmdb (or convert_mnist_data, convert_cifar_data)"
+            )
+        raise ConfigError(f"{where} {path} is a folder without data.mdb, so no LMDB")
+    if storage.on_local_disk(path):
+        return os.path.abspath(local_path(path))
+    if names is None:
+        raise ConfigError(f"{where} {path} is a file: name the folder that holds data.mdb")
+    return fetch(config, path, where)
 
 
 def parse_datum(value: bytes, record: str) -> Any:
@@ -59,16 +125,16 @@ def datum_array(datum: Any, record: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LMDBReader(RangeReader):
-    """Reads Datums from an LMDB that is at the same path on every node.
+    """Reads Datums from an LMDB.
 
     Attributes
     ----------
-    path : str
+    path : where it is, the same on every node; or what every node fetched
     image : the first top
     label : whether the layer has a label top
     """
 
-    path: str
+    path: Place
     image: Top
     label: bool
 
@@ -77,7 +143,7 @@ class LMDBReader(RangeReader):
         index: List[int] = []
         images: List[Any] = []
         labels: List[float] = []
-        for number, key, value in self._entries(start, stop, step):
+        for number, key, value in read_entries(self.path, start, stop, step):
             record = key.decode("utf-8", "backslashreplace")
             try:
                 datum = parse_datum(value, record)
@@ -95,22 +161,6 @@ class LMDBReader(RangeReader):
         if ids:
             yield self._chunk(ids, index, images, labels)
 
-    def _entries(self, start: int, stop: int, step: int) -> Iterator[Tuple[int, bytes, bytes]]:
-        try:
-            with open_lmdb(self.path) as env, env.begin(buffers=False) as transaction:
-                cursor = transaction.cursor()
-                if stop <= start or not cursor.first():
-                    return
-                number = 0
-                while True:
-                    if number >= start and (number - start) % step == 0:
-                        yield number, cursor.key(), cursor.value()
-                    number += 1
-                    if number >= stop or not cursor.next():
-                        return
-        except lmdb.Error as e:
-            raise DataError(f"LMDB {self.path}: {e}") from None
-
     def _chunk(self, ids: List[str], index: List[int], images: List[Any], labels: List[float]) -> Records:
         image: Column = images if self.image.fixed is None else np.stack(images)
         columns: List[Column] = [image]
@@ -123,58 +173,32 @@ class LMDBReader(RangeReader):
 class LMDBSource(ImageSource, RangeSource):
     """The LMDB of a ``Data`` layer, or of a MemoryData layer with CoSData's extension fields."""
 
-    _path = ""
+    _place: Place = ""
     _count = 0
 
     @property
     def description(self) -> str:
-        return f"LMDB {self._path or self.parameters().source}"
+        uri = self._place if isinstance(self._place, str) else self._place.uri
+        return f"LMDB {uri or self.parameters().source}"
 
     def open(self) -> None:
-        self._path = self._find()
-        record, datum = self._first()
+        self._place = find_lmdb(self.config, self.source_path(), f"{self.where}: source")
+        where = f"{self.where}: {self.description}"
+        self._count = count_entries(self._place)
+        first = next(read_entries(self._place, 0, 1), None)
+        if first is None:
+            raise DataError(f"{where} is empty")
+        record = first[1].decode("utf-8", "backslashreplace")
         try:
+            datum = parse_datum(first[2], record)
             image = None if datum.encoded else datum_array(datum, record)
         except BadRecord as e:
-            raise DataError(f"{self.where}: {self.description}: {e.message}") from None
+            raise DataError(f"{where}: {e.message}") from None
         self.tops = self.make_tops(record, image, datum.data)
-
-    def _find(self) -> str:
-        path = self.source_path()
-        if not (is_local(path) or ":" not in path.partition("/")[0]):
-            raise ConfigError(f"{self.where}: source {path}: only LMDBs on a local path can be read")
-        local = os.path.abspath(local_path(path))
-        if not os.path.exists(local):
-            raise ConfigError(f"{self.where}: source {self.parameters().source} does not exist")
-        if os.path.isdir(local) and not os.path.exists(os.path.join(local, "data.mdb")):
-            names = os.listdir(local)
-            if "CURRENT" in names:
-                raise ConfigError(
-                    f"{self.where}: source {local} is a LevelDB, which is not read: convert the images anew with "
-                    "Caffe's convert_imageset -backend lmdb (or convert_mnist_data, convert_cifar_data)"
-                )
-            raise ConfigError(f"{self.where}: source {local} is a folder without data.mdb, so no LMDB")
-        return local
-
-    def _first(self) -> Tuple[str, Any]:
-        try:
-            with open_lmdb(self._path) as env, env.begin() as transaction:
-                self._count = int(env.stat()["entries"])
-                cursor = transaction.cursor()
-                if not cursor.first():
-                    raise DataError(f"{self.where}: LMDB {self._path} is empty")
-                record = cursor.key().decode("utf-8", "backslashreplace")
-                value = cursor.value()
-        except lmdb.Error as e:
-            raise DataError(f"{self.where}: LMDB {self._path} cannot be opened: {e}") from None
-        try:
-            return record, parse_datum(value, record)
-        except BadRecord as e:
-            raise DataError(f"{self.where}: LMDB {self._path}: {e.message}") from None
 
     def count(self) -> int:
         return self._count
 
     def reader(self) -> LMDBReader:
         image = self.tops[0]
-        return LMDBReader(self._path, image, len(self.tops) > 1)
+        return LMDBReader(self._place, image, len(self.tops) > 1)

@@ -123,6 +123,15 @@ class Source(ABC):
             raise ConfigError(f"{self.where}: source is missing: name the data")
         return self.config.files.find(given, beside=self.net.path) or given
 
+    def path_on_nodes(self, found: str, what: str) -> str:
+        """The path of a file or folder that executors open themselves. Raises ConfigError unless it is a local one."""
+        if not self.config.storage.on_local_disk(found):
+            raise ConfigError(
+                f"{self.where}: {what} {found}: {self.layer.type} layers read files that are at the same local path on "
+                "every node: copy it there, or make a DataFrame or an LMDB of it"
+            )
+        return os.path.abspath(local_path(found))
+
     def expect_tops(self, *counts: int) -> None:
         """Raise ConfigError unless the layer has one of these numbers of tops."""
         if len(self.layer.top) not in counts:

@@ -80,13 +80,15 @@ class ImageTop(Top):
 
     Attributes
     ----------
-    channels : 1, 3 or 0 (as the file has)
+    channels : 1, 3, 4 or 0 (as the file has)
+    upright : whether the EXIF orientation of JPEGs is followed
     resize : (height, width) to resize to before the transformation, or None
     expect : (height, width) an image must have, or None
     """
 
     transform: Transform = field(default_factory=Transform)
     channels: int = 0
+    upright: bool = True
     resize: Optional[Tuple[int, int]] = None
     expect: Optional[Tuple[int, int]] = None
 
@@ -99,7 +101,7 @@ class ImageTop(Top):
         kind, shape, data = unpack_image(entry)
         if kind == b"E":
             try:
-                image = decode_image(data, self.channels)
+                image = decode_image(data, self.channels, self.upright)
             except CannotDecode as e:
                 raise BadRecord(record, "undecodable image", f"the image cannot be decoded: {e}") from None
             if shape[1] and shape[2] and image.shape[1:] != shape[1:]:

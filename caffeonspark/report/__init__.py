@@ -2,20 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Iterator, List
 
+from ..models import model_place, name_beside
 from .base import Observer, Observers
+from .curve import Curve
+from .metrics import MetricsFile, read_metrics
+from .records import Recorder
+from .state import RunState
 from .terminal import Terminal
+from .web import Web
 
 if TYPE_CHECKING:
     from ..config import Config
 
-__all__ = ["Observer", "observers_for"]
+__all__ = ["Observer", "observers_for", "read_metrics"]
 
 
-def observers_for(config: Config) -> Observer:
-    """The observers that a configuration asks for."""
+def observers_for(config: Config, keep: bool = True) -> Observer:
+    """The observers that a configuration asks for.
+
+    Parameters
+    ----------
+    config : Config
+    keep : whether the model stays where ``-model`` says, so that files beside it make sense
+
+    Raises
+    ------
+    ConfigError
+        For a package that is not installed, or an address that cannot be listened on.
+    """
+    observers = Observers()
     members: List[Observer] = []
+    try:
+        for member in _members(config, keep, observers):
+            members.append(member)
+    except BaseException:
+        Observers(members).close()
+        raise
+    observers.add(members)
+    return observers
+
+
+def _members(config: Config, keep: bool, observers: Observers) -> Iterator[Observer]:
+    """Each observer, made when the ones before it are."""
+    yield Recorder(config, observers.record)
     if not config.quiet:
-        members.append(Terminal())
-    return Observers(members)
+        yield Terminal()
+    place = model_place(config) if keep and config.model else ""
+    state = RunState()
+    if place:
+        log = MetricsFile(config.storage, name_beside(place, ".metrics.jsonl"), observers.note)
+        state = RunState(log.earlier)
+        yield log
+        yield state
+        yield Curve(config.storage, place, state, observers.note)
+    elif config.web:
+        yield state
+    if config.tensorboard:
+        from .tensorboard import TensorBoard
+
+        yield TensorBoard(config.storage, str(config.tensorboard), observers.note)
+    if config.mlflow:
+        from .mlflow import MLflow
+
+        yield MLflow(str(config.mlflow), observers.note)
+    if config.web:  # the last, to hear of the end when the others have said what they had to say about it
+        settings = config.spark().sparkContext.getConf()
+        yield Web(str(config.web), state, settings.get("spark.driver.host", ""))

@@ -28,6 +28,7 @@ __all__ = [
     "ArgumentParser",
     "check_free",
     "download",
+    "mean_blob",
     "new_outputs",
     "read_idx",
     "run_script",
@@ -44,8 +45,13 @@ _ROW_GROUP = 1000  # rows of a parquet file that one task can read apart from th
 # ---- where data comes from
 
 
-def read_idx(path: str) -> np.ndarray:
+def read_idx(path: str, name: str = "") -> np.ndarray:
     """The array in a file of MNIST's IDX format, plain or gzipped.
+
+    Parameters
+    ----------
+    path : of the file
+    name : what errors call it, by default its path
 
     Raises
     ------
@@ -58,19 +64,19 @@ def read_idx(path: str) -> np.ndarray:
         with open(path, "rb") as f:
             data = f.read()
     except OSError as e:
-        raise StorageError(f"{path}: {e.strerror}") from None
+        raise StorageError(f"{name or path}: {e.strerror}") from None
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as e:
-            raise DataError(f"{path}: damaged gzip file ({e})") from None
+            raise DataError(f"{name or path}: damaged gzip file ({e})") from None
     start = 4 + 4 * data[3] if len(data) > 3 else 4
     if data[:3] != b"\0\0\x08" or len(data) < start:
-        raise DataError(f"{path}: no IDX file of unsigned bytes")
+        raise DataError(f"{name or path}: no IDX file of unsigned bytes")
     shape = tuple(int(n) for n in np.frombuffer(data[4:start], ">u4"))
     values = np.frombuffer(data[start:], np.uint8)
     if values.size != math.prod(shape):
-        raise DataError(f"{path}: the header says {'x'.join(map(str, shape))}, and {values.size} bytes follow")
+        raise DataError(f"{name or path}: the header says {'x'.join(map(str, shape))}, and {values.size} bytes follow")
     return values.reshape(shape)
 
 
@@ -148,11 +154,16 @@ def write_mean(path: str, images: np.ndarray) -> None:
     The sums are integers here; compute_image_mean's are float32, which are the same up to 65,793 images.
     """
     total = images.sum(axis=0, dtype=np.int64)
-    mean = total.astype(np.float32) / np.float32(len(images))
+    with open(path, "wb") as f:
+        f.write(mean_blob(total.astype(np.float32) / np.float32(len(images))))
+
+
+def mean_blob(mean: np.ndarray) -> bytes:
+    """A mean image, (channels, height, width), as the binaryproto that ``mean_file`` names."""
     channels, height, width = mean.shape
     blob = BlobProto(num=1, channels=channels, height=height, width=width, data=mean.reshape(-1).tolist())
-    with open(path, "wb") as f:
-        f.write(blob.SerializeToString())
+    content: bytes = blob.SerializeToString()
+    return content
 
 
 def check_free(folder: str, names: Sequence[str], overwrite: bool) -> None:

@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 from ..comm.handshake import Credentials
 from ..config import Config
 from ..data.records import BadRecords
-from ..errors import CaffeOnSparkError, InfrastructureError, RankLost, StallError, TrainingError
+from ..errors import CaffeOnSparkError, InfrastructureError, RankLost, StallError, TrainingError, from_text
 from ..report.base import Observer
 from ..result import Pace, Test, TrainingResult
-from .failures import first_failure, spark_reason
+from .addresses import bind_host, driver_host
+from .encryption import asked_for
+from .failures import ENVIRONMENT, first_failure, stage_error
 from .job import Job
-from .launch import Stage, bind_host, driver_host
+from .launch import Stage
 from .monitor import Event, Monitor
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["Attempt", "check_digests"]
+__all__ = ["Attempt"]
 
 _GRACE = 1.0  # seconds in which other ranks' accounts of a failure are waited for
 _RELEASE = 2.5  # seconds in which every rank that still runs ends when it is called off
+_START = 600.0  # seconds a rank may come after the first: its node may be fetching files, and Spark notices a lost one
 
 MakeJob = Callable[[Tuple[str, int], Credentials], Job]
 #: (kind, iteration and what else the rank said, local path): a file a rank handed over
@@ -46,7 +49,7 @@ class Attempt:
 
     Attributes
     ----------
-    unresponsive : executors of ranks that did not even end when they were called off
+    unresponsive : executors whose tasks did not end when their ranks were done or called off
     """
 
     def __init__(
@@ -71,15 +74,15 @@ class Attempt:
         self.failures: List[Tuple[float, Event]] = []
         self.heard: Dict[int, float] = {}  # rank: when it last said something
         self.unresponsive: List[str] = []
-        self.started = time.monotonic()
         self.job: Job
 
     def run(self, rows: DataFrame, files: Sequence[Any], make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure."""
         context = self.config.spark().sparkContext
-        credentials = Credentials.new()
+        credentials = Credentials.new(sealed=bool(asked_for(self.config)))
         with Monitor(bind_host(context), self.config.ports, credentials, self.ranks, self.folder) as monitor:
             self.job = make_job((driver_host(context), monitor.address[1]), credentials)
+            self.observer.doing(self.result, "waiting for Spark to start the ranks")
             stage = Stage(rows, self.job, files)
             try:
                 self.watch(monitor, stage)
@@ -90,8 +93,7 @@ class Attempt:
                 raise
             finally:
                 # every rank is done or called off: an executor that does not answer is not waited for
-                stage.end(patience=3.0)
-        check_digests(self.done)
+                self.unresponsive = sorted({*self.unresponsive, *stage.end(patience=3.0)})
 
     # ---- watching
 
@@ -119,19 +121,20 @@ class Attempt:
                         raise self.stage_failure(stage)
         if self.failures:
             self.hear_the_others(monitor)
-            raise first_failure(self.failures, self.ranks, self.result.hosts)
+            raise self.before_the_line(stage) or first_failure(self.failures, self.ranks, self.result.hosts)
 
     def check_stall(self) -> None:
         """Raise StallError when a rank said nothing for too long, or never came although others did."""
         if not self.heard:
             return  # the stage may be waiting for the cluster, and Spark's own errors end it
         now = time.monotonic()
-        first = min(self.heard.values()) if len(self.heard) == self.ranks else self.first_heard
+        loading = len(self.ready) < self.ranks
         for rank in range(self.ranks):
-            if rank in self.ended:
+            if rank in self.ended or (loading and rank in self.ready):  # who is ready waits for the others
                 continue
-            silent = now - self.heard.get(rank, first)
-            if silent > self.config.stallTimeout + 2 * _GRACE:  # its peers notice first, and know more
+            silent = now - self.heard.get(rank, self.first_heard)
+            patience = self.config.stallTimeout + 2 * _GRACE  # its peers notice first, and know more
+            if silent > (patience if rank in self.heard else max(patience, _START)):
                 host = self.result.hosts.get(rank, "an unknown host")
                 what = "said nothing" if rank in self.heard else "did not start"
                 raise StallError(
@@ -147,8 +150,16 @@ class Attempt:
         if event.path is not None:
             self.take_file(event.kind, event.data, event.path)
             return
+        try:
+            self.handle(event, monitor, now)
+        except (KeyError, IndexError, TypeError, ValueError) as e:
+            where = f"rank {event.rank} of {self.ranks}"
+            raise RankLost(f"{where} sent a '{event.kind[:40]}' that no rank sends ({e!r})") from e
+
+    def handle(self, event: Event, monitor: Monitor, now: float) -> None:
         handlers: Dict[str, Callable[[Event], None]] = {
             "hello": self.on_hello,
+            "working": lambda event: None,  # a sign of life
             "ready": self.on_ready,
             "progress": self.on_progress,
             "test": self.on_test,
@@ -166,15 +177,28 @@ class Attempt:
         elif event.kind in ("failed", "died", "lost"):
             self.ended[event.rank] = event.kind
             self.failures.append((now, event))
+        else:
+            raise ValueError("an unknown kind")
 
     def on_hello(self, event: Event) -> None:
         self.result.hosts[event.rank] = str(event.data["host"])
         mine, theirs = self.config.versions, dict(event.data["versions"])
         if mine != theirs:
             raise TrainingError(different_versions(event.rank, self.result.hosts[event.rank], mine, theirs))
+        self.say_ready()
 
     def on_ready(self, event: Event) -> None:
         self.ready[event.rank] = event.data
+        self.say_ready()
+
+    def say_ready(self) -> None:
+        there, ready = len(self.heard), len(self.ready)
+        if there < self.ranks:
+            self.observer.doing(self.result, f"waiting for Spark to start the ranks: {there} of {self.ranks} are there")
+        elif ready < self.ranks:
+            self.observer.doing(self.result, f"loading records: {ready} of {self.ranks} ranks have theirs")
+        else:
+            self.observer.doing(self.result, "connecting the ranks")
 
     def introduce(self, monitor: Monitor) -> None:
         """Everybody has loaded its records and listens: tell each where the others are."""
@@ -183,6 +207,7 @@ class Attempt:
         totals = [self.layer_total(number) for number in range(len(self.job.layers()))]
         self.result.rows = totals[0]
         monitor.send_all("peers", addresses=addresses, totals=totals)
+        self.heard = dict.fromkeys(range(self.ranks), time.monotonic())
 
     def layer_total(self, number: int) -> int:
         """How many records a layer's source has, skipped ones included."""
@@ -205,7 +230,7 @@ class Attempt:
     def on_progress(self, event: Event) -> None:
         data = event.data
         pace = Pace(int(data["iteration"]), float(data["training"]), float(data["waited"]), float(data["loading"]))
-        self.result.pace.setdefault(event.rank, []).append(pace)
+        self.result.note_pace(event.rank, pace)
         new = [(int(iteration), float(loss), float(rate)) for iteration, loss, rate in data["history"]]
         if event.rank == 0:
             self.result.history += new
@@ -214,8 +239,8 @@ class Attempt:
 
     def on_test(self, event: Event) -> None:
         data = event.data
-        seconds = time.monotonic() - self.started
-        test = Test(int(data["iteration"]), int(data["net"]), int(data["rows"]), seconds, dict(data["outputs"]))
+        outputs = dict(data["outputs"])
+        test = Test(int(data["iteration"]), int(data["net"]), int(data["rows"]), self.result.seconds(), outputs)
         self.result.tests.append(test)
         self.observer.tested(self.result, test)
 
@@ -249,28 +274,21 @@ class Attempt:
 
     def stage_failure(self, stage: Stage) -> CaffeOnSparkError:
         """The stage ended although not every rank did."""
+        early = self.before_the_line(stage)
+        if early is not None:
+            return early
         missing = [str(rank) for rank in range(self.ranks) if rank not in self.done]
         who = f"rank {', '.join(missing)}"
         if stage.error is None:
             return RankLost(f"{who} ended without having trained")
-        return RankLost(f"{who}: Spark ended the stage: {spark_reason(stage.error)}")
+        return stage_error(stage.error, who)
 
-
-def check_digests(done: Mapping[int, Mapping[str, Any]]) -> None:
-    """Raise TrainingError unless every rank ended with the same weights."""
-    digests = {rank: str(data["digest"]) for rank, data in done.items()}
-    different = [rank for rank in sorted(digests) if digests[rank] != digests[0]]
-    if different:
-        raise TrainingError(
-            f"rank {', '.join(map(str, different))} ended with other weights than rank 0: the model is not "
-            "saved. The ranks' machines do not compute alike (different Caffe or BLAS builds?)"
-        )
+    def before_the_line(self, stage: Stage) -> Optional[CaffeOnSparkError]:
+        """The error of a rank that could not open its line to the driver, and whose end ended the others."""
+        return None if stage.running or stage.error is None else from_text(str(stage.error))
 
 
 def different_versions(rank: int, host: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     """What to say when a rank runs other software than the driver."""
     parts = [f"{name} {theirs.get(name)} (driver: {mine[name]})" for name in mine if mine[name] != theirs.get(name)]
-    return (
-        f"rank {rank} on {host} has {', '.join(parts)}: give every executor the driver's environment, for instance "
-        "with --archives and PYSPARK_PYTHON"
-    )
+    return f"rank {rank} on {host} has {', '.join(parts)}. {ENVIRONMENT}"

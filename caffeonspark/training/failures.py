@@ -6,11 +6,13 @@ need not be the cause's: a rank's own error counts before a dead rank, and that 
 
 from __future__ import annotations
 
+import re
 from typing import Any, List, Mapping, Sequence, Tuple
 
 from ..errors import (
     CaffeOnSparkError,
     CommunicationError,
+    ConfigError,
     InfrastructureError,
     Interrupted,
     RankLost,
@@ -19,7 +21,7 @@ from ..errors import (
 )
 from .monitor import Event
 
-__all__ = ["error_of", "first_failure", "native_check", "spark_reason"]
+__all__ = ["ENVIRONMENT", "error_of", "first_failure", "native_check", "stage_error"]
 
 
 def first_failure(failures: Sequence[Tuple[float, Event]], ranks: int, hosts: Mapping[int, str]) -> CaffeOnSparkError:
@@ -70,6 +72,29 @@ def native_check(lines: Sequence[Any]) -> str:
         if text.startswith("F") and "] " in text and text[1:5].isdigit():
             return text.partition("] ")[2].strip()
     return ""
+
+
+def stage_error(error: BaseException, who: str) -> CaffeOnSparkError:
+    """What a stage means that Spark ended although ``who`` had not said good-bye.
+
+    Ranks report their own errors over their lines. What Python raises in the task comes before there is a line: the
+    executor's Python is missing, another one, or lacks a package, and starting anew would not help.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in lines:
+        program = re.search(r"Cannot run program (\S+: .*)", line)
+        if program or _PYTHON_ERROR.match(line):
+            what = program.group(1) if program else line.rpartition("PySparkRuntimeError: ")[2]
+            return ConfigError(f"{who}: the executors' Python does not work: {what.rstrip('.')}. {ENVIRONMENT}")
+    return RankLost(f"{who}: Spark ended the stage: {spark_reason(error)}")
+
+
+#: What mends executors that run other software than the driver.
+ENVIRONMENT = (
+    "Give every executor the driver's environment: installed at the same path, or shipped with --archives and named by "
+    "PYSPARK_PYTHON (spark.pyspark.python)"
+)
+_PYTHON_ERROR = re.compile(r"(?!java|org)([a-z_]+\.)*[A-Z]\w*Error: ")
 
 
 def spark_reason(error: BaseException) -> str:

@@ -23,6 +23,7 @@ class Start:
     tests_done : how many validations came before
     best : the best value of the monitored output before, or None
     since_best : validations since then
+    place : where the solver state is, for people; "" without one
     """
 
     weights: Tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class Start:
     tests_done: int = 0
     best: Optional[float] = None
     since_best: int = 0
+    place: str = ""
 
 
 @dataclass(frozen=True)

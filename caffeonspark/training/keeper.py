@@ -24,10 +24,10 @@ import traceback
 from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Tuple
 
-from ..comm.handshake import Credentials, dial
+from ..comm.handshake import Credentials, Proven, dial
 from ..errors import CaffeOnSparkError, Interrupted, PeerLost, RankLost, to_wire
 from ..process import fork, reap
-from .wire import PIECE, Frame, FrameBuffer
+from .wire import PIECE, Frame, FrameBuffer, Wire
 
 __all__ = ["DRIVER", "Line"]
 
@@ -35,6 +35,7 @@ __all__ = ["DRIVER", "Line"]
 DRIVER = 0xFFFFFFFF
 
 _LINES = 100  # of standard error kept for reports
+_LINE_BYTES = 4096  # of one line; programs that draw progress bars write megabytes without ending one
 _PATIENCE = 1.0  # seconds a rank has to end after it was called off
 _PARTING = 10.0  # seconds the keeper has to deliver what is left when the rank is gone
 
@@ -58,16 +59,21 @@ class Line:
     @classmethod
     def open(cls, driver: Tuple[str, int], credentials: Credentials, rank: int) -> Line:
         """Connect to the driver. Raises PeerLost when it cannot be reached."""
+        try:
+            uplink = dial(driver, credentials, rank, DRIVER, timeout=30)
+        except PeerLost as e:
+            raise PeerLost(
+                f"{e.message}: executors have to reach the driver there (-port LOW-HIGH fixes the ports for a firewall)"
+            ) from None
         ours, theirs = socket.socketpair()
         log_read, log_write = os.pipe()
         stderr = os.dup(2)
-        uplink = dial(driver, credentials, rank, DRIVER, timeout=30)
         me = os.getpid()
-        keep = (theirs.fileno(), log_read, stderr, uplink.fileno())
+        keep = (theirs.fileno(), log_read, stderr, uplink.sock.fileno())
         # PySpark ends its workers by SIGHUP to the whole group; the keeper still has to report that
         child = fork(lambda: _Keeper(me, theirs, uplink, log_read, stderr).run(), keep, ignore_signals=True)
         theirs.close()
-        uplink.close()
+        uplink.sock.close()
         os.close(log_read)
         os.dup2(log_write, 2)
         os.close(log_write)
@@ -143,16 +149,16 @@ class Line:
 class _Keeper:
     """The keeper's own loop; runs in the forked process."""
 
-    def __init__(self, rank_pid: int, local: socket.socket, uplink: socket.socket, log: int, stderr: int) -> None:
+    def __init__(self, rank_pid: int, local: socket.socket, uplink: Proven, log: int, stderr: int) -> None:
         self.rank_pid = rank_pid
         self.local = local
-        self.uplink: Optional[socket.socket] = uplink
+        self.uplink: Optional[socket.socket] = uplink.sock
+        self.wire = Wire(uplink.keys)
         self.log: Optional[int] = log
         self.stderr = stderr
         self.lines: Deque[str] = deque(maxlen=_LINES)
         self.partial = b""
         self.from_rank = FrameBuffer()
-        self.from_driver = FrameBuffer()
         self.said_bye = False
         self.stream_log = False
         self.kill_at: Optional[float] = None
@@ -215,15 +221,21 @@ class _Keeper:
         except OSError:
             data = b""
         if not data:
-            self._lose_driver()
+            self._lose_driver("the connection to the driver was lost")
             return
-        for frame in self.from_driver.feed(data):
-            if frame.kind == "log":
-                self.stream_log = True
-                continue
-            if frame.kind == "abort":
-                self.kill_at = time.monotonic() + _PATIENCE
-            self._to_rank(frame)
+        try:
+            for frame in self.wire.feed(data):
+                self._on_order(frame)
+        except ValueError as e:
+            self._lose_driver(f"the connection to the driver is not safe any more: {e}")
+
+    def _on_order(self, frame: Frame) -> None:
+        if frame.kind == "log":
+            self.stream_log = True
+            return
+        if frame.kind == "abort":
+            self.kill_at = time.monotonic() + _PATIENCE
+        self._to_rank(frame)
 
     def _on_log(self) -> None:
         assert self.log is not None
@@ -244,17 +256,17 @@ class _Keeper:
         if self.uplink is None:
             return
         try:
-            self.uplink.sendall(frame.pack())
+            self.uplink.sendall(self.wire.pack(frame))
         except OSError:
-            self._lose_driver()
+            self._lose_driver("the connection to the driver was lost")
 
-    def _lose_driver(self) -> None:
+    def _lose_driver(self, reason: str) -> None:
         """Without the driver the rank's work is for nothing."""
         if self.uplink is not None:
             self.selector.unregister(self.uplink)
             self.uplink.close()
             self.uplink = None
-            self._to_rank(Frame("abort", {"reason": "the connection to the driver was lost"}))
+            self._to_rank(Frame("abort", {"reason": reason}))
             self.kill_at = time.monotonic() + _PATIENCE
 
     def _send_file(self, frame: Frame) -> None:
@@ -275,7 +287,10 @@ class _Keeper:
         with contextlib.suppress(OSError):
             os.write(self.stderr, data)
         *whole, self.partial = (self.partial + data).split(b"\n")
-        new = [line.decode(errors="replace") for line in whole]
+        if len(self.partial) > _LINE_BYTES:
+            whole.append(self.partial)
+            self.partial = b""
+        new = [line[:_LINE_BYTES].decode(errors="replace") for line in whole]
         self.lines.extend(new)
         if self.stream_log and new:
             self._to_driver(Frame("log", {"lines": new}))

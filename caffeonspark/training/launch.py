@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
 
 from .job import Job
 from .rank import run_rank
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["Stage", "bind_host", "driver_host", "replace_executors"]
+__all__ = ["Stage", "jvm_without_interrupts", "replace_executors"]
 
 
 class Stage:
@@ -67,12 +68,16 @@ class Stage:
                         found[int(task.index())] = str(task.executorId())
         return found
 
-    def end(self, patience: float) -> None:
-        """Wait for the tasks to end; cancel them after ``patience`` seconds."""
+    def end(self, patience: float) -> List[str]:
+        """Wait for the tasks to end; cancel them after ``patience`` seconds. The executors that were waited for in
+        vain."""
         self._thread.join(patience)
-        if self._thread.is_alive():
-            self._context.cancelJobGroup(self._group)
-            self._thread.join(30)
+        if not self._thread.is_alive():
+            return []
+        silent = sorted(set(self.executors().values()))
+        self._context.cancelJobGroup(self._group)
+        self._thread.join(30)
+        return silent
 
 
 def replace_executors(context: Any, executors: Sequence[str]) -> None:
@@ -82,13 +87,21 @@ def replace_executors(context: Any, executors: Sequence[str]) -> None:
         scheduler.killAndReplaceExecutor(executor)
 
 
-def driver_host(context: Any) -> str:
-    """The address of the driver that executors reach: the one Spark itself uses."""
-    host: str = context.getConf().get("spark.driver.host", "127.0.0.1")
-    return host
+@contextlib.contextmanager
+def jvm_without_interrupts(context: Any) -> Iterator[None]:
+    """Meanwhile, Ctrl-C is for Python alone.
 
-
-def bind_host(context: Any) -> str:
-    """The address to listen on at the driver."""
-    bound: str = context.getConf().get("spark.driver.bindAddress", "") or driver_host(context)
-    return bound
+    Under spark-submit the JVM is in the terminal's foreground as well, and would stop Spark at once. The JVM that
+    PySpark itself starts ignores Ctrl-C anyway.
+    """
+    misc = context._jvm.sun.misc
+    interrupt = before = None
+    with contextlib.suppress(Exception):  # a JVM that was told to leave signals alone (-Xrs)
+        interrupt = misc.Signal("INT")
+        before = misc.Signal.handle(interrupt, misc.SignalHandler.SIG_IGN)
+    try:
+        yield
+    finally:
+        if before is not None:
+            with contextlib.suppress(Exception):  # the JVM may be gone
+                misc.Signal.handle(interrupt, before)

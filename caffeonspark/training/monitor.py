@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import queue
 import select
+import shutil
 import socket
 import tempfile
 import threading
+import time
+import traceback
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Dict, List, Optional, Tuple
 
-from ..comm.handshake import Credentials, Gate
+from ..comm.handshake import Credentials, Proven
+from ..errors import CaffeOnSparkError, StorageError, to_wire
+from .addresses import open_gate
 from .keeper import DRIVER
-from .wire import Frame, FrameBuffer
+from .wire import Frame, Wire
 
 __all__ = ["Event", "Monitor"]
+
+_MOST_EVENTS = 100_000  # that wait to be handled; then the ranks have to wait
 
 
 @dataclass(frozen=True)
@@ -38,23 +46,57 @@ class Event:
     path: Optional[str] = None
 
 
+class _Arrival:
+    """A file that is arriving from a rank, in a temporary file of its own."""
+
+    def __init__(self, about: Dict[str, Any], folder: str) -> None:
+        self.kind, self.size, self.data = str(about["kind"]), int(about["size"]), dict(about["data"])
+        if self.size < 0:
+            raise ValueError("a file of a negative size")
+        free = shutil.disk_usage(folder).free
+        if self.size > free:
+            raise OSError(errno.ENOSPC, f"{self.size >> 20} MB are to come, and {free >> 20} MB are free")
+        self._file: BinaryIO = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # type: ignore[assignment]
+        self._hash = hashlib.sha256()
+        self._missing = self.size
+
+    def take(self, piece: bytes) -> None:
+        if len(piece) > self._missing:
+            raise ValueError(f"a file of {self.size} bytes that does not end there")
+        self._file.write(piece)
+        self._hash.update(piece)
+        self._missing -= len(piece)
+
+    def event(self, rank: int) -> Event:
+        """What to say of the file, which is whole."""
+        if self._missing:
+            raise ValueError(f"a file without its last {self._missing} bytes")
+        self._file.close()
+        return Event(rank, self.kind, {**self.data, "sha256": self._hash.hexdigest()}, self._file.name)
+
+    def discard(self) -> None:
+        self._file.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._file.name)
+
+
 class _Connection:
     """One rank's line: frames in, frames out, and the file that is arriving."""
 
-    def __init__(self, sock: socket.socket, rank: int) -> None:
-        sock.setblocking(False)
-        self.sock = sock
-        self.rank = rank
-        self.buffer = FrameBuffer()
+    def __init__(self, proven: Proven) -> None:
+        proven.sock.setblocking(False)
+        self.sock = proven.sock
+        self.rank = proven.peer
+        self.wire = Wire(proven.keys)
         self.out = bytearray()
         self.said_bye = False
-        self.file: Optional[BinaryIO] = None
-        self.file_about: Dict[str, Any] = {}
-        self.file_hash = hashlib.sha256()
+        self.file: Optional[_Arrival] = None
 
 
 class Monitor:
     """Listens for the ranks of one attempt and turns what they say into events.
+
+    It stops listening when every rank has its line: there is nobody else to come.
 
     Parameters
     ----------
@@ -66,13 +108,13 @@ class Monitor:
     """
 
     def __init__(self, host: str, ports: Tuple[int, int], credentials: Credentials, ranks: int, folder: str) -> None:
-        self._gate = Gate(host, ports, credentials, DRIVER)
+        self._gate = open_gate(host, ports, credentials, DRIVER, ranks + 1)
         self.address = self._gate.address
         #: What the ranks said, in the order it came.
         self.events: queue.Queue[Event] = queue.Queue()
-        self._ranks = ranks
         self._folder = folder
         self._connections: Dict[int, _Connection] = {}
+        self._missing = set(range(ranks))  # ranks that have not had a line
         self._lock = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()
         self._closing = False
@@ -92,7 +134,7 @@ class Monitor:
         with self._lock:
             connection = self._connections.get(rank)
             if connection is not None:
-                connection.out += Frame(kind, data).pack()
+                connection.out += connection.wire.pack(Frame(kind, data))
         os.write(self._wake_write, b"x")
 
     def send_all(self, kind: str, /, **data: Any) -> None:
@@ -119,12 +161,19 @@ class Monitor:
         try:
             while not self._closing:
                 self._wait()
-                for admitted in self._gate.admit():
-                    self._add(admitted.sock, admitted.peer)
+                if self._missing:
+                    for proven in self._gate.admit():
+                        self._add(proven)
+                    if not self._missing:
+                        self._gate.close()
                 with self._lock:
                     connections = list(self._connections.values())
                 for connection in connections:
                     self._serve(connection)
+                if self.events.qsize() > _MOST_EVENTS:
+                    time.sleep(0.01)
+        except Exception as e:  # an error of ours, no connection's: the run must not wait for events that never come
+            self.events.put(Event(0, "failed", {"trace": traceback.format_exc().splitlines(), **to_wire(e)}))
         finally:
             with self._lock:
                 connections = list(self._connections.values())
@@ -136,7 +185,7 @@ class Monitor:
     def _wait(self) -> None:
         poller = select.poll()
         poller.register(self._wake_read, select.POLLIN)
-        for fd in self._gate.filenos():
+        for fd in self._gate.filenos() if self._missing else ():
             poller.register(fd, select.POLLIN)
         with self._lock:
             for connection in self._connections.values():
@@ -144,37 +193,46 @@ class Monitor:
         if any(fd == self._wake_read for fd, _ in poller.poll(1000)):
             os.read(self._wake_read, 4096)
 
-    def _add(self, sock: socket.socket, rank: int) -> None:
+    def _add(self, proven: Proven) -> None:
         with self._lock:
-            if rank in self._connections or rank >= self._ranks:
-                sock.close()
+            if proven.peer not in self._missing:
+                proven.sock.close()  # a rank has one line, and the one that stands is not given up for another
                 return
+            self._missing.discard(proven.peer)
             # a lost machine shows within seconds, also while something is on its way to it
             with contextlib.suppress(OSError, AttributeError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
-            self._connections[rank] = _Connection(sock, rank)
+                proven.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
+            self._connections[proven.peer] = _Connection(proven)
 
     def _serve(self, connection: _Connection) -> None:
+        """Take what has come over a line. Whatever is wrong with it ends this line and no other."""
         self._flush(connection)
-        for _ in range(64):  # then the others' turn
-            try:
-                data = connection.sock.recv(1 << 20)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._forget(connection)
-                if not connection.said_bye:
-                    self.events.put(Event(connection.rank, "lost"))
-                return
-            try:
-                for frame in connection.buffer.feed(data):
+        try:
+            for _ in range(8):  # then the others' turn
+                if self.events.qsize() > _MOST_EVENTS:
+                    return
+                data = self._receive(connection)
+                if data is None:
+                    return
+                if not data:
+                    self._end(connection, None if connection.said_bye else Event(connection.rank, "lost"))
+                    return
+                for frame in connection.wire.feed(data):
                     self._on_frame(connection, frame)
-            except ValueError:
-                self._forget(connection)
-                self.events.put(Event(connection.rank, "lost", {"why": "it sent what no rank sends"}))
-                return
+        except CaffeOnSparkError as e:
+            self._end(connection, Event(connection.rank, "failed", to_wire(e)))
+        except Exception as e:
+            why = str(e) if type(e) is ValueError else repr(e)
+            self._end(connection, Event(connection.rank, "lost", {"why": f"it sent what no rank sends: {why}"}))
+
+    def _receive(self, connection: _Connection) -> Optional[bytes]:
+        """What is there; None when it is nothing, and no bytes when the line has ended."""
+        try:
+            return connection.sock.recv(1 << 20)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
 
     def _flush(self, connection: _Connection) -> None:
         with self._lock:
@@ -182,33 +240,42 @@ class Monitor:
                 with contextlib.suppress(OSError):
                     del connection.out[: connection.sock.send(connection.out)]
 
+    def _end(self, connection: _Connection, event: Optional[Event]) -> None:
+        self._forget(connection)
+        if event is not None:
+            self.events.put(event)
+
     def _forget(self, connection: _Connection) -> None:
         with self._lock:
             self._connections.pop(connection.rank, None)
         connection.sock.close()
         if connection.file is not None:
-            connection.file.close()
-            os.unlink(connection.file.name)
+            connection.file.discard()
             connection.file = None
 
     def _on_frame(self, connection: _Connection, frame: Frame) -> None:
-        if frame.kind == "<begin":
-            connection.file_about = frame.data
-            connection.file_hash = hashlib.sha256()
-            connection.file = tempfile.NamedTemporaryFile(dir=self._folder, delete=False)  # type: ignore[assignment]
-        elif frame.kind == "<piece" and connection.file is not None:
-            connection.file.write(frame.payload)
-            connection.file_hash.update(frame.payload)
-        elif frame.kind == "<end" and connection.file is not None:
-            path, about = connection.file.name, connection.file_about
-            connection.file.close()
-            connection.file = None
-            if os.path.getsize(path) != about["size"]:
-                raise ValueError("a file came incomplete")
-            digest = connection.file_hash.hexdigest()
-            self.events.put(Event(connection.rank, str(about["kind"]), {**about["data"], "sha256": digest}, path))
+        if frame.kind.startswith("<"):
+            try:
+                self._on_file_frame(connection, frame)
+            except OSError as e:
+                raise StorageError(
+                    f"what the rank sent cannot be kept in {self._folder} on the driver: {e.strerror}; set TMPDIR to a "
+                    "folder with more space"
+                ) from None
         elif frame.kind == "bye":
             connection.said_bye = True
             self.events.put(Event(connection.rank, "bye"))
         else:
             self.events.put(Event(connection.rank, frame.kind, frame.data))
+
+    def _on_file_frame(self, connection: _Connection, frame: Frame) -> None:
+        if frame.kind == "<begin" and connection.file is None:
+            connection.file = _Arrival(frame.data, self._folder)
+        elif frame.kind == "<piece" and connection.file is not None:
+            connection.file.take(frame.payload)
+        elif frame.kind == "<end" and connection.file is not None:
+            event = connection.file.event(connection.rank)
+            connection.file = None
+            self.events.put(event)
+        else:
+            raise ValueError(f"a frame {frame.kind}> out of turn")

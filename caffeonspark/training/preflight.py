@@ -9,6 +9,7 @@ from typing import Any, Callable, Optional
 from ..config import Config
 from ..errors import ConfigError
 from ..yarn import check_ended, check_executors
+from .addresses import check_ports
 
 __all__ = ["check_cluster", "check_driver"]
 
@@ -43,7 +44,8 @@ def check_cluster(config: Config, say: Callable[[str], None]) -> None:
 
 def check_driver(config: Config) -> None:
     """Raise ConfigError for settings that cannot work, whatever the cluster is."""
-    settings = config.spark().sparkContext.getConf()
+    context = config.spark().sparkContext
+    settings = context.getConf()
     if settings.get("spark.dynamicAllocation.enabled", "false").lower() == "true":
         raise ConfigError(
             "spark.dynamicAllocation.enabled is true, and Spark's barrier stages cannot run with it: "
@@ -53,7 +55,9 @@ def check_driver(config: Config) -> None:
         raise ConfigError(
             "spark.speculation is true, and Spark would start ranks twice: set spark.speculation to false"
         )
-    _ = config.ports
+    ports = config.ports
+    if context.master.startswith("local"):
+        check_ports(ports, config.ranks)
     check_executors(config.spark().sparkContext._jvm, settings)
 
 

@@ -7,43 +7,41 @@ in Java stacks: they go to the driver over the rank's line.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import os
 import socket
-import struct
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, List, Sequence
 
 import numpy as np
 
+from ..comm import seal
 from ..comm.base import Communicator
-from ..comm.handshake import Gate
-from ..comm.tcp import TCPCommunicator, connect
+from ..comm.tcp import connect
 from ..data.batches import Batches, Draws
 from ..data.pool import PooledBatches, drop_bad_images, needs_decoding
 from ..data.records import BadRecords, Records
 from ..data.source import FrameReader, RangeReader
 from ..data.store import RecordStore, scratch_folder
-from ..errors import ConfigError, DataError, RankLost, TrainingError
+from ..errors import CaffeOnSparkError, DataError, RankLost
 from ..plan import LayerPlan
 from ..proto.schema import SolverParameter
 from ..spread import bounds, rows_by_layer
+from .addresses import bare_host, interface_address, open_gate
 from .job import Job
 from .keeper import Line, describe
+from .loop import Loop
 from .validate import Validator
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ..comm.handshake import Gate
     from ..solver import TrainingSolver
 
 __all__ = ["run_rank"]
 
-_REPORT_SECONDS = 0.25  # between two progress reports
-_TICK_SECONDS = 1.0  # between two signs of life while records are loaded
-_SIOCGIFADDR = 0x8915  # linux/sockios.h
+_TICK_SECONDS = 1.0  # between two signs of life
 
 
 def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -59,12 +57,12 @@ def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) 
 
     context = BarrierTaskContext.get()
     rank = context.partitionId()
-    host = context.getTaskInfos()[rank].address.rpartition(":")[0] or "127.0.0.1"
+    hosts = [bare_host(info.address.rpartition(":")[0]) or "127.0.0.1" for info in context.getTaskInfos()]
     # the folder outlives the line, whose keeper may still have files of it to send when the rank is done
     with tempfile.TemporaryDirectory(prefix="caffeonspark-", dir=scratch_folder()) as folder:
-        line = Line.open(job.driver, job.credentials, rank)
+        line = open_line(job, rank, hosts[rank])
         try:
-            _Rank(job, rank, host, line, folder).run(files, batches)
+            Rank(job, rank, hosts, line, folder).run(files, batches)
         except BaseException as e:  # also KeyboardInterrupt and SystemExit: the driver decides what they mean
             with contextlib.suppress(RankLost):  # the driver that gave this rank up does not listen any more
                 line.send("failed", time=time.time(), **describe(e))
@@ -73,13 +71,24 @@ def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) 
     yield from ()
 
 
-class _Rank:
+def open_line(job: Job, rank: int, host: str) -> Line:
+    """The line to the driver. What goes wrong before it stands can only be raised, for Spark to tell the driver."""
+    try:
+        if job.credentials.sealed:
+            seal.require()
+        return Line.open(job.driver, job.credentials, rank)
+    except CaffeOnSparkError as e:
+        raise type(e)(f"rank {rank} of {job.ranks} on {host}: {e.message}") from None
+
+
+class Rank:
     """The state of one rank's run."""
 
-    def __init__(self, job: Job, rank: int, host: str, line: Line, folder: str) -> None:
+    def __init__(self, job: Job, rank: int, hosts: Sequence[str], line: Line, folder: str) -> None:
         self.job = job
         self.rank = rank
-        self.host = host
+        self.hosts = hosts
+        self.host = hosts[rank]
         self.line = line
         self.folder = folder
         self.ticked = time.monotonic()
@@ -91,24 +100,23 @@ class _Rank:
         layers = self.job.layers()
         bad = [BadRecords(layer.description, layer.bad) for layer in layers]
         stores = self.load_records(layers, bad, batches)
-        own = interface_address(self.job.interface) if self.job.interface else self.host
-        gate = Gate(own, self.job.ports, self.job.credentials, self.rank)
-        self.line.send(
-            "ready",
-            address=list(gate.address),
-            rows=[len(store) for store in stores],
-            bad=[[one.counts, one.examples] for one in bad],
-        )
-        peers = self.line.wait("peers", timeout=86_400)
-        comm = connect(
-            self.rank,
-            [(str(host), int(port)) for host, port in peers.data["addresses"]],
-            gate,
-            self.job.credentials,
-            stall_timeout=self.job.stall_timeout,
-            watch=self.line.fileno(),
-            on_watch=self.line.check,
-        )
+        with self.open_gate() as gate:
+            self.line.send(
+                "ready",
+                address=list(gate.address),
+                rows=[len(store) for store in stores],
+                bad=[[one.counts, one.examples] for one in bad],
+            )
+            peers = self.line.wait("peers", timeout=86_400)
+            comm = connect(
+                self.rank,
+                [(str(host), int(port)) for host, port in peers.data["addresses"]],
+                gate,
+                self.job.credentials,
+                stall_timeout=self.job.stall_timeout,
+                watch=self.line.fileno(),
+                on_watch=self.line.check,
+            )
         with comm:
             feeds = self.make_batches(stores)
             try:
@@ -116,12 +124,19 @@ class _Rank:
                 for feed in feeds:
                     feed.used = solver.iteration * int(solver.param.iter_size)
                 validators = self.make_validators(stores, solver, comm, peers.data["totals"])
-                _Loop(self, solver, comm, feeds, validators).run()
+                Loop(self, solver, comm, feeds, validators).run()
             finally:
                 for feed in feeds:
                     feed.close()
         for store in stores:
             store.close()
+
+    def open_gate(self) -> Gate:
+        """Where the other ranks connect to this one."""
+        job, host = self.job, self.host
+        own = interface_address(job.interface, ipv6=":" in host) if job.interface else host
+        needed = self.hosts.count(host) + 1
+        return open_gate(own, job.ports, job.credentials, self.rank, needed)
 
     # ---- data
 
@@ -159,12 +174,12 @@ class _Rank:
         return stores
 
     def tick(self) -> None:
-        """Between chunks of records: tell the driver that this rank is at work, and hear what it wants."""
+        """Between pieces of work: tell the driver that this rank is at it, and hear what it wants."""
         self.line.check()
         now = time.monotonic()
         if now - self.ticked > _TICK_SECONDS:
             self.ticked = now
-            self.line.send("loading")
+            self.line.send("working")
 
     def align(self, layers: Sequence[LayerPlan], stores: Sequence[RecordStore], bad: Sequence[BadRecords]) -> None:
         """Where layers of one net had the same number of records, keep only those that none of them skipped.
@@ -257,196 +272,7 @@ class _Rank:
                     validation.rows,
                     comm,
                     [self.draws(number + k) for k in range(count)],
+                    self.tick,
                 )
             )
         return validators
-
-
-def interface_address(name: str) -> str:
-    """The IPv4 address of a network interface. Raises ConfigError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            packed = fcntl.ioctl(sock.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-        except OSError as e:
-            known = ", ".join(found for _, found in socket.if_nameindex())
-            raise ConfigError(
-                f"-interface {name}: no such interface with an address on {socket.gethostname()} ({e.strerror}); "
-                f"it has {known}"
-            ) from None
-    return socket.inet_ntoa(packed[20:24])
-
-
-class _Best:
-    """The best validation so far, by the output that -monitor names.
-
-    Lower is better for outputs with "loss" or "err" in their name, higher for others.
-    """
-
-    def __init__(self, job: Job) -> None:
-        outputs = job.validations[0].net.outputs if job.validations else ()
-        losses = [name for name in outputs if "loss" in name.lower()]
-        self.name = job.monitor or (losses or list(outputs) or [""])[0]
-        self.lower = any(part in self.name.lower() for part in ("loss", "err"))
-        self.value = job.start.best
-        self.since = job.start.since_best
-
-    def take(self, outputs: Dict[str, List[float]]) -> bool:
-        """Whether this validation is the best so far."""
-        value = float(np.mean(outputs[self.name]))
-        better = self.value is None or (value < self.value if self.lower else value > self.value)
-        if better and np.isfinite(value):
-            self.value, self.since = value, 0
-            return True
-        self.since += 1
-        return False
-
-
-class _Loop:
-    """The iterations."""
-
-    def __init__(
-        self,
-        rank: _Rank,
-        solver: TrainingSolver,
-        comm: TCPCommunicator,
-        feeds: Sequence[Batches],
-        validators: Sequence[Validator],
-    ) -> None:
-        self.rank = rank
-        self.job = rank.job
-        self.line = rank.line
-        self.solver = solver
-        self.comm = comm
-        self.feeds = feeds
-        self.validators = validators
-        self.stats = np.zeros(2, np.float32)  # loss, votes to stop
-        self.tests_done = self.job.start.tests_done
-        self.best = _Best(rank.job)
-        self.best_sent = rank.job.start.best is not None
-        self.history: List[Any] = []
-        self.reported = time.monotonic()
-        # seconds spent in iterations, of them loading batches
-        self.training = 0.0
-        self.loading = 0.0
-
-    # ---- hooks of an iteration
-
-    def load(self) -> None:
-        begin = time.perf_counter()
-        blobs = self.solver.inputs
-        for layer, feed in zip(self.job.train.layers, self.feeds):
-            feed.load([blobs[top.name] for top in layer.tops])
-        self.loading += time.perf_counter() - begin
-
-    def exchange(self, loss: float) -> None:
-        """Make gradients, BatchNorm statistics and loss the mean over the ranks."""
-        self.stats[0] = loss
-        self.stats[1] = self.line.stopping
-        self.comm.all_reduce(
-            [*self.solver.gradients, *self.solver.statistics, self.stats],
-            scale=None if self.comm.size == 1 else 1.0 / self.comm.size,
-        )
-        if not np.isfinite(self.stats[0]):
-            raise TrainingError(
-                f"the loss became {self.stats[0]} at iteration {self.solver.iteration}: lower base_lr, or set "
-                "clip_gradients; the weights before are in the newest snapshot"
-            )
-
-    # ---- the whole
-
-    def run(self) -> None:
-        solver, param = self.solver, self.solver.param
-        user = SolverParameter.FromString(self.job.solver)  # the one that runs has testing and snapshots off
-        test_interval = int(user.test_interval) if self.validators else 0
-        stopped = ""
-        while solver.iteration < param.max_iter and not stopped:
-            at = solver.iteration
-            if test_interval and at % test_interval == 0 and (at or user.test_initialization) and self.validate():
-                stopped = "patience"
-                break
-            begin = time.perf_counter()
-            rate = solver.rate
-            solver.step(self.load, self.exchange)
-            if self.stats[1] > 0:
-                stopped = "signal"
-            self.line.check()
-            self.note(at, float(self.stats[0]), rate)
-            self.training += time.perf_counter() - begin
-            if user.snapshot and solver.iteration % user.snapshot == 0 and not stopped:
-                self.snapshot()
-        at = solver.iteration
-        if not stopped and test_interval and at % test_interval == 0:
-            self.validate()
-        if stopped == "signal" or (user.snapshot and user.snapshot_after_train and at % user.snapshot):
-            self.snapshot()
-        self.finish(stopped)
-
-    def validate(self) -> bool:
-        """Run every test net; whether patience with the first one is over."""
-        self.report()
-        over = False
-        for number, validator in enumerate(self.validators):
-            rows, outputs = validator.run(self.tests_done)
-            if self.rank.rank == 0:
-                self.line.send("test", net=number, iteration=self.solver.iteration, rows=rows, outputs=outputs)
-            if number == 0 and self.best.take(outputs) and self.job.keep_best:
-                self.send_model(best=True)
-            if number == 0 and self.job.patience:
-                over = self.best.since >= self.job.patience
-        self.tests_done += 1
-        return over
-
-    def snapshot(self) -> None:
-        self.solver.reseed(self.job.seed, self.rank.rank)  # as a run that resumes from here will
-        if self.rank.rank != 0:
-            return
-        self.report()
-        weights, state = self.solver.snapshot()
-        about = {
-            "iteration": self.solver.iteration,
-            "tests_done": self.tests_done,
-            "best": self.best.value,
-            "since_best": self.best.since,
-        }
-        self.line.send_file("snapshot weights", weights, **about)
-        self.line.send_file("snapshot state", state, **about)
-
-    def send_model(self, best: bool) -> None:
-        """Hand the weights over as the model."""
-        self.best_sent = self.best_sent or best
-        if self.rank.rank == 0:
-            path = os.path.join(self.rank.folder, f"model-{self.solver.iteration}{self.solver.model_ending}")
-            self.solver.save_weights(path)
-            self.line.send_file("model", path, iteration=self.solver.iteration, best=best)
-
-    def finish(self, stopped: str) -> None:
-        self.report()
-        digest = hashlib.sha256()
-        for blob in self.solver.weights:
-            digest.update(np.ascontiguousarray(blob).data)
-        if stopped != "signal" and not (self.job.keep_best and self.best_sent):
-            self.send_model(best=False)
-        self.line.send("done", iteration=self.solver.iteration, digest=digest.hexdigest(), stopped=stopped)
-        # nobody leaves before everybody's last collective is over
-        self.comm.barrier()
-
-    # ---- reports
-
-    def note(self, iteration: int, loss: float, rate: float) -> None:
-        if self.rank.rank == 0:
-            self.history.append([iteration, loss, rate])
-        if time.monotonic() - self.reported > _REPORT_SECONDS:
-            self.report()
-
-    def report(self) -> None:
-        """Tell the driver about the iterations since the last report."""
-        self.reported = time.monotonic()
-        self.line.send(
-            "progress",
-            iteration=self.solver.iteration,
-            history=self.history,
-            training=self.training,
-            waited=self.comm.waited,
-            loading=self.loading,
-        )
-        self.history = []

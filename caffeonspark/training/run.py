@@ -19,11 +19,12 @@ from ..models import model_place
 from ..report.base import Observer
 from ..result import TrainingResult
 from ..shipping import ship_library
-from ..spread import rows_for_ranks
+from ..spread import is_settled, rows_for_ranks
 from ..yarn import attempt_number
 from .attempt import Attempt
+from .encryption import check_encryption
 from .job import Job, Validation
-from .launch import replace_executors
+from .launch import jvm_without_interrupts, replace_executors
 from .preflight import check_cluster, check_driver
 from .snapshots import Shelf, read_start
 
@@ -89,6 +90,7 @@ class _Run:
         config = self.config
         place = model_place(config)
         check_driver(config)
+        check_encryption(config, self.observer.note)
         config.storage.check_writable(place)
         self.plan = self.sources[0].plan
         self.validations = tuple(_validation(config, number, data) for number, data in enumerate(self.sources[1:]))
@@ -113,6 +115,7 @@ class _Run:
         result.max_iter = int(self.solver.max_iter)
         result.samples = self.plan.batch_size * config.ranks * int(self.solver.iter_size)
         result.iteration = self.start.iteration
+        result.resumed = self.start.place
 
     def go(self) -> None:
         """Attempts until one ends well, or the failures are too many or of a kind that repeats."""
@@ -123,6 +126,7 @@ class _Run:
             while True:
                 try:
                     self.attempt()
+                    self.replace_unresponsive()
                     break
                 except InfrastructureError as e:
                     self.start_anew(e)
@@ -170,10 +174,13 @@ class _Run:
                     (test for test in reversed(self.result.tests) if test.net == 0), self.result.best
                 )
             self.observer.note(f"saved {self.result.model}" + (" (the best so far)" if about.get("best") else ""))
+            kind = "best model" if about.get("best") else "model"
+            self.observer.saved(self.result, kind, int(about["iteration"]), self.result.model)
         elif kind == "snapshot weights":
             self.shelf.take_weights(int(about["iteration"]), path)
         else:
-            self.shelf.take_state({**about, "seed": self.seed, "ranks": self.config.ranks}, path)
+            place = self.shelf.take_state({**about, "seed": self.seed, "ranks": self.config.ranks}, path)
+            self.observer.saved(self.result, "snapshot", int(about["iteration"]), place)
 
     # ---- after a failure
 
@@ -194,15 +201,19 @@ class _Run:
             f"{error.message}; restart {self.result.restarts} of {self.config.maxRestarts} "
             f"from iteration {self.start.iteration}"
         )
-        context = self.config.spark().sparkContext
-        if self.last.unresponsive:
-            self.observer.note(f"executor {', '.join(self.last.unresponsive)} does not answer and is replaced")
-            replace_executors(context, self.last.unresponsive)
+        self.observer.restarted(self.result, error)
+        self.replace_unresponsive()
         time.sleep(1.0)  # Spark needs a moment to notice a lost executor, whose slots would count
         try:
             check_cluster(self.config, self.observer.note)
         except ConfigError as e:
             raise type(error)(f"{error.message}; and then: {e.message}") from None
+
+    def replace_unresponsive(self) -> None:
+        """Without this, Spark would give what comes next to executors that it takes minutes to find lost."""
+        if self.last.unresponsive:
+            self.observer.note(f"executor {', '.join(self.last.unresponsive)} does not answer and is replaced")
+            replace_executors(self.config.spark().sparkContext, self.last.unresponsive)
 
     # ---- the end
 
@@ -240,7 +251,8 @@ class _Run:
         for number in numbers:
             signal.signal(number, handle)
         try:
-            yield
+            with jvm_without_interrupts(self.config.spark().sparkContext):
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -277,7 +289,7 @@ def _rows(config: Config, sources: Sequence[NetSource], cleanup: contextlib.Exit
         for source in net_source.sources:
             if isinstance(source, FrameSource):
                 frame = source.frame()
-                if config.persistent and which == 0:
+                if (config.persistent and which == 0) or not is_settled(frame):
                     frame = frame.persist(StorageLevel.DISK_ONLY)
                     cleanup.callback(frame.unpersist)
                 frames.append((number, frame, which > 0))

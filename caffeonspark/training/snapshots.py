@@ -166,8 +166,8 @@ class Shelf:
         """The first of a snapshot's files, a local one."""
         self._waiting[iteration] = path
 
-    def take_state(self, about: Mapping[str, Any], path: str) -> None:
-        """The second: now the snapshot is put in its place; ``about`` goes beside it."""
+    def take_state(self, about: Mapping[str, Any], path: str) -> str:
+        """The second: now the snapshot is put in its place, which is returned; ``about`` goes beside it."""
         iteration = int(about["iteration"])
         weights_place, state_place = self._places(iteration)
         weights = self._waiting.pop(iteration)
@@ -191,6 +191,7 @@ class Shelf:
         self._say(f"saved {state_place}")
         self._taken = [*(taken for taken in self._taken if taken < iteration), iteration]
         self._remove_old()
+        return state_place
 
     def _remove_old(self) -> None:
         keep = self._config.keepSnapshots
@@ -237,6 +238,7 @@ class Shelf:
             tests_done=tests,
             best=None if best is None else float(best),
             since_best=int(about.get("since_best", 0)),
+            place=state,
         )
         return Snapshot(weights, state, start)
 

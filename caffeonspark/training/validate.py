@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Validator:
     rows : how many of them a run uses; None, or more than there are, means all
     comm : Communicator
     draws : one for each data layer, for those that crop or mirror at random
+    tick : called between batches
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Validator:
         rows: Optional[int],
         comm: Communicator,
         draws: Sequence[Draws],
+        tick: Callable[[], None],
     ) -> None:
         self._plan = plan
         self._forward = Forward(plan, net)
@@ -47,6 +49,7 @@ class Validator:
         self._rows = total if rows is None else min(rows, total)
         self._comm = comm
         self._draws = draws
+        self._tick = tick
 
     def run(self, number: int) -> Tuple[int, Dict[str, List[float]]]:
         """The ``number``-th validation (from 0): rows used, and each output blob's mean over them.
@@ -57,6 +60,7 @@ class Validator:
         sums = {name: np.zeros(self._forward.width(name)) for name in outputs}
         mine = self._local_records(number * self._rows % self._total)
         for start in range(0, len(mine), self._plan.batch_size):
+            self._tick()
             records = mine[start : start + self._plan.batch_size]
             columns = [store.read(records) for store in self._stores]
             draws = [d.transforms(number, len(records)) for d in self._draws]

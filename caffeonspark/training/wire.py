@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Optional
 
-__all__ = ["PIECE", "Frame", "FrameBuffer"]
+from ..comm.seal import Keys, Opener, Sealer
+from ..errors import TrainingError
+
+__all__ = ["PIECE", "Frame", "FrameBuffer", "Wire"]
 
 _HEAD = struct.Struct("!4sII")  # magic, bytes of JSON, bytes of payload
 _MAGIC = b"CoSF"
@@ -26,11 +29,28 @@ class Frame:
 
     def pack(self) -> bytes:
         body = json.dumps([self.kind, self.data]).encode()
+        if len(body) > _MAX_JSON:
+            raise TrainingError(
+                f"what a rank has to say about '{self.kind}' takes {len(body) >> 20} MB, and {_MAX_JSON >> 20} MB is "
+                "the most: does a TEST net have outputs of very many values?"
+            )
         return _HEAD.pack(_MAGIC, len(body), len(self.payload)) + body + self.payload
 
 
+def _whole_number(digits: str) -> int:
+    if len(digits) > 20:  # Python takes minutes for a number of a million digits
+        raise ValueError("a number too long")
+    return int(digits)
+
+
+_decoder = json.JSONDecoder(parse_int=_whole_number)
+
+
 class FrameBuffer:
-    """Puts frames together from what arrives; raises ValueError when it is not frames."""
+    """Puts frames together from what arrives; raises ValueError when it is not frames.
+
+    Holds at most one frame and what came with its end.
+    """
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -45,7 +65,42 @@ class FrameBuffer:
             end = _HEAD.size + size + extra
             if len(self._data) < end:
                 return
-            kind, content = json.loads(bytes(self._data[_HEAD.size : _HEAD.size + size]))
+            body = bytes(self._data[_HEAD.size : _HEAD.size + size])
             payload = bytes(self._data[_HEAD.size + size : end])
             del self._data[:end]
-            yield Frame(str(kind), dict(content), payload)
+            yield _frame(body, payload)
+
+
+def _frame(body: bytes, payload: bytes) -> Frame:
+    try:
+        content = _decoder.decode(body.decode())
+    except RecursionError:
+        raise ValueError("a frame too deep") from None
+    if not (isinstance(content, list) and len(content) == 2):
+        raise ValueError("a frame without kind and data")
+    kind, data = content
+    if not (isinstance(kind, str) and isinstance(data, dict)):
+        raise ValueError("a frame without kind and data")
+    return Frame(kind, data, payload)
+
+
+class Wire:
+    """One end of a line over a network: frames to bytes and back, sealed where the connection has keys."""
+
+    def __init__(self, keys: Optional[Keys]) -> None:
+        self._sealer = Sealer(keys.send) if keys is not None else None
+        self._opener = Opener(keys.receive) if keys is not None else None
+        self._buffer = FrameBuffer()
+
+    def pack(self, frame: Frame) -> bytes:
+        """The bytes to send, in the order of the calls."""
+        data = frame.pack()
+        return data if self._sealer is None else self._sealer.seal(data)
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that are complete with these bytes; raises ValueError when the other end did not send them."""
+        if self._opener is None:
+            yield from self._buffer.feed(data)
+        else:
+            for content in self._opener.feed(data):
+                yield from self._buffer.feed(content)

@@ -11,8 +11,8 @@ from caffeonspark.comm.tcp import connect
 from caffeonspark.errors import CommunicationError, PeerLost, StallError
 
 
-def tcp_group(size, **options):
-    credentials = Credentials.new()
+def tcp_group(size, sealed=False, **options):
+    credentials = Credentials.new(sealed=sealed)
     gates = [Gate("127.0.0.1", (0, 0), credentials, rank) for rank in range(size)]
     addresses = [gate.address for gate in gates]
     return in_threads(
@@ -73,10 +73,11 @@ SHAPES = {
 }
 
 
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", SHAPES)
-def test_all_reduce_adds_in_the_documented_order(size, name):
-    group = tcp_group(size)
+def test_all_reduce_adds_in_the_documented_order(size, name, sealed):
+    group = tcp_group(size, sealed)
     parts = [random_arrays(rank, SHAPES[name]) for rank in range(size)]
     local = [[array.copy() for array in arrays] for arrays in parts]
     expected = documented_mean(parts, mesh=True) if sum(a.size for a in parts[0]) < 30000 else None
@@ -124,11 +125,12 @@ def test_float64_sums():
         comm.close()
 
 
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("root", [0, 1])
-def test_broadcast_and_gather(size, root):
+def test_broadcast_and_gather(size, root, sealed):
     root %= size
-    group = tcp_group(size)
+    group = tcp_group(size, sealed)
     parts = [random_arrays(rank, [(700, 900), (3,), (0,)]) for rank in range(size)]
     wanted = [array.copy() for array in parts[root]]
     in_threads(size, lambda rank: group[rank].broadcast(parts[rank], root))

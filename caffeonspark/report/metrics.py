@@ -1,0 +1,156 @@
+"""The metrics file: every record of a run, a line of JSON each, beside the model.
+
+On the driver's own disk the file grows as the run goes, for ``tail -f``. Hadoop's file systems cannot be
+appended to in general: there the file is kept in a temporary folder and stored whole now and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from typing import BinaryIO, Callable, Iterator, List, Optional, Sequence, Tuple
+
+from ..result import Pace, TrainingResult
+from ..storage import Storage, is_local, local_path
+from .base import Observer, Record
+from .mirror import Mirror
+
+__all__ = ["MetricsFile", "read_metrics"]
+
+_STORED_AT = ("start", "validation", "saved", "restart", "end")
+
+
+def read_metrics(path: str, end: Optional[int] = None) -> Iterator[Record]:
+    """The records of a metrics file that count, in order.
+
+    Iterations and validations that were done anew, after a restart or by a run that resumed, are there once: a
+    ``start`` or ``restart`` record takes back those before it that are of its iteration or a later one. A last line
+    that was cut off is left out.
+
+    Parameters
+    ----------
+    path : a local file
+    end : read only so many bytes
+    """
+    restarts: List[Tuple[int, float]] = []  # line and iteration of each, the newest last
+    for number, line in enumerate(_lines(path, end)):
+        if line.startswith((b'{"event":"start"', b'{"event":"restart"')):
+            restarts.append((number, json.loads(line)["iteration"]))
+    floors = []
+    lowest = math.inf
+    for number, iteration in reversed(restarts):
+        lowest = min(lowest, iteration)
+        floors.append((number, lowest))
+    for number, line in enumerate(_lines(path, end)):
+        while floors and floors[-1][0] <= number:
+            floors.pop()
+        record = json.loads(line)
+        again = floors and record["event"] in ("iteration", "validation") and record["iteration"] >= floors[-1][1]
+        if not again:
+            yield record
+
+
+def _lines(path: str, end: Optional[int]) -> Iterator[bytes]:
+    left = math.inf if end is None else end
+    with open(path, "rb") as f:
+        for line in f:
+            left -= len(line)
+            if left < 0 or not line.endswith(b"\n"):
+                return
+            yield line
+
+
+class MetricsFile(Observer):
+    """Writes the metrics file.
+
+    A run that starts at the beginning starts the file anew. One that goes on from a snapshot goes on with the file,
+    if the file knows that snapshot.
+
+    Parameters
+    ----------
+    storage : Storage
+    place : where the file goes
+    say : told what went wrong with storing it
+    """
+
+    def __init__(self, storage: Storage, place: str, say: Callable[[str], None]) -> None:
+        self._place = place
+        self._file: Optional[BinaryIO] = None
+        self._kept = 0
+        self._cleanup = contextlib.ExitStack()
+        self._mirror: Optional[Mirror] = None
+        if storage.on_local_disk(place):
+            self._path = os.path.abspath(local_path(place))
+        else:
+            folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="caffeonspark-"))
+            self._path = os.path.join(folder, "metrics.jsonl")
+            self._mirror = Mirror(storage, place, self._path, say)
+        self._storage = storage
+
+    def earlier(self) -> Iterator[Record]:
+        """The records that count of the runs this one goes on from."""
+        return read_metrics(self._path, self._kept) if self._kept else iter(())
+
+    def record(self, record: Record) -> None:
+        if record["event"] == "start":
+            self._open(record)
+        if self._file is None:  # what is said before the start says nothing of the run
+            return
+        line = json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        self._file.write(line.encode() + b"\n")
+        if record["event"] != "iteration":
+            self._file.flush()
+        if self._mirror is not None and record["event"] in _STORED_AT:
+            self._mirror.ask(self._file.tell())
+
+    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+        if self._file is not None and new:
+            self._file.flush()
+
+    def _open(self, start: Record) -> None:
+        if start["resumed"]:
+            if self._mirror is not None and self._storage.exists(self._place):
+                self._storage.fetch(self._place, self._path)
+            self._kept = known_up_to(self._path, start["resumed"], start["iteration"])
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        self._file = open(self._path, "r+b" if self._kept else "wb")
+        self._file.truncate(self._kept)
+        self._file.seek(self._kept)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            if self._mirror is not None:
+                self._mirror.ask(self._file.tell())
+            self._file.close()
+            self._file = None
+        if self._mirror is not None:
+            self._mirror.close()
+        self._cleanup.close()
+
+
+def known_up_to(path: str, place: str, iteration: int) -> int:
+    """How many bytes of a metrics file to keep: its whole lines if it knows the snapshot at ``place``, else none."""
+    if not os.path.exists(path):
+        return 0
+    known, size = False, 0
+    try:
+        for line in _lines(path, None):
+            size += len(line)
+            if line.startswith(b'{"event":"saved"'):
+                record = json.loads(line)
+                if record["iteration"] == iteration and _same_place(record["place"], place):
+                    known = True
+    except (ValueError, KeyError):  # somebody else's file
+        return 0
+    return size if known else 0
+
+
+def _same_place(one: str, other: str) -> bool:
+    def plain(place: str) -> str:
+        return os.path.abspath(local_path(place)) if is_local(place) else place
+
+    return plain(one) == plain(other)

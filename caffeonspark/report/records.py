@@ -1,0 +1,230 @@
+"""The records of a run: the lines of the metrics file, from which everything else that shows a run is made.
+
+docs/metrics.md describes every kind of record and field; ``FORMAT`` counts its incompatible changes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
+
+from ..errors import Interrupted
+from ..result import Pace, Test, TrainingResult
+from ..storage import local_path
+from .base import Observer, Record
+from .speed import Speed
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+__all__ = ["FORMAT", "WIDEST", "Recorder", "curve_name", "name_of"]
+
+FORMAT = 1
+#: Output blobs with more values have no curves; the metrics file has them all.
+WIDEST = 16
+_PACE_SECONDS = 10.0  # between two records of a rank's pace
+_SECRET = re.compile("(?i)secret|password|token|access[.]?key")  # after spark.redaction.regex
+
+
+class Recorder(Observer):
+    """Makes records of what happens.
+
+    Parameters
+    ----------
+    config : Config
+    emit : takes each record
+    """
+
+    def __init__(self, config: Config, emit: Callable[[Record], None]) -> None:
+        self._config = config
+        self._emit = emit
+        self._result: Optional[TrainingResult] = None
+        self._speed = Speed()
+        self._hosts: Dict[int, str] = {}
+        self._paces: Dict[int, Tuple[float, Pace]] = {}  # of each rank, when its pace was recorded, and the newest one
+
+    def _record(self, event: str, **values: Any) -> None:
+        seconds = 0.0 if self._result is None else self._result.seconds()
+        self._emit({"event": event, "seconds": round(seconds, 3), **values})
+
+    # ---- the run
+
+    def started(self, result: TrainingResult, about: str) -> None:
+        self._result = result
+        self._speed.start(result.seconds(), result.iteration)
+        config = self._config
+        self._record(
+            "start",
+            format=FORMAT,
+            time=round(time.time(), 3),
+            iteration=result.iteration,
+            max_iter=result.max_iter,
+            samples=result.samples,
+            ranks=config.ranks,
+            cluster=about,
+            net=str(config.nets.train.message.name),
+            model=result.model,
+            resumed=result.resumed,
+            settings=settings(config),
+            solver=solver_fields(config.solver),
+            versions=versions(config),
+        )
+
+    def restarted(self, result: TrainingResult, error: BaseException) -> None:
+        self._speed.start(result.seconds(), result.iteration)
+        self._paces.clear()
+        self._record("restart", iteration=result.iteration, restarts=result.restarts, error=one_line(error))
+
+    def finished(self, result: TrainingResult) -> None:
+        self._end("finished", None)
+
+    def failed(self, result: TrainingResult, error: BaseException) -> None:
+        stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
+        self._end("stopped" if stopped else "failed", error)
+
+    def _end(self, outcome: str, error: Optional[BaseException]) -> None:
+        result = self._result
+        if result is None:  # it failed before it began
+            return
+        for rank in sorted(self._paces):
+            self._record_pace(rank, self._paces[rank][1])
+        self._record(
+            "end",
+            time=round(time.time(), 3),
+            outcome=outcome,
+            iteration=result.iteration,
+            stopped=result.stopped,
+            restarts=result.restarts,
+            error="" if error is None else one_line(error),
+        )
+
+    # ---- on the way
+
+    def note(self, text: str) -> None:
+        self._record("note", text=" ".join(text.split()))
+
+    def saved(self, result: TrainingResult, kind: str, iteration: int, place: str) -> None:
+        self._record("saved", what=kind, iteration=iteration, place=place)
+
+    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+        if result.hosts != self._hosts:
+            self._hosts = dict(result.hosts)
+            hosts = [self._hosts.get(number, "") for number in range(self._config.ranks)]
+            self._record("hosts", hosts=hosts, rows=result.rows)
+        if rank == 0 and new:
+            self._iterations(result, pace, new)
+        before, _ = self._paces.get(rank, (-math.inf, None))
+        now = result.seconds()
+        if now - before >= _PACE_SECONDS:
+            self._record_pace(rank, pace)
+            before = now
+        self._paces[rank] = before, pace
+
+    def _iterations(self, result: TrainingResult, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+        now = round(result.seconds(), 3)
+        self._speed.update(now, pace.iteration, pace.training)
+        speed = self._speed.per_second()
+        samples = None if speed is None else round(speed * result.samples, 1)
+        for iteration, loss, rate in new:
+            self._emit(
+                {
+                    "event": "iteration",
+                    "seconds": now,
+                    "iteration": iteration,
+                    "epoch": round(result.epoch(iteration), 6),
+                    "loss": finite(loss),
+                    "lr": rate,
+                    "samples_per_second": samples,
+                }
+            )
+
+    def _record_pace(self, rank: int, pace: Pace) -> None:
+        self._record(
+            "pace",
+            rank=rank,
+            iteration=pace.iteration,
+            training=round(pace.training, 3),
+            waited=round(pace.waited, 3),
+            loading=round(pace.loading, 3),
+        )
+
+    def tested(self, result: TrainingResult, test: Test) -> None:
+        self._emit(
+            {
+                "event": "validation",
+                "seconds": round(test.seconds, 3),
+                "iteration": test.iteration,
+                "epoch": round(result.epoch(test.iteration), 6),
+                "net": test.net,
+                "rows": test.rows,
+                "outputs": {name: [finite(value) for value in values] for name, values in test.outputs.items()},
+            }
+        )
+
+
+def finite(value: float) -> Optional[float]:
+    """The value, or None for what JSON has no word for."""
+    return float(value) if math.isfinite(value) else None
+
+
+def one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def settings(config: Config) -> Dict[str, Any]:
+    """The flags that were given, without passwords."""
+    shown = dict(config.changed)
+    if "readerOptions" in shown:
+        shown["readerOptions"] = [
+            f"{option.partition('=')[0]}=…" if _SECRET.search(option.partition("=")[0]) else option
+            for option in shown["readerOptions"]
+        ]
+    if "mlflow" in shown:
+        shown["mlflow"] = re.sub(r"//[^/@]*@", "//…@", str(shown["mlflow"]))
+    return shown
+
+
+def solver_fields(solver: Any) -> Dict[str, Any]:
+    """The solver's plain settings, by their names in the prototxt; numbers as they were written there."""
+    found: Dict[str, Any] = {}
+    for field, value in solver.ListFields():
+        if field.message_type is not None or field.is_extension:
+            continue
+        repeated = field.label == field.LABEL_REPEATED
+        values = [_plain(field, one) for one in (value if repeated else [value])]
+        found[field.name] = values if repeated else values[0]
+    return found
+
+
+def _plain(field: Any, value: Any) -> Any:
+    if field.enum_type is not None:
+        return field.enum_type.values_by_number[value].name
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def versions(config: Config) -> Dict[str, str]:
+    """The software that trained: the library, Caffe, Python and Spark."""
+    import caffeonspark
+
+    return {"caffeonspark": caffeonspark.__version__, **config.versions, "Spark": str(config.spark().version)}
+
+
+# ---- names
+
+
+def name_of(start: Record) -> str:
+    """What to call a run: its model's name, else its net's."""
+    name = os.path.basename(local_path(str(start["model"])))
+    for ending in (".h5", ".caffemodel"):
+        name = name[: -len(ending)] if name.endswith(ending) else name
+    return name or str(start["net"]) or "training"
+
+
+def curve_name(net: int, name: str, number: int, width: int) -> str:
+    """What a validation's value is called everywhere: ``test/accuracy``; ``test1/prob/3`` in the second net."""
+    title = f"test{net or ''}/{name}"
+    return title if width == 1 else f"{title}/{number}"

@@ -1,0 +1,95 @@
+"""Where tools write: folders that are there whole or not at all, and the progress of the jobs that write them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+import threading
+import time
+from typing import Any, Iterator
+
+from ..errors import ConfigError, from_spark
+from ..storage import Storage, join, local_path, parent
+
+__all__ = ["check_free", "new_folder", "spark_path", "watched"]
+
+_SECONDS = 5.0  # between two lines about a job, where there is no terminal
+
+
+def spark_path(storage: Storage, uri: str) -> str:
+    """The same place as Spark's readers and writers take it."""
+    return "file://" + os.path.abspath(local_path(uri)) if storage.on_local_disk(uri) else uri
+
+
+def check_free(storage: Storage, output: str, overwrite: bool) -> None:
+    """Raise ConfigError if something is at ``output``, unless it may be overwritten."""
+    if not output:
+        raise ConfigError("-output is missing: name the place to write to")
+    if storage.exists(output) and not overwrite:
+        raise ConfigError(f"-output {output} exists already: -overwrite replaces it")
+
+
+@contextlib.contextmanager
+def new_folder(storage: Storage, output: str, overwrite: bool) -> Iterator[str]:
+    """The name of a new folder beside ``output`` to write into; it gets that name when the block has ended well.
+
+    Raises
+    ------
+    ConfigError
+        If something is there already and ``overwrite`` is not set.
+    """
+    check_free(storage, output, overwrite)
+    output = output.rstrip("/")
+    base = output.rpartition("/")[2].rpartition(":")[2]
+    part = join(parent(output), f".{base}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        if storage.exists(output):
+            storage.remove_folder(output)
+        storage.rename(part, output)
+    finally:
+        if storage.exists(part):
+            storage.remove_folder(part)
+
+
+@contextlib.contextmanager
+def watched(spark: Any, what: str) -> Iterator[None]:
+    """Show how far the Spark jobs of the block are; errors of their tasks come out as the library's own."""
+    context = spark.sparkContext
+    group = f"caffeonspark-{secrets.token_hex(4)}"
+    context.setJobGroup(group, what, interruptOnCancel=True)
+    done = threading.Event()
+    thread = threading.Thread(target=_watch, args=(context.statusTracker(), group, what, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    except Exception as e:
+        raise from_spark(e) from e
+    finally:
+        done.set()
+        thread.join()
+        context.setLocalProperty("spark.jobGroup.id", None)
+
+
+def _watch(tracker: Any, group: str, what: str, done: threading.Event) -> None:
+    terminal = sys.stderr.isatty()
+    shown, said = False, time.monotonic()
+    while not done.wait(0.5):
+        total = finished = 0
+        for job in tracker.getJobIdsForGroup(group):
+            info = tracker.getJobInfo(job)
+            for stage in info.stageIds if info is not None else ():
+                about = tracker.getStageInfo(stage)
+                if about is not None:
+                    total, finished = total + about.numTasks, finished + about.numCompletedTasks
+        if not total or not (terminal or time.monotonic() - said > _SECONDS):
+            continue
+        shown, said = True, time.monotonic()
+        line = f"{what}: {finished} of {total} tasks"
+        sys.stderr.write(f"\r\033[K{line}" if terminal else line + "\n")
+        sys.stderr.flush()
+    if shown and terminal:
+        sys.stderr.write("\r\033[K")
+        sys.stderr.flush()

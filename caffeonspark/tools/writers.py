@@ -1,0 +1,201 @@
+"""Image rows (``rows``) to DataFrames, SequenceFiles and LMDBs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any, Tuple
+
+import lmdb
+import numpy as np
+
+from ..config import Config
+from ..data.sequence_file import write_key
+from ..errors import ConfigError, DataError, StorageError, suggest
+from ..proto.schema import Datum
+from ..shipping import ship_library
+from ..storage import join, local_path
+from .outputs import new_folder, spark_path, watched
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["CODECS", "write_frame", "write_lmdb_rows", "write_sequence"]
+
+#: Hadoop's compression codecs by the names people use.
+CODECS = {
+    "none": "",
+    "default": "org.apache.hadoop.io.compress.DefaultCodec",
+    "gzip": "org.apache.hadoop.io.compress.GzipCodec",
+    "snappy": "org.apache.hadoop.io.compress.SnappyCodec",
+    "zstd": "org.apache.hadoop.io.compress.ZStandardCodec",
+}
+_BATCH = 1000  # entries of an LMDB's transaction
+_MAX_KEY = 511  # bytes; LMDB's MDB_MAXKEYSIZE
+_SECONDS = 5.0  # between two lines of progress
+
+
+def write_frame(config: Config, rows: DataFrame, output: str, kind: str, overwrite: bool) -> None:
+    """Write a DataFrame in a format of Spark's."""
+    with new_folder(config.storage, output, overwrite) as part, watched(config.spark(), f"writing {output}"):
+        rows.write.format(kind).save(spark_path(config.storage, part))
+
+
+# ---- SequenceFiles
+
+
+def write_sequence(config: Config, rows: DataFrame, output: str, codec: str, overwrite: bool) -> None:
+    """Write SequenceFiles that ``SeqImageDataSource`` reads: Text keys, BytesWritable values, block-compressed."""
+    if "data" not in rows.columns:
+        raise ConfigError("a SequenceFile holds the bytes of images; these are floats: write a DataFrame instead")
+    settings = {"mapreduce.output.fileoutputformat.compress": "false"}
+    if CODECS[codec]:
+        settings = {
+            "mapreduce.output.fileoutputformat.compress": "true",
+            "mapreduce.output.fileoutputformat.compress.codec": CODECS[codec],
+            "mapreduce.output.fileoutputformat.compress.type": "BLOCK",
+        }
+    context = config.spark().sparkContext
+    if codec == "gzip" and not context._jvm.org.apache.hadoop.util.NativeCodeLoader.isNativeCodeLoaded():
+        raise ConfigError(
+            "-codec gzip: Hadoop writes gzipped SequenceFiles only with its native library, which is not loaded here: "
+            "use -codec default, which compresses as well, or set java.library.path to Hadoop's lib/native"
+        )
+    ship_library(context)
+    with new_folder(config.storage, output, overwrite) as part, watched(config.spark(), f"writing {output}"):
+        rows.rdd.map(_pair).saveAsNewAPIHadoopFile(
+            spark_path(config.storage, part),
+            "org.apache.hadoop.mapreduce.lib.output.SequenceFileOutputFormat",
+            "org.apache.hadoop.io.Text",
+            "org.apache.hadoop.io.BytesWritable",
+            conf=settings,
+        )
+
+
+def _pair(row: Any) -> Tuple[str, bytearray]:
+    key = (row["id"], row["label"], row["channels"], row["height"], row["width"], row["encoded"])
+    return write_key(key), bytearray(row["data"])
+
+
+# ---- LMDBs
+
+
+def write_lmdb_rows(config: Config, rows: DataFrame, output: str, overwrite: bool) -> int:
+    """Write an LMDB of Datums on the driver, the rows streaming to it; how many there are.
+
+    The key is the row's ``id`` (or ``SampleID``), or its number in eight digits where there is no such column. An LMDB
+    is in the order of its keys. Raises DataError for a row that makes no Datum, or a key that is there twice.
+    """
+    columns = _datum_columns(rows)
+    with new_folder(config.storage, output, overwrite) as part, watched(config.spark(), f"reading for {output}"):
+        if config.storage.on_local_disk(part):
+            return _write(local_path(part), columns, output)
+        with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
+            count = _write(folder, columns, output)
+            config.storage.store(os.path.join(folder, "data.mdb"), join(part, "data.mdb"))
+            return count
+
+
+def _datum_columns(rows: DataFrame) -> DataFrame:
+    """The columns of image rows; what is missing gets its default. Raises ConfigError."""
+    from pyspark.sql import functions as F
+
+    names = rows.columns
+    if "data" not in names and "floats" not in names:
+        raise ConfigError(f"the DataFrame has no column 'data'. {suggest('data', names)}")
+    key = next((name for name in ("id", "SampleID") if name in names), None)
+    defaults = {"label": "0", "channels": 0, "height": 0, "width": 0, "encoded": False}
+    return rows.select(
+        (F.col(key).cast("string") if key else F.lit(None).cast("string")).alias("id"),
+        *[
+            (F.col(name).cast(kind) if name in names else F.lit(defaults[name]).cast(kind)).alias(name)
+            for name, kind in (
+                ("label", "string"),
+                ("channels", "int"),
+                ("height", "int"),
+                ("width", "int"),
+                ("encoded", "boolean"),
+            )
+        ],
+        (F.col("floats").cast("array<float>") if "floats" in names else F.col("data").cast("binary")).alias("content"),
+    )
+
+
+def _write(folder: str, rows: DataFrame, output: str) -> int:
+    os.makedirs(folder, exist_ok=True)
+    count, said = 0, time.monotonic()
+    pending = []
+    try:
+        with lmdb.open(folder, map_size=1 << 30, mode=0o644, lock=False) as env:
+            for number, row in enumerate(rows.toLocalIterator(prefetchPartitions=True)):
+                pending.append(_entry(number, row))
+                if len(pending) == _BATCH:
+                    _put(env, pending)
+                    pending = []
+                count += 1
+                if time.monotonic() - said > _SECONDS:
+                    said = time.monotonic()
+                    print(f"writing {output}: {count} entries", file=sys.stderr, flush=True)
+            _put(env, pending)
+    except lmdb.Error as e:
+        raise StorageError(f"{output} cannot be written: {e}") from None
+    return count
+
+
+def _put(env: Any, entries: Any) -> None:
+    """Put entries into the database, which grows as it must."""
+    while True:
+        try:
+            with env.begin(write=True) as transaction:
+                for key, value in entries:
+                    if not transaction.put(key, value, overwrite=False):
+                        raise DataError(
+                            f"two rows have the id '{key.decode(errors='replace')}', which is the LMDB's key"
+                        )
+            return
+        except lmdb.MapFullError:
+            env.set_mapsize(2 * env.info()["map_size"])
+
+
+def _entry(number: int, row: Any) -> Tuple[bytes, bytes]:
+    name = row["id"] if row["id"] is not None else f"{number:08d}"
+    where = f"row '{name}'"
+    key = name.encode("utf-8", "surrogateescape")
+    if not 0 < len(key) <= _MAX_KEY:
+        raise DataError(f"{where}: an LMDB's keys have 1 to {_MAX_KEY} bytes, not {len(key)}")
+    try:
+        label = int(float(row["label"]))
+        exact = label == float(row["label"])
+    except (TypeError, ValueError, OverflowError):
+        exact = False
+    if not exact or not -(2**31) <= label < 2**31:
+        raise DataError(f"{where}: label {row['label']!r} is no whole number, which a Datum's label is")
+    datum = Datum(label=label)
+    shape = (row["channels"] or 0, row["height"] or 0, row["width"] or 0)
+    content = row["content"]
+    if content is None:
+        raise DataError(f"{where}: the image is null")
+    if row["encoded"]:
+        datum.encoded = True
+        datum.data = bytes(content)
+        return key, _with_shape(datum, shape).SerializeToString()
+    if len(content) != shape[0] * shape[1] * shape[2] or not len(content):
+        raise DataError(
+            f"{where}: the raw image has {len(content)} values, where channels x height x width is "
+            f"{'x'.join(map(str, shape))}"
+        )
+    if isinstance(content, (bytes, bytearray)):
+        pixels = np.frombuffer(content, np.uint8).reshape(shape[1], shape[2], shape[0])
+        datum.data = pixels.transpose(2, 0, 1).tobytes()
+    else:
+        datum.float_data.extend(content)
+    return key, _with_shape(datum, shape).SerializeToString()
+
+
+def _with_shape(datum: Any, shape: Tuple[int, int, int]) -> Any:
+    for name, size in zip(("channels", "height", "width"), shape):
+        if size:
+            setattr(datum, name, size)
+    return datum

@@ -1,0 +1,87 @@
+"""The command line from end to end, in one process: what it prints, what it writes, how it ends."""
+
+import json
+
+import pytest
+import stock
+
+from caffeonspark import cli
+
+
+@pytest.fixture
+def run(spark, monkeypatch, capfd):
+    """run(flags…) in the tests' own Spark application: (status, standard output, standard error)."""
+    import contextlib
+
+    monkeypatch.setattr(cli, "start_spark", lambda: contextlib.nullcontext(spark))
+
+    def run(*flags):
+        capfd.readouterr()
+        status = cli.main([str(flag) for flag in flags])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path, small_lmdb):
+    (tmp_path / "net.prototxt").write_text(stock.lmdb_net(small_lmdb, 20))
+    (tmp_path / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" random_seed: 3 max_iter: 40 '
+        "test_interval: 20 test_iter: 12"
+    )
+    return tmp_path
+
+
+def flags_for(folder, *more):
+    return ["-conf", folder / "solver.prototxt", "-model", f"file:{folder}/m.caffemodel", "-clusterSize", 2, *more]
+
+
+def test_train_then_test_in_one_go(run, folder):
+    status, out, err = run("-train", "-test", "-output", f"file:{folder}/means.txt", *flags_for(folder))
+    assert status == 0, err
+    assert "2 ranks: 2 executors (from -clusterSize) x 1 device" in err
+    assert [line for line in err.splitlines() if line.startswith("iteration 20: test on 600 rows: accuracy ")]
+    assert (folder / "m.caffemodel").exists()
+    means = dict(line.split(": ") for line in out.splitlines())
+    assert float(means["accuracy"]) > 0.9
+    assert (folder / "means.txt").read_text() == out
+
+
+@pytest.mark.parametrize("kind", ["json", "parquet"])
+def test_features_are_written(run, spark, folder, kind):
+    assert run("-train", *flags_for(folder))[0] == 0
+    flags = flags_for(
+        folder, "-features", "ip2", "-label", "label", "-output", f"file:{folder}/out", "-outputFormat", kind
+    )
+    status, _, err = run(*flags)
+    assert status == 0, err
+    rows = spark.read.format(kind).load(f"file:{folder}/out")
+    assert rows.count() == 600
+    assert {"SampleID", "ip2", "label"} == set(rows.columns)
+    if kind == "json":
+        line = json.loads(next((folder / "out").glob("part-*")).read_text().splitlines()[0])
+        assert len(line["ip2"]) == 10
+    status, _, err = run(*flags)
+    assert status == 1
+    assert f"-output file:{folder}/out exists already" in err
+
+
+def test_features_win_over_test(run, folder):
+    assert run("-train", *flags_for(folder))[0] == 0
+    status, out, err = run("-test", "-features", "ip2", "-output", f"file:{folder}/out", *flags_for(folder))
+    assert status == 0
+    assert "-features and -test are both given: -features is done" in err
+    assert not out
+
+
+def test_help_and_nothing_to_do(run):
+    status, out, _ = run("-help")
+    assert status == 0
+    for flag in ("-conf", "-lmdb_partitions", "-snapshot", "-weights", "-outputFormat", "-persistent"):
+        assert f"  {flag} " in out
+    status, out, _ = run()
+    assert status == 1
+    assert out.startswith("usage: caffeonspark FLAGS")
+    assert run("-conf", "x")[::2] == (1, "caffeonspark: nothing to do: give -train, -test or -features\n")
