@@ -166,7 +166,7 @@ def test_undecodable_image(folder, small_images):
     images = [png(image) for image in small_images[0][:40]]
     images[5] = images[5][:60]
     use_frame(folder, images, [int(v) for v in small_images[1][:40]], kind="ENCODED_IMAGE", more="transform_param {}")
-    fails(folder, r"layer 'data'.*record number 5: the image cannot be decoded", *TRAIN, master=CLUSTER)
+    fails(folder, r"layer 'data'.*record 'row-5': the image cannot be decoded", *TRAIN, master=CLUSTER)
     fails(
         folder,
         r"record 'row-5': the image cannot be decoded",

@@ -243,7 +243,7 @@ def test_pool_passes_errors_on_and_notices_a_dead_helper(tmp_path):
     store = image_store(tmp_path, entries)
     pool = PooledBatches(Batches(store, 4, Draws(5, 0, 0), shuffle=False, name="the source"), 2)
     pool.load(blobs_for(4))
-    with pytest.raises(DataError, match="the source: record number 6: the image cannot be decoded"):
+    with pytest.raises(DataError, match="the source: record '6': the image cannot be decoded"):
         pool.load(blobs_for(4))
     pool.close()
     pool = PooledBatches(Batches(store, 4, Draws(5, 0, 0), shuffle=False, name="the source"), 1)
@@ -262,7 +262,7 @@ def test_bad_images_are_found_before_training(tmp_path, helpers):
     drop_bad_images(store, bad, helpers)
     assert bad.counts == {"undecodable image": 2}
     assert [int(v) for v in store.read(np.arange(8))[1]] == [0, 1, 3, 4, 5, 6, 7, 8]
-    assert "number 2" in bad.examples[0]
+    assert "'2'" in bad.examples[0]
     bad.check(len(store))
     with pytest.raises(DataError):
         BadRecords("x").report(BadRecord("7", "cause", "detail"))

@@ -94,9 +94,9 @@ class Batches:
         try:
             for top, column, blob in zip(self.store.tops, self.store.read(records), blobs):
                 top.fill(column, top.samples(blob), draws)
-        except BadRecord as e:  # the store keeps no ids: a record is named by its place in the source
-            at = self.store.source_index(int(records[int(e.record)]))
-            raise DataError(f"{self.name}: record number {at}: {e.detail}") from None
+        except BadRecord as e:  # whose record is a place in the batch
+            name = self.store.id_of(int(records[int(e.record)]))
+            raise DataError(f"{self.name}: record '{name}': {e.detail}") from None
 
     def load(self, blobs: Sequence[np.ndarray]) -> None:
         """Fill the blobs with the next batch."""

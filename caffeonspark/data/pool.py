@@ -165,7 +165,7 @@ def drop_bad_images(store: RecordStore, bad: BadRecords, helpers: int, tick: Cal
         found[record] = problem
     for record in sorted(found):
         problem = found[record]
-        bad.report(BadRecord(f"number {store.source_index(record)}", problem.cause, problem.detail))
+        bad.report(BadRecord(store.id_of(record), problem.cause, problem.detail))
     if found:
         store.keep(np.array([record for record in range(len(store)) if record not in found], np.int64))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -121,14 +121,15 @@ class RecordStore:
     ----------
     tops : the layer's tops, which say how each column is stored
     folder : where the files go; Spark's local folder by default
-    keep_ids : whether ``chunks`` will be asked for the records' ids
+    keep_ids : whether ``chunks`` will be asked for the records' ids; they are kept anyway where a record can turn
+        out unusable when it is read, as encoded images can
     """
 
     def __init__(self, tops: Sequence[Top], folder: Optional[str] = None, keep_ids: bool = False) -> None:
         self.tops = tuple(tops)
         where = folder or scratch_folder()
         self._columns = [_Entries(where) if top.fixed is None else _Array(where, *top.fixed) for top in tops]
-        self._ids = _Entries(where) if keep_ids else None
+        self._ids = _Entries(where) if keep_ids or any(top.fixed is None for top in tops) else None
         self._indices: List[np.ndarray] = []
         self._order = np.zeros(0, np.int64)
 
@@ -165,11 +166,15 @@ class RecordStore:
 
     def filenos(self) -> List[int]:
         """The files' descriptors, for helper processes that read too."""
-        return [column.fileno() for column in self._columns]
+        return [file.fileno() for file in self._files()]
 
-    def source_index(self, record: int) -> int:
-        """The record's index in its source."""
-        return int(self._indices[0][self._order[record]])
+    def _files(self) -> List[Union[_Array, _Entries]]:
+        return [*self._columns, *([self._ids] if self._ids is not None else [])]
+
+    def id_of(self, record: int) -> str:
+        """The id of a record (numbers from 0); only where ids are kept."""
+        assert self._ids is not None
+        return bytes(self._ids.read(self._order[[record]])[0]).decode()
 
     def read(self, records: np.ndarray) -> List[Column]:
         """The columns of these records (numbers from 0). Arrays are valid until the next call."""
@@ -187,5 +192,5 @@ class RecordStore:
             yield Records(ids, columns, self._indices[0][rows])
 
     def close(self) -> None:
-        for column in [*self._columns, *([self._ids] if self._ids is not None else [])]:
-            column.close()
+        for file in self._files():
+            file.close()
