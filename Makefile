@@ -1,11 +1,12 @@
 # make demo    train on two Spark executors, from nothing
 # make test    formatting, types and the tests that take minutes
-# make test-all  and those that take longer: full MNIST, fault injection, YARN
+# make test-yarn the tests on real HDFS and YARN daemons
+# make test-all  all tests, those that take longer included: full MNIST, fault injection, YARN
 # make bench   the benchmark tables
 
 ENV := scripts/with-env
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-yarn test-all check bench clean
 
 demo:
 	$(ENV) scripts/demo
@@ -17,6 +18,9 @@ check:
 
 test: check
 	$(ENV) pytest -m "not slow"
+
+test-yarn:
+	$(ENV) pytest tests/yarn
 
 test-all: check
 	$(ENV) pytest
