@@ -42,11 +42,16 @@ def executors(root):
     return sorted(pid for pid in tree(root) if "CoarseGrainedExecutorBackend" in command(pid))
 
 
-def ranks(root):
-    """The Python workers of executors: forked by their daemon, and parents of the keepers."""
+def workers(root):
+    """The Python workers of executors, those that Spark keeps for later tasks too: forked by their daemon."""
     below = tree(root)
     daemons = {pid for pid in below if below[pid] in executors(root) and "pyspark.daemon" in command(pid)}
     return sorted(pid for pid in below if below[pid] in daemons)
+
+
+def ranks(root):
+    """The workers that train: parents of the keepers."""
+    return sorted(set(workers(root)) & set(tree(root).values()))
 
 
 def alive(pid):

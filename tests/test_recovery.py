@@ -19,6 +19,7 @@ ITERATIONS, INTERVAL = 600, 100
 SOLVER = (
     'net: "net.prototxt" type: "SGD" base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" random_seed: 3 '
     f'max_iter: {ITERATIONS} snapshot: {INTERVAL} snapshot_prefix: "run" '
+    "iter_size: 8 "  # slow enough to be harmed at a chosen moment
 )
 
 
@@ -91,12 +92,13 @@ def make_folder(data, folder, solver=SOLVER):
 
 @pytest.fixture(scope="module")
 def undisturbed(victim, data, tmp_path_factory):
-    """The weights of a run nobody disturbed, and its seconds."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    victim.order(make_folder(data, folder))
-    start = time.monotonic()
-    events = victim.wait_for("over")
-    assert {"finished": ITERATIONS, "restarts": 0, "stopped": "", "losses": ITERATIONS} in events, events
+    """The weights of a run nobody disturbed, and its seconds: of the second, since Spark's first job is slow."""
+    for _ in range(2):
+        folder = tmp_path_factory.mktemp("undisturbed")
+        victim.order(make_folder(data, folder))
+        start = time.monotonic()
+        events = victim.wait_for("over")
+        assert {"finished": ITERATIONS, "restarts": 0, "stopped": "", "losses": ITERATIONS} in events, events
     return stock.load_weights(folder / "model.caffemodel", stock.input_net(32)), time.monotonic() - start
 
 
@@ -165,7 +167,7 @@ def check_nothing_is_left(driver):
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         below = processes.tree(driver)
-        workers = set(processes.ranks(driver))
+        workers = set(processes.workers(driver))
         helpers = [pid for pid in below if below[pid] in workers]
         if not helpers:
             break
@@ -178,9 +180,9 @@ def check_nothing_is_left(driver):
 @pytest.mark.parametrize("harm", HARMS)
 def test_disturbed_runs_end_with_the_same_model(victim, data, tmp_path, undisturbed, harm):
     random.seed(harm)
-    moment = random.randrange(1, ITERATIONS - 50)
+    moment = random.randrange(1, ITERATIONS - INTERVAL)
     finished, lost = harm_a_run(victim, data, tmp_path, harm, moment, undisturbed)
-    assert finished["restarts"] <= (0 if harm == "freeze jvm" else 2)
+    assert finished["restarts"] in ([0] if harm == "freeze jvm" else [1, 2])
     print(f"{harm} at iteration {moment}: {lost:.1f} s longer, {finished['restarts']} restarts")
 
 
@@ -197,6 +199,7 @@ def test_sixty_random_moments(victim, data, tmp_path, undisturbed):
             folder.mkdir()
             moment = random.randrange(0, ITERATIONS - 20)
             finished, lost = harm_a_run(victim, data, folder, harm, moment, undisturbed)
+            assert finished["restarts"] or moment > ITERATIONS - INTERVAL  # it may have been over by then
             table.append((harm, moment, finished["restarts"], lost))
             print(f"{harm} at {moment}: {finished['restarts']} restarts, {lost:.1f} s longer", flush=True)
     worst = max(row[3] for row in table)
