@@ -20,7 +20,7 @@ from caffeonspark.data.tops import ImageTop, NumberTop
 from caffeonspark.proto.schema import Datum
 
 EXAMPLES = settings(
-    max_examples=500, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=500, deadline=60_000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 SHAPE = (3, 6, 7)
 
