@@ -13,24 +13,27 @@ from .common import BUILD, ROOT, alternate, mnist_lmdbs, ratios, session
 ITERATIONS, SKIPPED, ROUNDS = 700, 100, 5
 
 
-def prepare(iterations: int = ITERATIONS) -> str:
+def prepare(iterations: int = ITERATIONS, batch: int = 64, name: str = "lenet") -> str:
     """LeNet's prototxts with absolute paths, without validation and snapshots; the solver's path."""
     folder = mnist_lmdbs()
     net = (ROOT / "prototxt" / "lenet_lmdb_train_test.prototxt").read_text()
     net = re.sub(r'source: "\.\./data/', f'source: "{folder}/', net)
-    (BUILD / "lenet.prototxt").write_text(net)
+    net = net.replace("batch_size: 64", f"batch_size: {batch}")
+    (BUILD / f"{name}.prototxt").write_text(net)
     solver = (
-        f'net: "{BUILD}/lenet.prototxt" base_lr: 0.01 momentum: 0.9 weight_decay: 0.0005 lr_policy: "inv" '
+        f'net: "{BUILD}/{name}.prototxt" base_lr: 0.01 momentum: 0.9 weight_decay: 0.0005 lr_policy: "inv" '
         f"gamma: 0.0001 power: 0.75 max_iter: {iterations} display: {SKIPPED} random_seed: 1 "
         "test_iter: 1 test_interval: 1000000 test_initialization: false snapshot_after_train: false solver_mode: CPU\n"
     )
-    (BUILD / "solver.prototxt").write_text(solver)
-    return str(BUILD / "solver.prototxt")
+    path = BUILD / f"{name}_solver.prototxt"
+    path.write_text(solver)
+    return str(path)
 
 
-def stock(solver: str) -> float:
-    """Milliseconds an iteration of ``caffe train``, by its log's own clock."""
-    env = {**os.environ, "GLOG_minloglevel": "0"}
+def stock(solver: str, threads: int = 1) -> float:
+    """Milliseconds an iteration of ``caffe train`` with so many BLAS threads, by its log's own clock."""
+    blas = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    env = {**os.environ, **blas, "GLOG_minloglevel": "0"}
     process = subprocess.run(
         ["caffe", "train", "-solver", solver], capture_output=True, text=True, check=True, env=env, cwd=BUILD
     )
@@ -42,11 +45,11 @@ def stock(solver: str) -> float:
     return (clock[last] - clock[first]) % 86_400 / (last - first) * 1000
 
 
-def ours(spark, solver: str) -> float:
-    """Milliseconds an iteration of one rank, by the rank's own clock."""
+def ours(spark, solver: str, ranks: int = 1) -> float:
+    """Milliseconds an iteration of so many ranks, by the first one's own clock."""
     from caffeonspark import CaffeOnSpark, Config, DataSource
 
-    config = Config(spark, conf=solver, model=f"file:{BUILD}/lenet.caffemodel", quiet=True)
+    config = Config(spark, conf=solver, model=f"file:{BUILD}/lenet.caffemodel", clusterSize=ranks, quiet=True)
     result = CaffeOnSpark(spark).train(DataSource(spark).getSource(config, True))
     paces = result.pace[0]
     first = next(pace for pace in paces if pace.iteration >= SKIPPED)

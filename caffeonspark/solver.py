@@ -143,6 +143,7 @@ class TrainingSolver:
         if rank and param.random_seed >= 0:
             caffe.set_random_seed(int(param.random_seed) + rank)
         self._net = self._solver.net
+        self._blobs = dict(self._net.blobs)
         self._learnable = _unique([blob for blobs in self._net.params.values() for blob in blobs])
         self._statistics = self._batch_norm_statistics()
         self._loss_blobs = [(self._net.blobs[n], w) for n, w in self._net.blob_loss_weights.items() if w]
@@ -164,10 +165,10 @@ class TrainingSolver:
 
     # ---- arrays
 
-    @property
-    def inputs(self) -> Dict[str, np.ndarray]:
-        """The blobs of the train net by name."""
-        return {name: blob.data for name, blob in self._net.blobs.items()}
+    def blob(self, name: str) -> np.ndarray:
+        """A blob of the train net."""
+        data: np.ndarray = self._blobs[name].data
+        return data
 
     @property
     def weights(self) -> List[np.ndarray]:

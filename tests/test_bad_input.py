@@ -237,15 +237,24 @@ def test_loss_becomes_nan(folder):
     fails(folder, r"the loss became (nan|inf) at iteration \d+", *TRAIN, master=CLUSTER)
 
 
-def test_shape_that_does_not_fit(folder, small_images):
+@pytest.fixture
+def odd_shapes(folder, small_images):
+    """Images 50 to 89 of the LMDB are higher than the others."""
     images = np.pad(small_images[0][:40], ((0, 0), (0, 0), (0, 1), (0, 0)))
     write_lmdb(folder / "lmdb", [*small_images[0][:50], *images], [*small_images[1][:50], *small_images[1][:40]])
+
+
+def test_shape_that_does_not_fit(folder, odd_shapes):
     fails(
         folder,
         r"LMDB .*'00000050': the image is 1x13x12 uint8 where the layer has 1x12x12 uint8; -resize would resize it",
         *TRAIN,
         master=CLUSTER,
     )
+
+
+@pytest.mark.slow
+def test_resize_makes_it_fit(folder, odd_shapes):
     status, lines, _ = submit(folder, *TRAIN, "-resize", master=CLUSTER)
     assert status == 0, lines
 

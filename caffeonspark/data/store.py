@@ -48,9 +48,10 @@ class _Array:
             self._buffer = np.empty((len(rows), *self._shape), self._dtype)
         out = self._buffer[: len(rows)]
         raw = out.reshape(-1).data.cast("B")
-        for first, count, row in _runs(rows):
-            piece = raw[first * self._size : (first + count) * self._size]
-            _read_exactly(self._file.fileno(), piece, int(row) * self._size)
+        starts = [0, *(np.flatnonzero(rows[1:] - rows[:-1] != 1) + 1).tolist()]  # of consecutive records: one read each
+        for start, stop in zip(starts, [*starts[1:], len(rows)]):
+            piece = raw[start * self._size : stop * self._size]
+            _read_exactly(self._file.fileno(), piece, int(rows[start]) * self._size)
         return out
 
     def fileno(self) -> int:
@@ -93,14 +94,6 @@ class _Entries:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _runs(rows: np.ndarray) -> List[Tuple[int, int, int]]:
-    """Runs of consecutive rows: (place of the first in ``rows``, length, first row)."""
-    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-    starts = np.concatenate([[0], breaks]).astype(np.int64)
-    stops = np.concatenate([breaks, [len(rows)]]).astype(np.int64)
-    return [(int(a), int(b - a), int(rows[a])) for a, b in zip(starts, stops)]
 
 
 def _read_exactly(fd: int, into: memoryview, offset: int) -> None:

@@ -93,9 +93,8 @@ class Loop:
     def load(self) -> None:
         self.rank.tick()
         begin = time.perf_counter()
-        blobs = self.solver.inputs
         for layer, feed in zip(self.job.train.layers, self.feeds):
-            feed.load([blobs[top.name] for top in layer.tops])
+            feed.load([self.solver.blob(top.name) for top in layer.tops])
         self.loading += time.perf_counter() - begin
 
     def exchange(self, loss: float) -> None:
