@@ -1,4 +1,4 @@
-"""The bar on a real terminal, under spark-submit as users start it, and Ctrl-C."""
+"""The bar on a real terminal, under spark-submit as users start it, and Ctrl-C and SIGTERM there."""
 
 import fcntl
 import json
@@ -57,7 +57,15 @@ class Screen:
 
 
 @pytest.mark.timeout(480)
-def test_the_bar_under_spark_submit_and_ctrl_c(tmp_path, small_lmdb):
+@pytest.mark.parametrize(
+    ("number", "to"),
+    [
+        (signal.SIGINT, "both"),  # Ctrl-C: all of the terminal's foreground, but for the executors of this master
+        (signal.SIGTERM, "JVM"),  # kill, timeout, Kubernetes
+        pytest.param(signal.SIGTERM, "both", marks=pytest.mark.slow),  # systemd, Slurm
+    ],
+)
+def test_the_bar_under_spark_submit_and_signals(tmp_path, small_lmdb, number, to):
     (tmp_path / "net.prototxt").write_text(stock.lmdb_net(small_lmdb, 10))
     (tmp_path / "solver.prototxt").write_text(
         'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 1000000 snapshot_prefix: "run" '
@@ -72,15 +80,15 @@ def test_the_bar_under_spark_submit_and_ctrl_c(tmp_path, small_lmdb):
         screen.wait_for(r"iteration 200: test on 100 rows: accuracy", 120)
         java = screen.process.pid
         (driver,) = (pid for pid, parent in processes.tree(java).items() if is_driver(pid, parent, java))
-        for pid in (java, driver):  # the terminal's foreground, but for the executors of this master
-            os.kill(pid, signal.SIGINT)
+        for pid in (java, driver) if to == "both" else (java,):
+            os.kill(pid, number)
         assert screen.wait(60) == 1
     finally:
         if screen.process.poll() is None:
             os.killpg(screen.process.pid, signal.SIGKILL)
     assert "stopping after this iteration; a second signal stops at once" in screen.text
     last = screen.text.rstrip().splitlines()[-1]
-    assert re.fullmatch(r"caffeonspark: stopped by SIGINT at iteration (\d+): snapshot \S+ is saved.*", last)
+    assert re.fullmatch(rf"caffeonspark: stopped by {number.name} at iteration (\d+): snapshot \S+ is saved.*", last)
     assert "Traceback" not in screen.text
     assert "at org.apache" not in screen.text
     stopped = int(re.search(r"at iteration (\d+)", last).group(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["Stage", "jvm_without_interrupts", "replace_executors"]
+__all__ = ["Stage", "replace_executors", "signals_are_for_python"]
 
 
 class Stage:
@@ -87,21 +88,34 @@ def replace_executors(context: Any, executors: Sequence[str]) -> None:
         scheduler.killAndReplaceExecutor(executor)
 
 
-@contextlib.contextmanager
-def jvm_without_interrupts(context: Any) -> Iterator[None]:
-    """Meanwhile, Ctrl-C is for Python alone.
+class _Relay:
+    """A Java signal handler that sends the signal on to this process."""
 
-    Under spark-submit the JVM is in the terminal's foreground as well, and would stop Spark at once. The JVM that
-    PySpark itself starts ignores Ctrl-C anyway.
+    def handle(self, signal: Any) -> None:
+        os.kill(os.getpid(), signal.getNumber())
+
+    class Java:
+        implements = ["sun.misc.SignalHandler"]  # noqa: RUF012, py4j's convention
+
+
+@contextlib.contextmanager
+def signals_are_for_python(context: Any) -> Iterator[None]:
+    """Meanwhile, Ctrl-C and SIGTERM do not end the JVM, which would stop Spark at once.
+
+    Under spark-submit the JVM is in the terminal's foreground, so Ctrl-C reaches both; the JVM ignores it. SIGTERM is
+    sent to spark-submit, which is the JVM; it goes on to Python.
     """
+    from pyspark.java_gateway import ensure_callback_server_started
+
     misc = context._jvm.sun.misc
-    interrupt = before = None
+    before = {}
     with contextlib.suppress(Exception):  # a JVM that was told to leave signals alone (-Xrs)
-        interrupt = misc.Signal("INT")
-        before = misc.Signal.handle(interrupt, misc.SignalHandler.SIG_IGN)
+        before["INT"] = misc.Signal.handle(misc.Signal("INT"), misc.SignalHandler.SIG_IGN)
+        ensure_callback_server_started(context._gateway)
+        before["TERM"] = misc.Signal.handle(misc.Signal("TERM"), _Relay())
     try:
         yield
     finally:
-        if before is not None:
+        for name, handler in before.items():
             with contextlib.suppress(Exception):  # the JVM may be gone
-                misc.Signal.handle(interrupt, before)
+                misc.Signal.handle(misc.Signal(name), handler)

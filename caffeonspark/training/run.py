@@ -24,7 +24,7 @@ from ..yarn import attempt_number
 from .attempt import Attempt
 from .encryption import check_encryption
 from .job import Job, Validation
-from .launch import jvm_without_interrupts, replace_executors
+from .launch import replace_executors, signals_are_for_python
 from .preflight import check_cluster, check_driver
 from .snapshots import Shelf, read_start
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ..sources import NetSource
 
 __all__ = ["train"]
+
+_SAME_SIGNAL_SECONDS = 1.0  # a signal to a whole group of processes comes twice: to Python, and by way of the JVM
 
 
 def train(config: Config, source: NetSource, validation: Sequence[NetSource], observer: Observer) -> TrainingResult:
@@ -239,9 +241,15 @@ class _Run:
             yield
             return
 
+        first = 0.0
+
         def handle(number: int, frame: object) -> None:
+            nonlocal first
             if self.stop.is_set():
+                if time.monotonic() - first < _SAME_SIGNAL_SECONDS:
+                    return
                 raise KeyboardInterrupt
+            first = time.monotonic()
             self.signal = number
             self.stop.set()
             self.observer.note("stopping after this iteration; a second signal stops at once")
@@ -251,7 +259,7 @@ class _Run:
         for number in numbers:
             signal.signal(number, handle)
         try:
-            with jvm_without_interrupts(self.config.spark().sparkContext):
+            with signals_are_for_python(self.config.spark().sparkContext):
                 yield
         finally:
             for number, handler in before.items():
