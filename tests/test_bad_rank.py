@@ -2,11 +2,14 @@
 
 import io
 import json
+import os
 import re
+import threading
 import time
 
 import lmdb
 import numpy as np
+import processes
 import pytest
 import stock
 from conftest import write_lmdb
@@ -32,8 +35,8 @@ def png(image):
     return bytearray(out.getvalue())
 
 
-def config_for(spark, folder, layer):
-    (folder / "net.prototxt").write_text(layer + stock.LAYERS)
+def config_for(spark, folder, layer, bottom="data"):
+    (folder / "net.prototxt").write_text(layer + stock.LAYERS.replace('bottom: "data"', f'bottom: "{bottom}"'))
     (folder / "solver.prototxt").write_text(SOLVER)
     return Config(spark, conf=str(folder / "solver.prototxt"), model=f"file:{folder}/m.caffemodel", clusterSize=RANKS)
 
@@ -152,3 +155,37 @@ def test_loss_becomes_nan_in_the_middle_of_training(spark, tmp_path, small_image
     pattern = rf"the loss became (nan|inf) at iteration ({ROUND}|{ROUND + 1})\b"
     done = fails(config, DataSource(spark).getSource(config, True, frame), tmp_path, pattern)
     assert done and max(done) >= ROUND - 2
+
+
+HEAVY = """
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+  convolution_param { num_output: 1024 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
+layer { name: "conv2" type: "Convolution" bottom: "conv1" top: "conv2"
+  convolution_param { num_output: 1024 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
+"""
+
+
+def test_ranks_in_the_middle_of_a_pass_are_released_within_two_seconds(spark, tmp_path, small_images):
+    """Rank 3 cannot decode its last image; the others are in layers that take seconds by then."""
+    rows = [(f"r{n:02d}", png(image), int(label)) for n, (image, label) in enumerate(zip(*small_images))][: RANKS * 8]
+    rows[-1] = ("last", rows[-1][1][:60], rows[-1][2])
+    frame = spark.createDataFrame(rows, "id string, data binary, label int")
+    config = config_for(spark, tmp_path, cos_layer("ENCODED_IMAGE", transform=SCALE) + HEAVY, bottom="conv2")
+    seen = {}  # rank's process: when it was last there
+    over = threading.Event()
+
+    def look():
+        while not over.wait(0.02):
+            here = processes.ranks(os.getpid())
+            seen.update(dict.fromkeys(here, time.monotonic()))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        fails(config, DataSource(spark).getSource(config, True, frame), tmp_path, "rank 3.*record 'last': the image")
+    finally:
+        over.set()
+        looking.join()
+    gone = sorted(seen.values())
+    assert len(gone) == RANKS
+    assert 0.5 < gone[-1] - gone[0] < 2  # they were at work, and stopped
