@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -18,8 +20,11 @@ from test_estimator import SOLVER as ESTIMATOR_SOLVER
 from test_inference import COS_LAYER, rows_of
 
 from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError, DataSource, TrainingError
+from caffeonspark.errors import Interrupted
 from caffeonspark.report import read_metrics
+from caffeonspark.report.base import Observer, Observers
 from caffeonspark.report.curve import draw_png
+from caffeonspark.training.run import train
 
 SGD = 'type: "SGD" base_lr: 0.05 momentum: 0.9 lr_policy: "step" gamma: 0.5 stepsize: 20 random_seed: 3 '
 
@@ -238,6 +243,35 @@ def test_on_a_hadoop_file_system(spark, tmp_path, small_lmdb):
     check_against(tmp_path / "lenet.metrics.jsonl", second, first=20)
     assert [r["iteration"] for r in records_of(tmp_path / "lenet.metrics.jsonl", "iteration")] == list(range(30))
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
+
+
+class Interrupting(Observer):
+    """Gets Ctrl-C in the middle of its work, as any observer can."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.notes = []
+        self.sent = False
+
+    def progress(self, result, rank, pace, new):
+        with self.lock:
+            if not self.sent:
+                self.sent = True
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+
+    def note(self, text):
+        assert self.lock.acquire(timeout=10)
+        self.notes.append(text)
+        self.lock.release()
+
+
+def test_ctrl_c_in_the_middle_of_an_observer(spark, tmp_path, small_lmdb):
+    config = make_config(spark, tmp_path, SGD + "max_iter: 1000000", stock.lmdb_net(small_lmdb, 10))
+    observer = Interrupting()
+    with pytest.raises(Interrupted, match="stopped by SIGINT at iteration"):
+        train(config, DataSource(spark).getSource(config, True), [], Observers([observer]))
+    assert "stopping after this iteration; a second signal stops at once" in observer.notes
 
 
 @pytest.fixture

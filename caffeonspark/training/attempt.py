@@ -113,6 +113,7 @@ class Attempt:
             if self.stop.is_set() and not told_to_stop:
                 monitor.send_all("stop")
                 told_to_stop = True
+                self.observer.note("stopping after this iteration; a second signal stops at once")
             if event is None:
                 self.check_stall()
                 if not stage.running:

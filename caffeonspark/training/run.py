@@ -245,14 +245,13 @@ class _Run:
 
         def handle(number: int, frame: object) -> None:
             nonlocal first
-            if self.stop.is_set():
+            if self.signal:
                 if time.monotonic() - first < _SAME_SIGNAL_SECONDS:
                     return
                 raise KeyboardInterrupt
             first = time.monotonic()
             self.signal = number
-            self.stop.set()
-            self.observer.note("stopping after this iteration; a second signal stops at once")
+            self.stop.set()  # the attempt says so: an observer may be in the middle of something here
 
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.getsignal(number) for number in numbers}
