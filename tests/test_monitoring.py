@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 
 import browser
+import processes
 import pytest
 import stock
 from test_estimator import SOLVER as ESTIMATOR_SOLVER
@@ -246,17 +247,18 @@ def test_on_a_hadoop_file_system(spark, tmp_path, small_lmdb):
 
 
 class Interrupting(Observer):
-    """Gets Ctrl-C in the middle of its work, as any observer can."""
+    """Gets Ctrl-C in the middle of its work, as any observer can: the first time it is told something of a kind."""
 
-    def __init__(self):
+    def __init__(self, kind):
         self.lock = threading.Lock()
         self.notes = []
-        self.sent = False
+        self.sent = None
+        setattr(self, kind, self.interrupt)
 
-    def progress(self, result, rank, pace, new):
+    def interrupt(self, *what):
         with self.lock:
-            if not self.sent:
-                self.sent = True
+            if self.sent is None:
+                self.sent = time.monotonic()
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(0.1)
 
@@ -266,12 +268,22 @@ class Interrupting(Observer):
         self.lock.release()
 
 
-def test_ctrl_c_in_the_middle_of_an_observer(spark, tmp_path, small_lmdb):
+def kill_a_rank():
+    for pid in processes.ranks(os.getpid())[:1]:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["progress", "doing", "restarted"])
+def test_ctrl_c_while_an_observer_is_told(spark, tmp_path, small_lmdb, kind):
     config = make_config(spark, tmp_path, SGD + "max_iter: 1000000", stock.lmdb_net(small_lmdb, 10))
-    observer = Interrupting()
-    with pytest.raises(Interrupted, match="stopped by SIGINT at iteration"):
+    observer = Interrupting(kind)
+    if kind == "restarted":
+        observer.progress = lambda *what: kill_a_rank()
+    with pytest.raises(Interrupted, match=r"stopped by SIGINT at iteration \d+: (\w+ )?snapshot "):
         train(config, DataSource(spark).getSource(config, True), [], Observers([observer]))
-    assert "stopping after this iteration; a second signal stops at once" in observer.notes
+    assert time.monotonic() - observer.sent < 8
+    training = "stopping after this iteration; a second signal stops at once" in observer.notes
+    assert training == (kind == "progress")
 
 
 @pytest.fixture

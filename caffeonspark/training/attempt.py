@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 from ..comm.handshake import Credentials
 from ..config import Config
 from ..data.records import BadRecords
-from ..errors import CaffeOnSparkError, InfrastructureError, RankLost, StallError, TrainingError, from_text
+from ..errors import CaffeOnSparkError, InfrastructureError, Interrupted, RankLost, StallError, TrainingError, from_text
 from ..report.base import Observer
 from ..result import Pace, Test, TrainingResult
 from .addresses import bind_host, driver_host
@@ -45,7 +45,7 @@ class Attempt:
     observer : told about everything
     folder : where files that ranks send arrive
     take_file : called with each of them
-    stop : set from outside to end training after the iteration under way
+    stop : set from outside to end training after the iteration under way, or at once where there is none yet
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Attempt:
         self.job: Job
 
     def run(self, rows: DataFrame, files: Sequence[Any], make_job: MakeJob) -> None:
-        """Launch and watch. Raises the first failure."""
+        """Launch and watch. Raises the first failure, or Interrupted."""
         context = self.config.spark().sparkContext
         credentials = Credentials.new(sealed=bool(asked_for(self.config)))
         with Monitor(bind_host(context), self.config.ports, credentials, self.ranks, self.folder) as monitor:
@@ -111,6 +111,8 @@ class Attempt:
             if self.failures:
                 break
             if self.stop.is_set() and not told_to_stop:
+                if len(self.ready) < self.ranks:
+                    raise Interrupted("before the ranks were ready")
                 monitor.send_all("stop")
                 told_to_stop = True
                 self.observer.note("stopping after this iteration; a second signal stops at once")

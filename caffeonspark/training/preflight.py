@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from typing import Any, Callable, Optional
 
@@ -16,11 +17,11 @@ __all__ = ["check_cluster", "check_driver"]
 _LOCAL_WAIT, _CLUSTER_WAIT = 60.0, 600.0  # seconds for executors to register
 
 
-def check_cluster(config: Config, say: Callable[[str], None]) -> None:
+def check_cluster(config: Config, say: Callable[[str], None], stop: threading.Event) -> None:
     """Raise ConfigError unless the cluster can run ``config.ranks`` tasks at once.
 
-    Waits for executors that are still registering, as long as the configuration promises enough of them;
-    ``say`` is told about the wait.
+    Waits for executors that are still registering, as long as the configuration promises enough of them and
+    until ``stop`` is set; ``say`` is told about the wait.
     """
     context = config.spark().sparkContext
     ranks = config.ranks
@@ -39,7 +40,8 @@ def check_cluster(config: Config, say: Callable[[str], None]) -> None:
         if not told:
             say(f"waiting for executors: {slots} of {ranks} task slots are there")
             told = True
-        time.sleep(0.2)
+        if stop.wait(0.2):
+            return
 
 
 def check_driver(config: Config) -> None:

@@ -97,7 +97,7 @@ class _Run:
         self.plan = self.sources[0].plan
         self.validations = tuple(_validation(config, number, data) for number, data in enumerate(self.sources[1:]))
         check_monitored(config, self.validations)
-        check_cluster(config, self.observer.note)
+        check_cluster(config, self.observer.note, self.stop)
         ship_library(config.spark().sparkContext)
         self.solver = type(config.solver)()
         self.solver.CopyFrom(config.solver)
@@ -130,6 +130,8 @@ class _Run:
                     self.attempt()
                     self.replace_unresponsive()
                     break
+                except Interrupted as e:
+                    raise self.interrupted() from e
                 except InfrastructureError as e:
                     self.start_anew(e)
             self.finish()
@@ -207,7 +209,7 @@ class _Run:
         self.replace_unresponsive()
         time.sleep(1.0)  # Spark needs a moment to notice a lost executor, whose slots would count
         try:
-            check_cluster(self.config, self.observer.note)
+            check_cluster(self.config, self.observer.note, self.stop)
         except ConfigError as e:
             raise type(error)(f"{error.message}; and then: {e.message}") from None
 
