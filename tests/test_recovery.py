@@ -106,12 +106,19 @@ def kill_executor(driver):
     os.kill(random.choice(processes.executors(driver)), signal.SIGKILL)
 
 
+def signal_a_rank(driver, number):
+    """To one of the ranks, if there is one: on a fast machine, a run may be over soon after its last report."""
+    ranks = processes.ranks(driver)
+    if ranks:
+        os.kill(random.choice(ranks), number)
+
+
 def kill_worker(driver):
-    os.kill(random.choice(processes.ranks(driver)), signal.SIGKILL)
+    signal_a_rank(driver, signal.SIGKILL)
 
 
 def freeze_worker(driver):
-    os.kill(random.choice(processes.ranks(driver)), signal.SIGSTOP)
+    signal_a_rank(driver, signal.SIGSTOP)
 
 
 def freeze_executor(driver):
