@@ -19,7 +19,7 @@ setup(
     packages=find_packages(include=["caffeonspark", "caffeonspark.*"]),
     package_data={"caffeonspark": ["py.typed"], "caffeonspark.report": ["page.*"]},
     python_requires=">=3.8",
-    install_requires=["pyspark>=3.5,<4", "numpy", "protobuf", "lmdb", "pyarrow", "pandas", "pillow", "tqdm"],
+    install_requires=["pyspark>=3.5,<4.1", "numpy", "protobuf", "lmdb", "pyarrow", "pandas", "pillow", "tqdm"],
     extras_require={
         "encrypt": ["cryptography>=42"],
         "jpeg": ["simplejpeg"],

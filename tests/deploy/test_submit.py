@@ -153,7 +153,7 @@ def line(*words, cwd=None, **env):
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**environment, "PYTHONPATH": str(ROOT), **env},
+        env={**environment, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT)), **env},
     )
     return shlex.split(process.stdout.replace("\\\n", " ")), process.stderr
 
