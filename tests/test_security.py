@@ -219,7 +219,7 @@ class Seen:
         self.greetings = sum(payload.startswith(b"CoS2") for _, _, payload in ours)
         self.gradients = sum(GRADIENT.tobytes() * 16 in payload for _, _, payload in packets)
         self.weights = sum(np.float32(weight).tobytes() * 16 in payload for _, _, payload in packets)
-        words = (b'"progress"', b'"iteration"', b'"hello"', b"CoSF")
+        words = (b'"progress"', b'"iteration"', b'"hello"')  # too long to come up by chance in 24 MB of ciphertext
         self.words = sum(any(word in payload for word in words) for _, _, payload in ours)
         sample = b"".join(payload for _, _, payload in ours)[: 4 << 20]
         self.compressed = len(zlib.compress(sample, 1)) / len(sample)
@@ -244,7 +244,7 @@ def test_a_capture_shows_no_gradient_when_it_is_encrypted(victim, tmp_path):
         assert seen.greetings == 3  # both ranks' lines to the driver, and the ranks' connection
     assert plain.gradients > STEPS
     assert plain.weights > 0
-    assert plain.words > 5
+    assert plain.words > 1  # each rank says hello, at least
     assert sealed.gradients == sealed.weights == sealed.words == 0
     assert plain.compressed < 0.2
     assert sealed.compressed > 0.99
