@@ -28,5 +28,5 @@ setup(
         "mlflow": ["mlflow-skinny"],
         "test": ["pytest", "pytest-timeout", "hypothesis", "mypy", "ruff"],
     },
-    entry_points={"console_scripts": ["caffeonspark = caffeonspark.cli:main"]},
+    entry_points={"console_scripts": ["caffeonspark = caffeonspark.api.cli:main"]},
 )

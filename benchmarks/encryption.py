@@ -1,4 +1,4 @@
-"""What encryption costs: the all-reduce of two ranks on this machine, in clear and sealed, in turn."""
+"""What encryption costs: the all-reduce of two ranks on this machine, in clear and encrypted, in turn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from caffeonspark.comm.handshake import Credentials, Gate
+from caffeonspark.comm.handshake import Credentials, Listener
 from caffeonspark.comm.tcp import TCPCommunicator, connect
 
 from .common import ratios
@@ -22,14 +22,14 @@ SIZES: Dict[str, Tuple[List[Tuple[int, ...]], int]] = {
     "LeNet, 1.7 MB": (LENET, 100),
     "64 MB": ([(1 << 20,)] * 16, 4),
 }
-MODES = {"plain": False, "sealed": True}
+MODES = {"plain": False, "encrypted": True}
 
 
-def group(rank: int, sealed: bool, secret: bytes, ports: Sequence[int]) -> TCPCommunicator:
+def group(rank: int, encrypted: bool, secret: bytes, ports: Sequence[int]) -> TCPCommunicator:
     """This rank's communicator."""
-    credentials = Credentials(secret, b"benchmark nonce!", sealed)
-    gate = Gate("127.0.0.1", (ports[rank], ports[rank]), credentials, rank)
-    return connect(rank, [("127.0.0.1", port) for port in ports], gate, credentials)
+    credentials = Credentials(secret, b"benchmark nonce!", encrypted)
+    listener = Listener("127.0.0.1", (ports[rank], ports[rank]), credentials, rank)
+    return connect(rank, [("127.0.0.1", port) for port in ports], listener, credentials)
 
 
 def seconds(comm: TCPCommunicator, arrays: Sequence[np.ndarray], repeats: int) -> float:
@@ -44,7 +44,7 @@ def seconds(comm: TCPCommunicator, arrays: Sequence[np.ndarray], repeats: int) -
 
 def work(rank: int, secret: bytes, ports: Dict[str, List[int]], results: multiprocessing.Queue) -> None:
     """One rank: every size and mode in turn, round after round."""
-    comms = {mode: group(rank, sealed, secret, ports[mode]) for mode, sealed in MODES.items()}
+    comms = {mode: group(rank, encrypted, secret, ports[mode]) for mode, encrypted in MODES.items()}
     found: Dict[str, Dict[str, List[float]]] = {}
     for name, (shapes, repeats) in SIZES.items():
         arrays = [np.full(shape, rank + 1.0, np.float32) for shape in shapes]
@@ -61,10 +61,10 @@ def work(rank: int, secret: bytes, ports: Dict[str, List[int]], results: multipr
 
 
 def free_ports(count: int) -> List[int]:
-    gates = [Gate("127.0.0.1", (0, 0), Credentials.new(), 0) for _ in range(count)]
-    ports = [gate.address[1] for gate in gates]
-    for gate in gates:
-        gate.close()
+    listeners = [Listener("127.0.0.1", (0, 0), Credentials.new(), 0) for _ in range(count)]
+    ports = [listener.address[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
     return ports
 
 
@@ -80,14 +80,14 @@ def main() -> None:
     for process in processes:
         process.join()
     print(f"\nAll-reduce of {RANKS} ranks on one machine: milliseconds, GB/s of gradients (median of {ROUNDS} rounds)")
-    print(f"  {'':14} {'plain':>18} {'sealed':>18}   sealed / plain")
+    print(f"  {'':14} {'plain':>18} {'encrypted':>18}   encrypted / plain")
     for name, (shapes, _) in SIZES.items():
         size = sum(int(np.prod(shape)) for shape in shapes) * 4
         row = [f"  {name:14}"]
         for mode in MODES:
             taken = statistics.median(found[name][mode])
             row.append(f"{taken * 1000:9.3f} {size / taken / 1e9:6.2f} ".rjust(18))
-        print(" ".join(row), f"  {ratios(found[name], 'sealed', 'plain')}")
+        print(" ".join(row), f"  {ratios(found[name], 'encrypted', 'plain')}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def run(spark, solver: str, watched: bool) -> float:
     """Milliseconds an iteration, by the rank's own clock."""
     from caffeonspark import Config, DataSource
     from caffeonspark.report import Observer, Web, observers_for
-    from caffeonspark.training.run import train
+    from caffeonspark.runs.run import train
 
     board = {"tensorboard": f"file:{BUILD}/board", "web": True} if watched else {}
     config = Config(spark, conf=solver, model=f"file:{BUILD}/lenet.caffemodel", quiet=True, **board)
@@ -54,9 +54,9 @@ def driver_cost() -> float:
     from caffeonspark.report.base import Observers
     from caffeonspark.report.metrics import MetricsFile
     from caffeonspark.report.records import Recorder
+    from caffeonspark.report.result import RankTiming, TrainingResult
     from caffeonspark.report.state import RunState
     from caffeonspark.report.tensorboard import TensorBoard
-    from caffeonspark.result import Pace, TrainingResult
     from caffeonspark.storage import Storage
 
     class Given:
@@ -75,7 +75,7 @@ def driver_cost() -> float:
     begin = time.perf_counter()
     for first in range(0, 100_000, 10):
         new = [(first + k, 0.123456789, 0.0123456789) for k in range(10)]
-        observers.progress(result, 0, Pace(first + 10, first / 100, 0.0, 0.0), new)
+        observers.progress(result, 0, RankTiming(first + 10, first / 100, 0.0, 0.0), new)
     spent = time.perf_counter() - begin
     observers.close()
     return spent / 100_000 * 1e6

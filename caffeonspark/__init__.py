@@ -1,10 +1,11 @@
 """Distributed deep learning with Caffe nets on Apache Spark."""
 
-from .caffeonspark import CaffeOnSpark
-from .config import Config
+from .api.config import Config
+from .api.driver import CaffeOnSpark
+from .api.estimator import CaffeEstimator, CaffeModel
+from .api.sources import DataSource
 from .errors import CaffeOnSparkError, ConfigError, DataError, TrainingError
-from .estimator import CaffeEstimator, CaffeModel
-from .sources import DataSource, NetSource
+from .plans.net_source import NetSource
 
 __all__ = [
     "CaffeEstimator",

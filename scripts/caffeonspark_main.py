@@ -3,7 +3,7 @@
 
 import sys
 
-from caffeonspark.cli import main
+from caffeonspark.api.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -60,7 +60,7 @@ def mnist():
 
 def write_lmdb(path, images, labels, floats=False, encoded=None):
     """An LMDB of Datums as Caffe's tools write it; images are (n, channels, height, width)."""
-    from caffeonspark.proto.schema import Datum
+    from caffeonspark.nets.schema import Datum
 
     with lmdb.open(str(path), map_size=1 << 30) as env, env.begin(write=True) as transaction:
         for number, (image, label) in enumerate(zip(images, labels)):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from caffeonspark.data.lmdb import LMDBReader, LMDBSource
+from caffeonspark.data.sources.lmdb import LMDBReader, LMDBSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class DriftingReader(LMDBReader):
 
 
 def drift():
-    from caffeonspark.solver import TrainingSolver
+    from caffeonspark.engines.caffe.solver import TrainingSolver
 
     step = TrainingSolver.step
 

@@ -2,7 +2,7 @@
 
 from pyspark.sql import functions as F
 
-from caffeonspark.data.dataframe import DataFrameSource
+from caffeonspark.data.sources.dataframe import DataFrameSource
 
 
 class Squares(DataFrameSource):

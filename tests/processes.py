@@ -50,7 +50,7 @@ def workers(root):
 
 
 def ranks(root):
-    """The workers that train: parents of the keepers."""
+    """The workers that train: parents of the sidecars."""
     return sorted(set(workers(root)) & set(tree(root).values()))
 
 

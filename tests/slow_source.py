@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 import time
 
-from caffeonspark.data.lmdb import LMDBReader, LMDBSource
+from caffeonspark.data.sources.lmdb import LMDBReader, LMDBSource
 
 
 @dataclasses.dataclass(frozen=True)

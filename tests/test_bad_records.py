@@ -12,9 +12,9 @@ from PIL import Image
 from test_sources import PHASES, SCALE, SOLVER
 
 from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, DataError, DataSource
-from caffeonspark.data.batches import Batches, Draws
+from caffeonspark.data.batches import Batches, BatchRandom
 from caffeonspark.data.pool import PooledBatches, drop_bad_images
-from caffeonspark.data.records import BadPolicy, BadRecord, BadRecords, Records, pack_image
+from caffeonspark.data.records import BadRecord, BadRecordPolicy, BadRecords, Records, pack_image
 from caffeonspark.data.store import RecordStore
 from caffeonspark.data.tops import ImageTop, NumberTop
 from caffeonspark.data.transform import Transform
@@ -216,14 +216,14 @@ def blobs_for(size):
 
 def test_pool_makes_the_same_batches_from_any_start(tmp_path):
     store = image_store(tmp_path, good_entries(11))
-    plain = Batches(store, 4, Draws(5, 0, 0), shuffle=True, name="test")
+    plain = Batches(store, 4, BatchRandom(5, 0, 0), shuffle=True, name="test")
     expected = []
     for _ in range(12):
         blobs = blobs_for(4)
         plain.load(blobs)
         expected.append(blobs)
     for start in (0, 3):
-        pool = PooledBatches(Batches(store, 4, Draws(5, 0, 0), shuffle=True, name="test"), 2)
+        pool = PooledBatches(Batches(store, 4, BatchRandom(5, 0, 0), shuffle=True, name="test"), 2)
         pool.used = start
         for number in range(start, 12):
             blobs = blobs_for(4)
@@ -241,12 +241,12 @@ def test_pool_passes_errors_on_and_notices_a_dead_helper(tmp_path):
     entries = good_entries(8)
     entries[6] = entries[6][:40]
     store = image_store(tmp_path, entries)
-    pool = PooledBatches(Batches(store, 4, Draws(5, 0, 0), shuffle=False, name="the source"), 2)
+    pool = PooledBatches(Batches(store, 4, BatchRandom(5, 0, 0), shuffle=False, name="the source"), 2)
     pool.load(blobs_for(4))
     with pytest.raises(DataError, match="the source: record '6': the image cannot be decoded"):
         pool.load(blobs_for(4))
     pool.close()
-    pool = PooledBatches(Batches(store, 4, Draws(5, 0, 0), shuffle=False, name="the source"), 1)
+    pool = PooledBatches(Batches(store, 4, BatchRandom(5, 0, 0), shuffle=False, name="the source"), 1)
     os.kill(pool._helpers[0]._child, signal.SIGKILL)
     with pytest.raises(InfrastructureError, match="a decoder process ended"):
         pool.load(blobs_for(4))
@@ -258,7 +258,7 @@ def test_bad_images_are_found_before_training(tmp_path, helpers):
     entries = good_entries(10)
     entries[2], entries[9] = pack_image(b"E", (0, 0, 0), b""), entries[9][:30]
     store = image_store(tmp_path, entries)
-    bad = BadRecords("the source", BadPolicy(skip=True, maximum=0.5))
+    bad = BadRecords("the source", BadRecordPolicy(skip=True, maximum=0.5))
     drop_bad_images(store, bad, helpers)
     assert bad.counts == {"undecodable image": 2}
     assert [int(v) for v in store.read(np.arange(8))[1]] == [0, 1, 3, 4, 5, 6, 7, 8]

@@ -5,7 +5,7 @@ import json
 import pytest
 import stock
 
-from caffeonspark import cli
+from caffeonspark.api import cli
 
 
 @pytest.fixture

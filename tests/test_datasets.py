@@ -18,8 +18,8 @@ import stock
 
 from caffeonspark import Config
 from caffeonspark.errors import ConfigError, DataError, StorageError
-from caffeonspark.proto.net import TEST, TRAIN
-from caffeonspark.sources import NetSource
+from caffeonspark.nets.net import TEST, TRAIN
+from caffeonspark.plans.net_source import NetSource
 from caffeonspark.tools import datasets
 
 ROOT = pathlib.Path(__file__).parent.parent

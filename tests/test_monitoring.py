@@ -25,7 +25,7 @@ from caffeonspark.errors import Interrupted
 from caffeonspark.report import read_metrics
 from caffeonspark.report.base import Observer, Observers
 from caffeonspark.report.curve import draw_png
-from caffeonspark.training.run import train
+from caffeonspark.runs.run import train
 
 SGD = 'type: "SGD" base_lr: 0.05 momentum: 0.9 lr_policy: "step" gamma: 0.5 stepsize: 20 random_seed: 3 '
 

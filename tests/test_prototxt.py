@@ -7,8 +7,8 @@ import pytest
 import stock
 
 from caffeonspark import Config
-from caffeonspark.proto.net import TEST, TRAIN
-from caffeonspark.solver import inspect_net, layer_types
+from caffeonspark.engines.caffe.solver import inspect_net, layer_types
+from caffeonspark.nets.net import TEST, TRAIN
 
 PROTOTXT = pathlib.Path(__file__).parent.parent / "prototxt"
 SOLVERS = sorted(path.name for path in PROTOTXT.glob("*_solver*.prototxt"))

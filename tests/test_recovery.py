@@ -170,7 +170,7 @@ def harm_a_run(victim, data, folder, harm, moment, undisturbed):
 
 
 def check_nothing_is_left(driver):
-    """Soon after a run, no keeper and no helper of it is there any more, and no temporary file."""
+    """Soon after a run, no sidecar and no helper of it is there any more, and no temporary file."""
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         below = processes.tree(driver)

@@ -17,20 +17,19 @@ import pytest
 
 from caffeonspark.errors import ConfigError, Interrupted, StorageError, TrainingError
 from caffeonspark.flags import FLAGS
-from caffeonspark.report import mirror, read_metrics
+from caffeonspark.report import file_uploader, read_metrics
 from caffeonspark.report.base import Observer, Observers
 from caffeonspark.report.curve import draw_png, static_page
+from caffeonspark.report.downsampler import Downsampler
+from caffeonspark.report.file_uploader import FileUploader
 from caffeonspark.report.metrics import MetricsFile
-from caffeonspark.report.mirror import Mirror
 from caffeonspark.report.page import page_html
-from caffeonspark.report.points import Thinned
 from caffeonspark.report.records import one_line, settings
+from caffeonspark.report.result import RankTiming, TrainingResult, ValidationResult
 from caffeonspark.report.speed import Speed, clock
 from caffeonspark.report.state import RunState, Series, smooth
 from caffeonspark.report.terminal import Terminal, fit, screen_of
 from caffeonspark.report.web import Web, parse_address
-from caffeonspark.result import Pace, TrainingResult
-from caffeonspark.result import Test as Validation
 from caffeonspark.storage import Storage
 
 # ---- records as a run makes them
@@ -186,8 +185,8 @@ class SlowStorage(Storage):
 
 
 def test_mirrors_store_whole_lines_and_hold_nothing_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(mirror, "_PAUSE", 0.05)
-    monkeypatch.setattr(mirror, "_SHARE", 0.0)
+    monkeypatch.setattr(file_uploader, "_PAUSE", 0.05)
+    monkeypatch.setattr(file_uploader, "_SHARE", 0.0)
     storage, said = SlowStorage(failures=2), []
     file = MetricsFile(storage, "hdfs:/m.jsonl", said.append)
     begin = time.monotonic()
@@ -208,10 +207,10 @@ def test_mirrors_store_whole_lines_and_hold_nothing_up(tmp_path, monkeypatch):
 
 
 def test_a_store_that_never_works_is_said_at_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(mirror, "_PAUSE", 0.05)
+    monkeypatch.setattr(file_uploader, "_PAUSE", 0.05)
     said = []
     (tmp_path / "f").write_bytes(b"x")
-    copy = Mirror(SlowStorage(failures=99), "hdfs:/f", str(tmp_path / "f"), said.append)
+    copy = FileUploader(SlowStorage(failures=99), "hdfs:/f", str(tmp_path / "f"), said.append)
     copy.ask(1)
     copy.close()
     assert said[-1] == "warning: hdfs:/f is not stored: no such name node"
@@ -323,9 +322,9 @@ def test_the_rank_that_waits_least_is_the_slowest():
     state = state_of(start(), {"event": "hosts", "seconds": 1.0, "hosts": ["a", "b"], "rows": 100})
     rows = state.page()["ranks"]
     assert [(row["host"], row["iteration"], row["slowest"]) for row in rows] == [("a", None, False), ("b", None, False)]
-    state.progress(result, 0, Pace(50, 10.0, 4.0, 0.5), [])
+    state.progress(result, 0, RankTiming(50, 10.0, 4.0, 0.5), [])
     assert not any(row["slowest"] for row in state.page()["ranks"])
-    state.progress(result, 1, Pace(50, 10.0, 1.0, 0.5), [])
+    state.progress(result, 1, RankTiming(50, 10.0, 1.0, 0.5), [])
     rows = state.page()["ranks"]
     assert [row["slowest"] for row in rows] == [False, True]
     assert [row["waiting_share"] for row in rows] == [0.4, 0.1]
@@ -395,7 +394,7 @@ def test_clock():
 
 
 def test_points_are_thinned_and_the_newest_is_there():
-    thinned = Thinned(20.0)
+    thinned = Downsampler(20.0)
     for number in range(1000):
         thinned.add(iteration(number))
     points = [point for point in thinned.take() if point.name == "train/loss"]
@@ -446,8 +445,8 @@ def test_flags_that_may_stand_alone():
 def test_long_runs_keep_a_bounded_number_of_paces():
     result = TrainingResult("m")
     for number in range(50_000):
-        result.note_pace(0, Pace(number, number, 0.0, 0.0))
-    paces = result.pace[0]
+        result.record_timing(0, RankTiming(number, number, 0.0, 0.0))
+    paces = result.timing[0]
     assert len(paces) <= 5000
     assert paces[0].iteration == 0
     assert paces[-1].iteration == 49_999
@@ -463,9 +462,9 @@ def feed(terminal, result, notes=()):
     for number in range(1, 4):
         result.iteration = number * 10
         new = [(result.iteration - 1, 0.123456, 0.01)]
-        terminal.progress(result, 0, Pace(result.iteration, number * 0.5, 0.1, 0.1), new)
-        terminal.progress(result, 1, Pace(result.iteration, number * 0.5, 0.1, 0.1), [])
-    terminal.tested(result, Validation(30, 0, 100, 1.0, {"accuracy": [0.5], "loss": [1.25]}))
+        terminal.progress(result, 0, RankTiming(result.iteration, number * 0.5, 0.1, 0.1), new)
+        terminal.progress(result, 1, RankTiming(result.iteration, number * 0.5, 0.1, 0.1), [])
+    terminal.tested(result, ValidationResult(30, 0, 100, 1.0, {"accuracy": [0.5], "loss": [1.25]}))
     for note in notes:
         terminal.note(note)
     terminal.log(1, ["one", "two"])
@@ -722,7 +721,7 @@ def test_clients_that_never_speak_hold_up_nothing(web):
 def test_math_of_time_left_is_shown_only_while_training():
     state = state_of(start(), iteration(0))
     result = TrainingResult("m", 1000, 20)
-    state.progress(result, 0, Pace(10, 1.0, 0.0, 0.0), [(9, 1.0, 0.1)])
+    state.progress(result, 0, RankTiming(10, 1.0, 0.0, 0.0), [(9, 1.0, 0.1)])
     left = state.page()["left"]
     assert left is None or math.isfinite(left)
     state.record(end(10))

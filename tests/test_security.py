@@ -21,9 +21,9 @@ import stock
 from conftest import ROOT, write_lmdb
 from test_recovery import Victim
 
+from caffeonspark.comm.addresses import bare_host, interface_address
 from caffeonspark.errors import ConfigError
-from caffeonspark.training.addresses import bare_host, interface_address
-from caffeonspark.training.encryption import asked_for
+from caffeonspark.runs.encryption import asked_for
 
 ITERATIONS, LATE = 1000, 7
 LOW = 20_000 + os.getpid() % 500 * 20  # below Linux's ports for outgoing connections; another test run has others
@@ -132,7 +132,7 @@ def siege(folder):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("encrypt", [False, True], ids=["plain", "sealed"])
+@pytest.mark.parametrize("encrypt", [False, True], ids=["plain", "encrypted"])
 def test_a_job_under_attack_does_not_notice(victim, undisturbed, small_images, tmp_path, encrypt):
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -234,21 +234,21 @@ def input_net():
 @needs_packets
 def test_a_capture_shows_no_gradient_when_it_is_encrypted(victim, tmp_path):
     (tmp_path / "plain").mkdir()
-    (tmp_path / "sealed").mkdir()
+    (tmp_path / "encrypted").mkdir()
     plain = Seen(victim, make_constant_folder(tmp_path / "plain"))
-    sealed = Seen(victim, make_constant_folder(tmp_path / "sealed", encrypt=True))
-    assert plain.missed == sealed.missed == 0
+    encrypted = Seen(victim, make_constant_folder(tmp_path / "encrypted", encrypt=True))
+    assert plain.missed == encrypted.missed == 0
     exchanged = STEPS * 2 * 1000 * 144 * 4  # bytes of gradients both ranks send
-    for seen in (plain, sealed):
+    for seen in (plain, encrypted):
         assert seen.bytes > exchanged
         assert seen.greetings == 3  # both ranks' lines to the driver, and the ranks' connection
     assert plain.gradients > STEPS
     assert plain.weights > 0
     assert plain.words > 1  # each rank says hello, at least
-    assert sealed.gradients == sealed.weights == sealed.words == 0
+    assert encrypted.gradients == encrypted.weights == encrypted.words == 0
     assert plain.compressed < 0.2
-    assert sealed.compressed > 0.99
-    assert any("set spark.authenticate and spark.network.crypto.enabled" in note for note in sealed.notes)
+    assert encrypted.compressed > 0.99
+    assert any("set spark.authenticate and spark.network.crypto.enabled" in note for note in encrypted.notes)
 
 
 @needs_packets

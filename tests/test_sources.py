@@ -12,7 +12,7 @@ from conftest import write_lmdb
 from PIL import Image
 
 from caffeonspark import CaffeOnSpark, Config, ConfigError, DataError, DataSource
-from caffeonspark.data.sequence_file import parse_key, write_key
+from caffeonspark.data.sources.sequence_file import parse_key, write_key
 
 PHASES = "include { phase: TRAIN } include { phase: TEST }"
 SCALE = f"transform_param {{ scale: {stock.SCALE} }}"

@@ -5,7 +5,7 @@ import pyarrow.parquet
 import pytest
 from pyspark.sql import functions as F
 
-from caffeonspark.spread import bounds, is_settled, rows_for_ranks
+from caffeonspark.spark.partitioning import bounds, has_stable_partitions, rows_for_ranks
 
 
 @pytest.mark.parametrize(("total", "ranks"), [(10, 1), (10, 3), (7, 4), (3, 4), (600, 7)])
@@ -54,11 +54,11 @@ def test_files_are_read_by_name_whatever_their_sizes(spark, tmp_path, ranks):
 
 def test_frames_whose_partitions_depend_on_the_query(spark, tmp_path):
     frame = spark.range(100).withColumn("x", F.rand(seed=1))
-    assert is_settled(frame)
-    assert is_settled(frame.filter("x > 0.5").select("id"))
+    assert has_stable_partitions(frame)
+    assert has_stable_partitions(frame.filter("x > 0.5").select("id"))
     wide = frame.orderBy("x")
-    assert not is_settled(wide)
-    assert not is_settled(frame.join(spark.range(50), "id"))
+    assert not has_stable_partitions(wide)
+    assert not has_stable_partitions(frame.join(spark.range(50), "id"))
     wide = wide.persist()
-    assert is_settled(wide.select("id"))
+    assert has_stable_partitions(wide.select("id"))
     wide.unpersist()

@@ -9,12 +9,12 @@ import sys
 
 from pyspark.sql import SparkSession
 
-from caffeonspark.config import Config
+from caffeonspark.api.config import Config
+from caffeonspark.api.sources import DataSource
 from caffeonspark.errors import CaffeOnSparkError
 from caffeonspark.report import observers_for, read_metrics
 from caffeonspark.report.base import Observer, Observers
-from caffeonspark.sources import DataSource
-from caffeonspark.training.run import train
+from caffeonspark.runs.run import train
 
 
 def say(**event):

@@ -1,6 +1,6 @@
 """Connections between parties that share a secret, and nobody else.
 
-The party that dials sends a greeting: a magic number, whether the connection is to be sealed, its name and the name
+The party that dials sends a greeting: a magic number, whether the connection is to be encrypted, its name and the name
 of the party it means (two numbers), the job's nonce, a fresh nonce, and an HMAC-SHA256 over them. The party that
 accepts answers with a fresh nonce of its own and an HMAC over everything said; the dialler checks it and
 proves itself the same way. Every proof has a label of its own, so that none can be reflected. Both nonces make a
@@ -8,8 +8,8 @@ recorded connection worthless, the job's nonce keeps an earlier attempt's ranks 
 the keys are derived from. Everything before the last proof has a fixed size and a deadline, and nothing is parsed
 beyond fixed fields.
 
-The greeting's own HMAC lets the gate tell the job's parties from strangers at the first glance, so that no number
-of strangers keeps a party out. It can be recorded and sent again, but a gate takes each only once.
+The greeting's own HMAC lets the listener tell the job's parties from strangers at the first glance, so that no number
+of strangers keeps a party out. It can be recorded and sent again, but a listener takes each only once.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Optional, Set, Tuple
 
 from ..errors import PeerLost
-from .seal import Keys, derive
+from .encryption import Keys, derive
 
-__all__ = ["Credentials", "Gate", "Proven", "dial", "tune"]
+__all__ = ["Credentials", "Listener", "PeerConnection", "dial", "set_socket_options"]
 
 _MAGIC = b"CoS2"
-_PLAIN, _SEALED = b"P", b"S"
+_PLAIN, _ENCRYPTED = b"P", b"S"
 _HELLO = struct.Struct("!4scII16s32s")  # magic, mode, dialler, acceptor, job nonce, fresh nonce
 _NONCE = 32
 _PROOF = hashlib.sha256().digest_size
@@ -50,21 +50,21 @@ class Credentials:
     ----------
     secret : 32 random bytes of the job
     nonce : 16 random bytes of the attempt
-    sealed : whether every connection is encrypted; a party that thinks otherwise is refused
+    encrypted : whether every connection is encrypted; a party that thinks otherwise is refused
     """
 
     secret: bytes = field(repr=False)
     nonce: bytes
-    sealed: bool = False
+    encrypted: bool = False
 
     @classmethod
-    def new(cls, secret: Optional[bytes] = None, sealed: bool = False) -> Credentials:
+    def new(cls, secret: Optional[bytes] = None, encrypted: bool = False) -> Credentials:
         """Credentials of a new attempt; of a new job without ``secret``."""
-        return cls(secret or os.urandom(32), os.urandom(16), sealed)
+        return cls(secret or os.urandom(32), os.urandom(16), encrypted)
 
     @property
     def mode(self) -> bytes:
-        return _SEALED if self.sealed else _PLAIN
+        return _ENCRYPTED if self.encrypted else _PLAIN
 
     def prove(self, label: bytes, hello: bytes, answer: bytes = b"") -> bytes:
         """The proof of knowing the secret in this conversation."""
@@ -72,15 +72,15 @@ class Credentials:
         return hmac.new(self.secret, message, hashlib.sha256).digest()
 
     def keys(self, hello: bytes, answer: bytes, dialling: bool) -> Optional[Keys]:
-        """The keys of this conversation's connection for one of its ends; None where it is not sealed."""
-        if not self.sealed:
+        """The keys of this conversation's connection for one of its ends; None where it is not encrypted."""
+        if not self.encrypted:
             return None
         dialler, acceptor = derive(self.secret, hello + answer)
         return Keys(dialler, acceptor) if dialling else Keys(acceptor, dialler)
 
 
 @dataclass(frozen=True)
-class Proven:
+class PeerConnection:
     """A connection whose other end proved itself.
 
     Attributes
@@ -95,7 +95,7 @@ class Proven:
     keys: Optional[Keys]
 
 
-def tune(sock: socket.socket) -> None:
+def set_socket_options(sock: socket.socket) -> None:
     """Socket options of every connection: no delay, and probes that find a silent machine within 5 s."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -118,7 +118,7 @@ def _receive(sock: socket.socket, count: int, deadline: float) -> bytes:
     return data
 
 
-def dial(address: Tuple[str, int], credentials: Credentials, me: int, peer: int, timeout: float) -> Proven:
+def dial(address: Tuple[str, int], credentials: Credentials, me: int, peer: int, timeout: float) -> PeerConnection:
     """Connect to the party ``peer`` at ``address``.
 
     Tries again until ``timeout`` seconds have passed, because the peer may not listen yet, or be beset by strangers.
@@ -145,9 +145,11 @@ def dial(address: Tuple[str, int], credentials: Credentials, me: int, peer: int,
         time.sleep(_RETRY)
 
 
-def _greet(sock: socket.socket, where: str, credentials: Credentials, me: int, peer: int, deadline: float) -> Proven:
+def _greet(
+    sock: socket.socket, where: str, credentials: Credentials, me: int, peer: int, deadline: float
+) -> PeerConnection:
     """The dialler's part of the handshake."""
-    tune(sock)
+    set_socket_options(sock)
     hello = _HELLO.pack(_MAGIC, credentials.mode, me, peer, credentials.nonce, os.urandom(_NONCE))
     sock.sendall(hello + credentials.prove(b"hello", hello))
     answer = _receive(sock, _NONCE + _PROOF, deadline)
@@ -158,7 +160,7 @@ def _greet(sock: socket.socket, where: str, credentials: Credentials, me: int, p
     if _receive(sock, len(_ACCEPTED), deadline) != _ACCEPTED:
         raise PeerLost(f"{where} refused the connection")
     sock.settimeout(None)
-    return Proven(sock, peer, credentials.keys(hello, nonce, dialling=True))
+    return PeerConnection(sock, peer, credentials.keys(hello, nonce, dialling=True))
 
 
 @dataclass
@@ -174,7 +176,7 @@ class _Pending:
     answer: bytes = b""
 
 
-class Gate:
+class Listener:
     """A listening socket that hands out only connections whose other end proved itself.
 
     Strangers cost a bounded amount: at most ``strangers`` connections of a hundred bytes, each for at most
@@ -195,7 +197,7 @@ class Gate:
     """
 
     patience = 5.0
-    strangers = 256
+    unauthenticated = 256
 
     def __init__(self, host: str, ports: Tuple[int, int], credentials: Credentials, me: int) -> None:
         self._credentials = credentials
@@ -211,8 +213,8 @@ class Gate:
         """What to wait on before calling ``admit``."""
         return [self._listener.fileno(), *self._pending]
 
-    def admit(self, timeout: float = 0.0) -> List[Proven]:
-        """Move every handshake on; the connections that became proven. Waits up to ``timeout`` seconds for news."""
+    def accept(self, timeout: float = 0.0) -> List[PeerConnection]:
+        """Move every handshake on; the connections that became peer. Waits up to ``timeout`` seconds for news."""
         poller = select.poll()
         for fd in self.filenos():
             poller.register(fd, select.POLLIN)
@@ -235,7 +237,7 @@ class Gate:
             self._drop(pending)
         self._listener.close()
 
-    def __enter__(self) -> Gate:
+    def __enter__(self) -> Listener:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -254,7 +256,7 @@ class Gate:
                 time.sleep(0.02)
                 return
             sock.setblocking(False)
-            if sum(not p.hello for p in self._pending.values()) >= self.strangers:
+            if sum(not p.hello for p in self._pending.values()) >= self.unauthenticated:
                 self._evict()
             pending = _Pending(sock, str(address[0]), time.monotonic() + self.patience)
             self._pending[sock.fileno()] = pending
@@ -271,7 +273,7 @@ class Gate:
         self._pending.pop(pending.sock.fileno(), None)
         pending.sock.close()
 
-    def _advance(self, pending: _Pending) -> Optional[Proven]:
+    def _advance(self, pending: _Pending) -> Optional[PeerConnection]:
         try:
             piece = pending.sock.recv(pending.need - len(pending.data))
             if not piece:
@@ -285,7 +287,7 @@ class Gate:
             expected = self._credentials.prove(b"dial", pending.hello, pending.answer)
             if not hmac.compare_digest(pending.data, expected):
                 raise PermissionError
-            tune(pending.sock)
+            set_socket_options(pending.sock)
             pending.sock.sendall(_ACCEPTED)
         except BlockingIOError:
             return None
@@ -294,10 +296,12 @@ class Gate:
             return None
         del self._pending[pending.sock.fileno()]
         _, _, dialler, _, _, _ = _HELLO.unpack(pending.hello)
-        return Proven(pending.sock, dialler, self._credentials.keys(pending.hello, pending.answer, dialling=False))
+        return PeerConnection(
+            pending.sock, dialler, self._credentials.keys(pending.hello, pending.answer, dialling=False)
+        )
 
     def _answer(self, pending: _Pending) -> None:
-        """Answer a greeting; raises PermissionError unless it is a party's, meant for this gate, and new."""
+        """Answer a greeting; raises PermissionError unless it is a party's, meant for this listener, and new."""
         hello, proof = pending.data[: _HELLO.size], pending.data[_HELLO.size :]
         magic, mode, _, acceptor, nonce, fresh = _HELLO.unpack(hello)
         if magic != _MAGIC or not hmac.compare_digest(proof, self._credentials.prove(b"hello", hello)):

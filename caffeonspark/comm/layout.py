@@ -8,7 +8,7 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
-__all__ = ["CHUNK", "MESH", "SMALL", "Chunk", "cut", "fingerprint", "ring_order"]
+__all__ = ["CHUNK", "MESH", "SMALL", "Chunk", "layout_checksum", "ring_order", "split_into_chunks"]
 
 #: Bytes in flight at a time. 256 KB to 1 MB are equally fast; 64 KB is a third slower.
 CHUNK = 512 << 10
@@ -44,7 +44,7 @@ def _pieces(flat: Sequence[np.ndarray], starts: np.ndarray, low: int, high: int)
     return tuple(pieces)
 
 
-def cut(arrays: Sequence[np.ndarray], segments: int, chunk: int = CHUNK) -> List[List[Chunk]]:
+def split_into_chunks(arrays: Sequence[np.ndarray], segments: int, chunk: int = CHUNK) -> List[List[Chunk]]:
     """The chunks of each segment; every segment has the same number of them, the same on every rank."""
     flat = [array.reshape(-1) for array in arrays]
     starts = np.concatenate([[0], np.cumsum([array.size for array in flat])]).astype(np.int64)
@@ -63,7 +63,7 @@ def cut(arrays: Sequence[np.ndarray], segments: int, chunk: int = CHUNK) -> List
     return result
 
 
-def fingerprint(arrays: Sequence[np.ndarray], kind: str) -> int:
+def layout_checksum(arrays: Sequence[np.ndarray], kind: str) -> int:
     """A number that differs where two ranks are about to run different collectives."""
     sizes = [(array.dtype.str, array.size) for array in arrays]
     return zlib.crc32(repr((kind, sizes)).encode())

@@ -1,4 +1,4 @@
-"""Messages of known size over one non-blocking connection, in clear or sealed."""
+"""Messages of known size over one non-blocking connection, in clear or encrypted."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import socket
 from typing import Callable, List, Optional, Sequence
 
 from ..errors import CommunicationError, PeerLost
-from .handshake import Proven
-from .seal import RECORD, Keys, Opener, Sealer
+from .encryption import RECORD, Decryptor, Encryptor, Keys
+from .handshake import PeerConnection
 
-__all__ = ["Link", "SealedLink", "link_over"]
+__all__ = ["EncryptedLink", "Link", "link_over"]
 
 _MAX_PIECES = 512  # of one sendmsg/recvmsg_into; IOV_MAX is 1024
 
@@ -99,17 +99,17 @@ class Link:
         return PeerLost(f"the connection to rank {self.peer} broke: {error.strerror or error}")
 
 
-class SealedLink(Link):
+class EncryptedLink(Link):
     """The same over a connection that is encrypted: messages travel as the records of one stream.
 
-    A record is sealed when the one before it has left, and opened when it is there, so that the peers work
+    A record is encrypted when the one before it has left, and opened when it is there, so that the peers work
     side by side. Pieces smaller than a record are put together first; nothing else is copied before sealing.
     """
 
     def __init__(self, sock: socket.socket, peer: int, keys: Keys) -> None:
         super().__init__(sock, peer)
-        self._sealer = Sealer(keys.send)
-        self._opener = Opener(keys.receive)
+        self._encryptor = Encryptor(keys.send)
+        self._decryptor = Decryptor(keys.receive)
         self._sealed: List[memoryview] = []  # what is left to send of a record
         self._opened: List[memoryview] = []  # contents of records that nobody has asked for yet
 
@@ -121,7 +121,7 @@ class SealedLink(Link):
         if not self._sealed:
             if not self._out:
                 return 0
-            self._sealed = [memoryview(part) for part in self._sealer.record(self._next_record())]
+            self._sealed = [memoryview(part) for part in self._encryptor.record(self._next_record())]
         try:
             count = self.sock.sendmsg(self._sealed)
         except BlockingIOError:
@@ -149,7 +149,7 @@ class SealedLink(Link):
         if self._opened:
             return self._deliver()
         try:
-            count = self.sock.recv_into(self._opener.room())
+            count = self.sock.recv_into(self._decryptor.room())
         except BlockingIOError:
             return 0
         except OSError as e:
@@ -157,7 +157,7 @@ class SealedLink(Link):
         if count == 0:
             raise PeerLost(f"rank {self.peer} closed its connection")
         try:
-            self._opened = [memoryview(content) for content in self._opener.take(count)]
+            self._opened = [memoryview(content) for content in self._decryptor.take(count)]
         except ValueError as e:
             raise CommunicationError(f"the connection to rank {self.peer} is not safe any more: {e}") from None
         self._deliver()
@@ -176,8 +176,8 @@ class SealedLink(Link):
         return delivered
 
 
-def link_over(connection: Proven) -> Link:
+def link_over(connection: PeerConnection) -> Link:
     """The link over a connection that proved itself."""
     if connection.keys is None:
         return Link(connection.sock, connection.peer)
-    return SealedLink(connection.sock, connection.peer, connection.keys)
+    return EncryptedLink(connection.sock, connection.peer, connection.keys)

@@ -17,13 +17,13 @@ import numpy as np
 
 from ..errors import CommunicationError, PeerLost, StallError
 from .base import Communicator
-from .handshake import Credentials, Gate, dial
-from .layout import CHUNK, MESH, SMALL, Chunk, cut, fingerprint, ring_order
+from .handshake import Credentials, Listener, dial
+from .layout import CHUNK, MESH, SMALL, Chunk, layout_checksum, ring_order, split_into_chunks
 from .link import Link, link_over
 
 __all__ = ["TCPCommunicator", "connect"]
 
-_HEAD = struct.Struct("!QI")  # number of the collective, fingerprint of its layout
+_HEAD = struct.Struct("!QI")  # number of the collective, layout_checksum of its layout
 _LENGTH = struct.Struct("!Q")
 _MOST_GATHERED = 16 << 20  # bytes of one rank: gathered is what ranks tell each other, not what they compute
 
@@ -81,7 +81,7 @@ class TCPCommunicator(Communicator):
                 for array in arrays:
                     np.multiply(array, array.dtype.type(scale), out=array)
             return
-        self._begin(fingerprint(arrays, "all_reduce"))
+        self._begin(layout_checksum(arrays, "all_reduce"))
         if sum(array.nbytes for array in arrays) <= SMALL and len(self._links) == self.size - 1:
             self._reduce_small(arrays, scale)
         else:
@@ -91,8 +91,8 @@ class TCPCommunicator(Communicator):
         arrays = [array for array in arrays if array.size]
         if self.size == 1 or not arrays:
             return
-        self._begin(fingerprint(arrays, f"broadcast {root}"))
-        chunks = cut(arrays, 1)[0]
+        self._begin(layout_checksum(arrays, f"broadcast {root}"))
+        chunks = split_into_chunks(arrays, 1)[0]
         distance = (self._place - self._order.index(root)) % self.size
         sends = chunks if distance < self.size - 1 else []
         receives = chunks if distance > 0 else []
@@ -104,7 +104,7 @@ class TCPCommunicator(Communicator):
             return [bytes(data)]
         if len(data) > _MOST_GATHERED:
             raise CommunicationError(f"{len(data)} bytes are too many to gather: {_MOST_GATHERED} at most")
-        self._begin(fingerprint([], "all_gather"))
+        self._begin(layout_checksum([], "all_gather"))
         gathered: Dict[int, bytes] = {self.rank: bytes(data)}
         # round the ring, size - 1 steps: pass on what came last
         for step in range(self.size - 1):
@@ -187,7 +187,7 @@ class TCPCommunicator(Communicator):
         if key not in self._layouts:
             if len(self._layouts) > 16:  # callers reduce the same few lists again and again
                 self._layouts.clear()
-            self._layouts[key] = cut(arrays, self.size)
+            self._layouts[key] = split_into_chunks(arrays, self.size)
         return self._layouts[key]
 
     def _scratch_for(self, dtype: np.dtype) -> np.ndarray:
@@ -310,20 +310,20 @@ def neighbours(rank: int, order: Sequence[int]) -> List[int]:
 def connect(
     rank: int,
     addresses: Sequence[Tuple[str, int]],
-    gate: Gate,
+    listener: Listener,
     credentials: Credentials,
     connect_timeout: float = 60.0,
     stall_timeout: float = 120.0,
     watch: Optional[int] = None,
     on_watch: Optional[Callable[[], None]] = None,
 ) -> TCPCommunicator:
-    """Connect to the peers and return the communicator; closes the gate.
+    """Connect to the peers and return the communicator; closes the listener.
 
     Parameters
     ----------
     rank : int
-    addresses : (host, port) of every rank's gate, in rank order
-    gate : this rank's, listening already
+    addresses : (host, port) of every rank's listener, in rank order
+    listener : this rank's, listening already
     credentials : Credentials
     connect_timeout : seconds for all connections to stand
     stall_timeout, watch, on_watch : see TCPCommunicator
@@ -341,7 +341,7 @@ def connect(
             if left <= 0:
                 missing = [str(peer) for peer in peers if peer not in links]
                 raise PeerLost(f"rank {rank}: rank {', '.join(missing)} did not connect within {connect_timeout:g} s")
-            for admitted in gate.admit(min(left, 0.5)):
+            for admitted in listener.accept(min(left, 0.5)):
                 if admitted.peer in links or admitted.peer not in peers or admitted.peer < rank:
                     admitted.sock.close()
                 else:
@@ -353,5 +353,5 @@ def connect(
             link.close()
         raise
     finally:
-        gate.close()
+        listener.close()
     return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch)

@@ -1,7 +1,7 @@
 """Which records make up which batch, and the batches themselves.
 
 Everything is a function of the number of the batch: the epoch, the order of its records, the draws of the
-random crop and mirror. A resumed run only has to be told how many batches were used.
+random crop and file_uploader. A resumed run only has to be told how many batches were used.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ..errors import DataError
 from .records import BadRecord
 from .store import RecordStore
 
-__all__ = ["Batches", "Draws"]
+__all__ = ["BatchRandom", "Batches"]
 
 
 @dataclass(frozen=True)
-class Draws:
+class BatchRandom:
     """Random numbers that depend only on what they are for.
 
     Attributes
@@ -54,12 +54,12 @@ class Batches:
     ----------
     store : RecordStore
     batch_size : int
-    draws : Draws
+    draws : BatchRandom
     shuffle : whether each epoch has an order of its own
     name : of the source, for errors
     """
 
-    def __init__(self, store: RecordStore, batch_size: int, draws: Draws, shuffle: bool, name: str) -> None:
+    def __init__(self, store: RecordStore, batch_size: int, draws: BatchRandom, shuffle: bool, name: str) -> None:
         self.store = store
         self.batch_size = batch_size
         self._draws = draws

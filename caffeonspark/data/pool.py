@@ -154,14 +154,16 @@ def _serve(work: Callable[[int, int], None], orders: int, answers: int) -> None:
 # ---- looking at every image before training
 
 
-def drop_bad_images(store: RecordStore, bad: BadRecords, helpers: int, tick: Callable[[], None] = lambda: None) -> None:
+def drop_bad_images(
+    store: RecordStore, bad: BadRecords, helpers: int, heartbeat: Callable[[], None] = lambda: None
+) -> None:
     """Decode every image of a store once, and forget the records whose images cannot be used.
 
-    Only where they are to be skipped: then the sequence of batches is settled before training starts. ``tick`` is
+    Only where they are to be skipped: then the sequence of batches is settled before training starts. ``heartbeat`` is
     called now and then.
     """
     found: Dict[int, BadRecord] = {}
-    for record, problem in _check_in_parallel(store, helpers, tick) if helpers else _check(store, 0, 1, tick):
+    for record, problem in _check_in_parallel(store, helpers, heartbeat) if helpers else _check(store, 0, 1, heartbeat):
         found[record] = problem
     for record in sorted(found):
         problem = found[record]
@@ -170,10 +172,10 @@ def drop_bad_images(store: RecordStore, bad: BadRecords, helpers: int, tick: Cal
         store.keep(np.array([record for record in range(len(store)) if record not in found], np.int64))
 
 
-def _check(store: RecordStore, first: int, step: int, tick: Callable[[], None]) -> Iterator[Tuple[int, BadRecord]]:
+def _check(store: RecordStore, first: int, step: int, heartbeat: Callable[[], None]) -> Iterator[Tuple[int, BadRecord]]:
     """The records first, first + step, … whose images cannot be used."""
     for record in range(first, len(store), step):
-        tick()
+        heartbeat()
         for top, column in zip(store.tops, store.read(np.array([record]))):
             if isinstance(top, ImageTop):
                 try:
@@ -183,7 +185,9 @@ def _check(store: RecordStore, first: int, step: int, tick: Callable[[], None]) 
                     break
 
 
-def _check_in_parallel(store: RecordStore, helpers: int, tick: Callable[[], None]) -> Iterator[Tuple[int, BadRecord]]:
+def _check_in_parallel(
+    store: RecordStore, helpers: int, heartbeat: Callable[[], None]
+) -> Iterator[Tuple[int, BadRecord]]:
     children: Dict[int, int] = {}  # by the descriptor their findings come from
     for number in range(helpers):
         reading, writing = os.pipe()
@@ -205,7 +209,7 @@ def _check_in_parallel(store: RecordStore, helpers: int, tick: Callable[[], None
                 texts[reading] += piece
                 if not piece:
                     left.remove(reading)
-            tick()
+            heartbeat()
     finally:
         for reading, child in children.items():
             os.close(reading)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DataError
 
-__all__ = ["BadPolicy", "BadRecord", "BadRecords", "Column", "Records", "pack_image", "unpack_image"]
+__all__ = ["BadRecord", "BadRecordPolicy", "BadRecords", "Column", "Records", "pack_image", "unpack_image"]
 
 #: One column of a chunk: an array whose first axis is the record, or one ``pack_image`` entry a record.
 Column = Union[np.ndarray, List[bytes]]
@@ -63,7 +63,7 @@ class BadRecord(DataError):
 
 
 @dataclass(frozen=True)
-class BadPolicy:
+class BadRecordPolicy:
     """What happens to records that cannot be used.
 
     Attributes
@@ -88,9 +88,9 @@ class BadRecords:
 
     kept_examples = 5
 
-    def __init__(self, source: str, policy: Optional[BadPolicy] = None) -> None:
+    def __init__(self, source: str, policy: Optional[BadRecordPolicy] = None) -> None:
         self.source = source
-        self.policy = policy or BadPolicy()
+        self.policy = policy or BadRecordPolicy()
         self.counts: Dict[str, int] = {}
         self.examples: List[str] = []
 

@@ -10,14 +10,14 @@ import math
 from typing import Sequence
 
 from ..data.tops import ImageTop
-from ..plan import NetPlan
+from ..plans.net_plan import NetPlan
 
 __all__ = ["driver_overhead", "executor_overhead"]
 
 JVM = 384  # MB beside the heap: code, threads, buffers of the network and of Arrow
 DAEMON = 64  # MB of the Python process that forks a Spark executor's workers
 WORKER = 256  # MB of a Python worker with Caffe and Arrow, without a net
-KEEPER = 128  # MB of a rank's keeper, almost all shared with the rank
+KEEPER = 128  # MB of a rank's sidecar, almost all shared with the rank
 DECODER = 192  # MB of a process that decodes images, likewise
 _STEP = 128  # MB that results are multiples of
 

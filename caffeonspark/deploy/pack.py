@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Dict, NoReturn, Optional, Sequence, Set, Tuple
 
 from ..errors import CaffeOnSparkError, ConfigError, StorageError
-from ..shipping import library_digest, library_files
+from ..spark.library_zip import library_digest, library_files
 
 __all__ = ["MANIFEST", "main", "pack"]
 

@@ -20,10 +20,10 @@ from typing import Dict, List, NoReturn, Optional, Sequence
 
 from ..errors import CaffeOnSparkError, ConfigError
 from ..flags import FLAGS
-from ..shipping import library_digest
+from ..spark.library_zip import library_digest
+from ..spark.yarn import check_request, explain_refusal
 from ..storage import is_local, local_path, scheme
-from ..yarn import check_request, explain_refusal
-from .look import Look, local_session, look
+from .job_check import JobCheck, check_job, local_session
 from .memory import driver_overhead, executor_overhead
 from .options import SubmitOptions
 from .pack import MANIFEST
@@ -94,13 +94,13 @@ class _Job:
             self._hadoop_classes()
         self._python()
         self._executors()
-        found = Look()
+        found = JobCheck()
         if self.options.get("spark.app.name") is None and self.values.get("conf"):
             stem = os.path.splitext(os.path.basename(str(self.values["conf"])))[0]
             self.options.add("--name", f"caffeonspark {stem}")
         if reachable and not unchecked:
             with local_session(self.options) as spark:
-                found = look(spark, self.values, self.options, self.yarn)
+                found = check_job(spark, self.values, self.options, self.yarn)
         if found.unseen:
             _say(f"note: {found.unseen}; every node has to have it. The memory for the nets is a guess")
         if self.yarn:
@@ -208,7 +208,7 @@ class _Job:
                 self.options.add(setting, "false")
                 _say(f"note: {setting} is set to false for this job: its ranks run all at once, each one time")
 
-    def _memory(self, found: Look) -> None:
+    def _memory(self, found: JobCheck) -> None:
         devices = int(self.values.get("devices") or 1)
         tasks = self.options.number("spark.executor.cores", 1) // self.options.number("spark.task.cpus", 1)
         decoders = FLAGS["decoders"].default if self.values.get("decoders") is None else self.values["decoders"]
@@ -221,7 +221,7 @@ class _Job:
             need = driver_overhead([*found.train, *found.inference])
             self.options.add("spark.driver.memoryOverhead", str(need + guess // 2))
 
-    def _check_limits(self, found: Look) -> None:
+    def _check_limits(self, found: JobCheck) -> None:
         assert found.limits is not None
         options, limits = self.options, found.limits
         memory, cores = options.memory("spark.executor.memory", 1024), options.number("spark.executor.cores", 1)
@@ -241,7 +241,7 @@ class _Job:
 
     # ---- what a driver on another machine needs
 
-    def _places(self, found: Look) -> None:
+    def _places(self, found: JobCheck) -> None:
         """Refuse places on local disks where another machine would write or look."""
         for name in ("model", "output"):
             path = str(self.values.get(name) or "")
@@ -262,7 +262,7 @@ class _Job:
                     "a path that every node has, or --deploy-mode client"
                 )
 
-    def _ship(self, found: Look) -> None:
+    def _ship(self, found: JobCheck) -> None:
         """Send local files that the driver reads, and name them in the flags as they are called there."""
         names: Dict[str, str] = {}
         for path in found.read.values():
@@ -276,7 +276,7 @@ class _Job:
         self.flags = [self._flag_on_driver(word, found) for word in self.flags]
 
     @staticmethod
-    def _flag_on_driver(word: str, found: Look) -> str:
+    def _flag_on_driver(word: str, found: JobCheck) -> str:
         head, equals, rest = word.partition("=") if word.startswith("-") else ("", "", word)
         parts = [
             os.path.basename(found.read[part.strip()]) if part.strip() in found.read else part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Iterator, List
 
-from ..models import model_place, name_beside
+from ..formats.endings import model_uri, name_beside
 from .base import Observer, Observers
 from .curve import Curve
 from .metrics import MetricsFile, read_metrics
@@ -14,7 +14,7 @@ from .terminal import Terminal
 from .web import Web
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..api.config import Config
 
 __all__ = ["Observer", "observers_for", "read_metrics"]
 
@@ -49,14 +49,14 @@ def _members(config: Config, keep: bool, observers: Observers) -> Iterator[Obser
     yield Recorder(config, observers.record)
     if not config.quiet:
         yield Terminal()
-    place = model_place(config) if keep and config.model else ""
+    uri = model_uri(config) if keep and config.model else ""
     state = RunState()
-    if place:
-        log = MetricsFile(config.storage, name_beside(place, ".metrics.jsonl"), observers.note)
+    if uri:
+        log = MetricsFile(config.storage, name_beside(uri, ".metrics.jsonl"), observers.note)
         state = RunState(log.earlier)
         yield log
         yield state
-        yield Curve(config.storage, place, state, observers.note)
+        yield Curve(config.storage, uri, state, observers.note)
     elif config.web:
         yield state
     if config.tensorboard:

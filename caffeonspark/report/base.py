@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Dict, List, Sequence, Tuple
 
-from ..result import Pace, Test, TrainingResult
+from .result import RankTiming, TrainingResult, ValidationResult
 
 __all__ = ["Observer", "Observers", "Record"]
 
@@ -29,14 +29,16 @@ class Observer:
     def doing(self, result: TrainingResult, what: str) -> None:
         """What happens before the first iteration of an attempt, such as loading records: the newest word counts."""
 
-    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+    def progress(
+        self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
+    ) -> None:
         """A rank reported; ``new`` are (iteration, loss, learning rate) since the last report, from rank 0 only."""
 
-    def tested(self, result: TrainingResult, test: Test) -> None:
+    def tested(self, result: TrainingResult, test: ValidationResult) -> None:
         """A validation is done."""
 
-    def saved(self, result: TrainingResult, kind: str, iteration: int, place: str) -> None:
-        """A "snapshot", the "model" or the "best model" so far is in its place; a note says so too."""
+    def saved(self, result: TrainingResult, kind: str, iteration: int, uri: str) -> None:
+        """A "snapshot", the "model" or the "best model" so far is at ``uri``; a note says so too."""
 
     def restarted(self, result: TrainingResult, error: BaseException) -> None:
         """After ``error``, training goes on from ``result.iteration``; a note says so too."""
@@ -89,14 +91,16 @@ class Observers(Observer):
     def doing(self, result: TrainingResult, what: str) -> None:
         self._tell("doing", result, what)
 
-    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
-        self._tell("progress", result, rank, pace, new)
+    def progress(
+        self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
+    ) -> None:
+        self._tell("progress", result, rank, timing, new)
 
-    def tested(self, result: TrainingResult, test: Test) -> None:
+    def tested(self, result: TrainingResult, test: ValidationResult) -> None:
         self._tell("tested", result, test)
 
-    def saved(self, result: TrainingResult, kind: str, iteration: int, place: str) -> None:
-        self._tell("saved", result, kind, iteration, place)
+    def saved(self, result: TrainingResult, kind: str, iteration: int, uri: str) -> None:
+        self._tell("saved", result, kind, iteration, uri)
 
     def restarted(self, result: TrainingResult, error: BaseException) -> None:
         self._tell("restarted", result, error)

@@ -9,11 +9,11 @@ import os
 import tempfile
 from typing import Any, Callable, Dict, List, Sequence
 
-from ..models import name_beside
-from ..result import TrainingResult
+from ..formats.endings import name_beside
 from ..storage import Storage
 from .base import Observer, Record
 from .page import page_html
+from .result import TrainingResult
 from .state import RunState
 
 __all__ = ["Curve", "draw_png", "static_page"]
@@ -47,8 +47,8 @@ class Curve(Observer):
         if record["event"] != "end" or self._state.empty:
             return
         page = self._state.page()
-        places = [name_beside(self._model, ".curve.html")]
-        self._storage.write(places[0], static_page(page).encode())
+        uris = [name_beside(self._model, ".curve.html")]
+        self._storage.write(uris[0], static_page(page).encode())
         hint = ""
         if not self._hurry:
             try:
@@ -56,9 +56,9 @@ class Curve(Observer):
             except ImportError:
                 hint = " (for a picture as well: pip install matplotlib)"
             else:
-                places.insert(0, name_beside(self._model, ".curve.png"))
-                self._storage.write(places[0], picture)
-        self._say(f"training curve: {', '.join(places)}{hint}")
+                uris.insert(0, name_beside(self._model, ".curve.png"))
+                self._storage.write(uris[0], picture)
+        self._say(f"training curve: {', '.join(uris)}{hint}")
 
 
 def static_page(page: Dict[str, Any]) -> str:

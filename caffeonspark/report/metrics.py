@@ -13,10 +13,10 @@ import os
 import tempfile
 from typing import BinaryIO, Callable, Iterator, List, Optional, Sequence, Tuple
 
-from ..result import Pace, TrainingResult
 from ..storage import Storage, is_local, local_path
 from .base import Observer, Record
-from .mirror import Mirror
+from .file_uploader import FileUploader
+from .result import RankTiming, TrainingResult
 
 __all__ = ["MetricsFile", "read_metrics"]
 
@@ -72,22 +72,22 @@ class MetricsFile(Observer):
     Parameters
     ----------
     storage : Storage
-    place : where the file goes
+    uri : where the file goes
     say : told what went wrong with storing it
     """
 
-    def __init__(self, storage: Storage, place: str, say: Callable[[str], None]) -> None:
-        self._place = place
+    def __init__(self, storage: Storage, uri: str, say: Callable[[str], None]) -> None:
+        self._uri = uri
         self._file: Optional[BinaryIO] = None
         self._kept = 0
         self._cleanup = contextlib.ExitStack()
-        self._mirror: Optional[Mirror] = None
-        if storage.on_local_disk(place):
-            self._path = os.path.abspath(local_path(place))
+        self._uploader: Optional[FileUploader] = None
+        if storage.on_local_disk(uri):
+            self._path = os.path.abspath(local_path(uri))
         else:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="caffeonspark-"))
             self._path = os.path.join(folder, "metrics.jsonl")
-            self._mirror = Mirror(storage, place, self._path, say)
+            self._uploader = FileUploader(storage, uri, self._path, say)
         self._storage = storage
 
     def earlier(self) -> Iterator[Record]:
@@ -103,17 +103,19 @@ class MetricsFile(Observer):
         self._file.write(line.encode() + b"\n")
         if record["event"] != "iteration":
             self._file.flush()
-        if self._mirror is not None and record["event"] in _STORED_AT:
-            self._mirror.ask(self._file.tell())
+        if self._uploader is not None and record["event"] in _STORED_AT:
+            self._uploader.ask(self._file.tell())
 
-    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+    def progress(
+        self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
+    ) -> None:
         if self._file is not None and new:
             self._file.flush()
 
     def _open(self, start: Record) -> None:
         if start["resumed"]:
-            if self._mirror is not None and self._storage.exists(self._place):
-                self._storage.fetch(self._place, self._path)
+            if self._uploader is not None and self._storage.exists(self._uri):
+                self._storage.fetch(self._uri, self._path)
             self._kept = known_up_to(self._path, start["resumed"], start["iteration"])
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         self._file = open(self._path, "r+b" if self._kept else "wb")
@@ -123,17 +125,17 @@ class MetricsFile(Observer):
     def close(self) -> None:
         if self._file is not None:
             self._file.flush()
-            if self._mirror is not None:
-                self._mirror.ask(self._file.tell())
+            if self._uploader is not None:
+                self._uploader.ask(self._file.tell())
             self._file.close()
             self._file = None
-        if self._mirror is not None:
-            self._mirror.close()
+        if self._uploader is not None:
+            self._uploader.close()
         self._cleanup.close()
 
 
-def known_up_to(path: str, place: str, iteration: int) -> int:
-    """How many bytes of a metrics file to keep: its whole lines if it knows the snapshot at ``place``, else none."""
+def known_up_to(path: str, uri: str, iteration: int) -> int:
+    """How many bytes of a metrics file to keep: its whole lines if it knows the snapshot at ``uri``, else none."""
     if not os.path.exists(path):
         return 0
     known, size = False, 0
@@ -142,15 +144,15 @@ def known_up_to(path: str, place: str, iteration: int) -> int:
             size += len(line)
             if line.startswith(b'{"event":"saved"'):
                 record = json.loads(line)
-                if record["iteration"] == iteration and _same_place(record["place"], place):
+                if record["iteration"] == iteration and _same_uri(record["place"], uri):
                     known = True
     except (ValueError, KeyError):  # somebody else's file
         return 0
     return size if known else 0
 
 
-def _same_place(one: str, other: str) -> bool:
-    def plain(place: str) -> str:
-        return os.path.abspath(local_path(place)) if is_local(place) else place
+def _same_uri(one: str, other: str) -> bool:
+    def plain(uri: str) -> str:
+        return os.path.abspath(local_path(uri)) if is_local(uri) else uri
 
     return plain(one) == plain(other)

@@ -9,10 +9,10 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import ConfigError
-from ..result import Pace, TrainingResult
 from .base import Observer, Record
-from .points import Point, Thinned, validation_points
+from .downsampler import Downsampler, Point, validation_points
 from .records import name_of
+from .result import RankTiming, TrainingResult
 
 __all__ = ["MLflow"]
 
@@ -58,7 +58,7 @@ class MLflow(Observer):
         self._begun = False
         self._say = say
         self._told: List[str] = []
-        self._thinned = Thinned(_MOST_A_SECOND)
+        self._thinned = Downsampler(_MOST_A_SECOND)
         self._start: Optional[Record] = None
         self._end: Optional[Record] = None
         self._points: List[Point] = []
@@ -85,7 +85,9 @@ class MLflow(Observer):
             self._take(self._thinned.take(last=True))
             self._end = record
 
-    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+    def progress(
+        self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
+    ) -> None:
         if new:
             self._take(self._thinned.take())
 

@@ -12,20 +12,20 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
 
 from ..errors import Interrupted
-from ..result import Pace, Test, TrainingResult
 from ..storage import local_path
 from .base import Observer, Record
+from .result import RankTiming, TrainingResult, ValidationResult
 from .speed import Speed
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..api.config import Config
 
 __all__ = ["FORMAT", "WIDEST", "Recorder", "curve_name", "name_of"]
 
 FORMAT = 1
 #: Output blobs with more values have no curves; the metrics file has them all.
 WIDEST = 16
-_PACE_SECONDS = 10.0  # between two records of a rank's pace
+_TIMING_SECONDS = 10.0  # between two records of a rank's timing
 _SECRET = re.compile("(?i)secret|password|token|access[.]?key")  # after spark.redaction.regex
 
 
@@ -44,7 +44,9 @@ class Recorder(Observer):
         self._result: Optional[TrainingResult] = None
         self._speed = Speed()
         self._hosts: Dict[int, str] = {}
-        self._paces: Dict[int, Tuple[float, Pace]] = {}  # of each rank, when its pace was recorded, and the newest one
+        self._timings: Dict[
+            int, Tuple[float, RankTiming]
+        ] = {}  # of each rank, when its timing was recorded, and the newest one
 
     def _record(self, event: str, **values: Any) -> None:
         seconds = 0.0 if self._result is None else self._result.seconds()
@@ -75,7 +77,7 @@ class Recorder(Observer):
 
     def restarted(self, result: TrainingResult, error: BaseException) -> None:
         self._speed.start(result.seconds(), result.iteration)
-        self._paces.clear()
+        self._timings.clear()
         self._record("restart", iteration=result.iteration, restarts=result.restarts, error=one_line(error))
 
     def finished(self, result: TrainingResult) -> None:
@@ -89,8 +91,8 @@ class Recorder(Observer):
         result = self._result
         if result is None:  # it failed before it began
             return
-        for rank in sorted(self._paces):
-            self._record_pace(rank, self._paces[rank][1])
+        for rank in sorted(self._timings):
+            self._record_timing(rank, self._timings[rank][1])
         self._record(
             "end",
             time=round(time.time(), 3),
@@ -106,26 +108,28 @@ class Recorder(Observer):
     def note(self, text: str) -> None:
         self._record("note", text=" ".join(text.split()))
 
-    def saved(self, result: TrainingResult, kind: str, iteration: int, place: str) -> None:
-        self._record("saved", what=kind, iteration=iteration, place=place)
+    def saved(self, result: TrainingResult, kind: str, iteration: int, uri: str) -> None:
+        self._record("saved", what=kind, iteration=iteration, place=uri)
 
-    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+    def progress(
+        self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
+    ) -> None:
         if result.hosts != self._hosts:
             self._hosts = dict(result.hosts)
             hosts = [self._hosts.get(number, "") for number in range(self._config.ranks)]
             self._record("hosts", hosts=hosts, rows=result.rows)
         if rank == 0 and new:
-            self._iterations(result, pace, new)
-        before, _ = self._paces.get(rank, (-math.inf, None))
+            self._iterations(result, timing, new)
+        before, _ = self._timings.get(rank, (-math.inf, None))
         now = result.seconds()
-        if now - before >= _PACE_SECONDS:
-            self._record_pace(rank, pace)
+        if now - before >= _TIMING_SECONDS:
+            self._record_timing(rank, timing)
             before = now
-        self._paces[rank] = before, pace
+        self._timings[rank] = before, timing
 
-    def _iterations(self, result: TrainingResult, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+    def _iterations(self, result: TrainingResult, timing: RankTiming, new: Sequence[Tuple[int, float, float]]) -> None:
         now = round(result.seconds(), 3)
-        self._speed.update(now, pace.iteration, pace.training)
+        self._speed.update(now, timing.iteration, timing.training)
         speed = self._speed.per_second()
         samples = None if speed is None else round(speed * result.samples, 1)
         for iteration, loss, rate in new:
@@ -141,17 +145,17 @@ class Recorder(Observer):
                 }
             )
 
-    def _record_pace(self, rank: int, pace: Pace) -> None:
+    def _record_timing(self, rank: int, timing: RankTiming) -> None:
         self._record(
             "pace",
             rank=rank,
-            iteration=pace.iteration,
-            training=round(pace.training, 3),
-            waited=round(pace.waited, 3),
-            loading=round(pace.loading, 3),
+            iteration=timing.iteration,
+            training=round(timing.training, 3),
+            waited=round(timing.waited, 3),
+            loading=round(timing.loading, 3),
         )
 
-    def tested(self, result: TrainingResult, test: Test) -> None:
+    def tested(self, result: TrainingResult, test: ValidationResult) -> None:
         self._emit(
             {
                 "event": "validation",

@@ -8,9 +8,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ..result import Pace, TrainingResult
 from .base import Observer, Record
 from .records import WIDEST, curve_name, name_of
+from .result import RankTiming, TrainingResult
 from .speed import Speed
 
 __all__ = ["RunState", "Series"]
@@ -18,7 +18,7 @@ __all__ = ["RunState", "Series"]
 _MOST_POINTS = 800  # of a curve
 _MOST_NOTES = 200
 _MOST_MARKS = 200
-_PACE_WINDOW = 30.0  # seconds over which a rank's time is split up
+_TIMING_WINDOW = 30.0  # seconds over which a rank's time is split up
 
 
 @dataclass
@@ -125,19 +125,19 @@ class _Rank:
     """What is known of a rank in the attempt under way."""
 
     heard: float = 0.0  # when it last reported, in seconds of the run
-    paces: Deque[Tuple[float, Pace]] = field(default_factory=deque)
+    timings: Deque[Tuple[float, RankTiming]] = field(default_factory=deque)
 
-    def take(self, now: float, pace: Pace) -> None:
+    def take(self, now: float, timing: RankTiming) -> None:
         self.heard = now
-        self.paces.append((now, pace))
-        while len(self.paces) > 2 and now - self.paces[1][0] > _PACE_WINDOW:
-            self.paces.popleft()
+        self.timings.append((now, timing))
+        while len(self.timings) > 2 and now - self.timings[1][0] > _TIMING_WINDOW:
+            self.timings.popleft()
 
-    def recent(self) -> Pace:
+    def recent(self) -> RankTiming:
         """Iterations and seconds in the newest window."""
-        last = self.paces[-1][1]
-        first = self.paces[0][1] if len(self.paces) > 1 else Pace(0, 0.0, 0.0, 0.0)
-        return Pace(
+        last = self.timings[-1][1]
+        first = self.timings[0][1] if len(self.timings) > 1 else RankTiming(0, 0.0, 0.0, 0.0)
+        return RankTiming(
             last.iteration - first.iteration,
             last.training - first.training,
             last.waited - first.waited,
@@ -198,17 +198,19 @@ class RunState(Observer):
             self.phase, self._what = "starting", what
             self.version += 1
 
-    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+    def progress(
+        self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
+    ) -> None:
         with self._lock:
             now = result.seconds()
-            self._ranks.setdefault(rank, _Rank()).take(now, pace)
+            self._ranks.setdefault(rank, _Rank()).take(now, timing)
             self._seconds = now
             if self.phase == "starting":
                 self.phase = "training"
             if rank == 0:
-                self._iteration = pace.iteration
+                self._iteration = timing.iteration
                 if new:
-                    self._speed.update(now, pace.iteration, pace.training)
+                    self._speed.update(now, timing.iteration, timing.training)
             self.version += 1
 
     # ---- the records
@@ -256,10 +258,10 @@ class RunState(Observer):
             self._train.add(record["iteration"], record["loss"], record["lr"], record["samples_per_second"])
 
     def _on_pace(self, record: Record) -> None:
-        pace = Pace(record["iteration"], record["training"], record["waited"], record["loading"])
+        timing = RankTiming(record["iteration"], record["training"], record["waited"], record["loading"])
         rank = self._ranks.setdefault(record["rank"], _Rank())
-        if not rank.paces or rank.paces[-1][1].iteration < pace.iteration:  # not heard of live
-            rank.take(record["seconds"], pace)
+        if not rank.timings or rank.timings[-1][1].iteration < timing.iteration:  # not heard of live
+            rank.take(record["seconds"], timing)
 
     def _on_validation(self, record: Record) -> None:
         for name, values in record["outputs"].items():
@@ -356,8 +358,8 @@ class RunState(Observer):
                 "slowest": False,
             }
             rank = self._ranks.get(number)
-            if rank is not None and rank.paces:
-                recent, total = rank.recent(), rank.paces[-1][1]
+            if rank is not None and rank.timings:
+                recent, total = rank.recent(), rank.timings[-1][1]
                 working = recent.training - recent.waited
                 row.update(
                     iteration=total.iteration,

@@ -8,11 +8,11 @@ import tempfile
 from typing import Any, Callable, Optional, Sequence, Tuple
 
 from ..errors import ConfigError
-from ..result import Pace, TrainingResult
 from ..storage import Storage, join, local_path
 from .base import Observer, Record
-from .mirror import Mirror
-from .points import Point, Thinned, validation_points
+from .downsampler import Downsampler, Point, validation_points
+from .file_uploader import FileUploader
+from .result import RankTiming, TrainingResult
 
 __all__ = ["TensorBoard"]
 
@@ -54,8 +54,8 @@ class TensorBoard(Observer):
         self._say = say
         self._cleanup = contextlib.ExitStack()
         self._writer: Any = None
-        self._mirror: Optional[Mirror] = None
-        self._thinned = Thinned(_MOST_A_SECOND)
+        self._uploader: Optional[FileUploader] = None
+        self._thinned = Downsampler(_MOST_A_SECOND)
         storage.check_writable(join(folder, "events"))
 
     def record(self, record: Record) -> None:
@@ -74,10 +74,12 @@ class TensorBoard(Observer):
             self._write(list(validation_points(record)))
         elif event == "end":
             self._write(self._thinned.take(last=True))
-        if self._mirror is not None and event in ("start", "validation", "saved", "restart", "end"):
+        if self._uploader is not None and event in ("start", "validation", "saved", "restart", "end"):
             self._mirror_file()
 
-    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+    def progress(
+        self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
+    ) -> None:
         if self._writer is not None and new:
             self._write(self._thinned.take())
 
@@ -95,7 +97,7 @@ class TensorBoard(Observer):
             self._writer.flush()
             name = os.listdir(self._path)[0]
             self._path = os.path.join(self._path, name)
-            self._mirror = Mirror(self._storage, join(self._folder, name), self._path, self._say)
+            self._uploader = FileUploader(self._storage, join(self._folder, name), self._path, self._say)
 
     def _take_back(self, iteration: int) -> None:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -104,14 +106,14 @@ class TensorBoard(Observer):
         self._writer.file_writer.event_writer.add_event(Event(step=iteration, session_log=start))
 
     def _mirror_file(self) -> None:
-        assert self._mirror is not None
+        assert self._uploader is not None
         self._writer.flush()
-        self._mirror.ask(os.path.getsize(self._path))
+        self._uploader.ask(os.path.getsize(self._path))
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        if self._mirror is not None:
-            self._mirror.close()
+        if self._uploader is not None:
+            self._uploader.close()
         self._cleanup.close()

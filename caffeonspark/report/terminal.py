@@ -8,8 +8,8 @@ import sys
 import time
 from typing import Any, List, Optional, Sequence, TextIO, Tuple
 
-from ..result import Pace, Test, TrainingResult
 from .base import Observer
+from .result import RankTiming, TrainingResult, ValidationResult
 from .speed import Speed, clock
 
 __all__ = ["Terminal"]
@@ -75,7 +75,9 @@ class Terminal(Observer):
             self._last_kind, self._last_line = kind, now
             self.note(what)
 
-    def progress(self, result: TrainingResult, rank: int, pace: Pace, new: Sequence[Tuple[int, float, float]]) -> None:
+    def progress(
+        self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
+    ) -> None:
         if rank != 0:
             return
         at = result.iteration
@@ -86,7 +88,7 @@ class Terminal(Observer):
                 self._draw(at)
             return
         self._doing = False
-        self._speed.update(result.seconds(), at, pace.training)
+        self._speed.update(result.seconds(), at, timing.training)
         _, loss, rate = new[-1]
         # the smaller the number, the longer a part stays when the terminal is narrow
         parts = [(0, f"loss {loss:.4g}"), (3, f"lr {rate:.3g}"), *self._pace(result)]
@@ -121,7 +123,7 @@ class Terminal(Observer):
             columns = 0
         return max(20, (columns or 80) - 1)
 
-    def tested(self, result: TrainingResult, test: Test) -> None:
+    def tested(self, result: TrainingResult, test: ValidationResult) -> None:
         values = ", ".join(
             f"{name} {' '.join(f'{v:.4f}' for v in value[:4])}{' …' if len(value) > 4 else ''}"
             for name, value in test.outputs.items()

@@ -70,7 +70,7 @@ class Web(Observer):
             raise ConfigError(f"-web {address}: '{host}' is no address of this machine ({e.strerror})") from None
         self.token = "" if _is_loopback(str(bound[0])) else secrets.token_urlsafe(24)
         try:
-            self._server = _Server(family, bound[:2], _Desk(state, self.token))
+            self._server = _Server(family, bound[:2], PageState(state, self.token))
         except OSError as e:
             raise ConfigError(
                 f"-web {address}: cannot listen on port {port} of {host} ({e.strerror}): "
@@ -101,7 +101,7 @@ def _is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
-class _Desk:
+class PageState:
     """What handlers share: the state as bytes, who asked for it, and the wait for news."""
 
     def __init__(self, state: RunState, token: str) -> None:
@@ -181,7 +181,7 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, family: int, address: Any, desk: _Desk) -> None:
+    def __init__(self, family: int, address: Any, desk: PageState) -> None:
         self.address_family = family
         self.desk = desk
         self._free = threading.Semaphore(_MOST_CONNECTIONS)

@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from ..config import Config
+from ..api.config import Config
 from ..errors import ConfigError, DataError
 from ..flags import Flag, FlagTable
-from ..session import start_spark
+from ..spark.session import start_spark
 from ..storage import join, local_path
 from . import cifar10, datasets
 from .mean import image_mean

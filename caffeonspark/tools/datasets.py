@@ -22,7 +22,7 @@ import lmdb
 import numpy as np
 
 from ..errors import CaffeOnSparkError, ConfigError, DataError, StorageError
-from ..proto.schema import BlobProto, Datum
+from ..nets.schema import BlobProto, Datum
 
 __all__ = [
     "ArgumentParser",

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Iterator
 
 import numpy as np
 
-from ..config import Config
-from ..data.images import ImageDataFrame, ImageSource
-from ..data.lmdb import LMDBSource
+from ..api.config import Config
 from ..data.records import BadRecord, BadRecords, Records
-from ..data.sequence_file import SequenceFileSource
-from ..data.source import FrameReader, FrameSource, RangeReader, RangeSource
+from ..data.sources.base import FrameReader, FrameSource, RangeReader, RangeSource
+from ..data.sources.images import ImageDataFrame, ImageSource
+from ..data.sources.lmdb import LMDBSource
+from ..data.sources.sequence_file import SequenceFileSource
 from ..data.tops import ImageTop, Top
 from ..errors import DataError
-from ..proto.net import TEST, Net
-from ..proto.schema import NetParameter
-from ..shipping import ship_library
-from ..spread import bounds, limit_arrow_batches
+from ..nets.net import TEST, Net
+from ..nets.schema import NetParameter
+from ..spark.library_zip import ship_library
+from ..spark.partitioning import bounds, limit_arrow_batches
 from .outputs import spark_path, watched
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Tuple
 
-from ..config import Config
-from ..data.lmdb import Place, count_entries, datum_array, find_lmdb, parse_datum, read_entries
+from ..api.config import Config
 from ..data.records import BadRecord
+from ..data.sources.lmdb import LMDBLocation, count_entries, datum_array, find_lmdb, parse_datum, read_entries
 from ..errors import ConfigError, DataError
-from ..shipping import ship_library
-from ..spread import bounds
+from ..spark.library_zip import ship_library
+from ..spark.partitioning import bounds
 from .outputs import spark_path
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ _PART_BYTES = 128 << 20  # of a file of images
 
 def lmdb_rows(config: Config, path: str, partitions: int) -> DataFrame:
     """The Datums of an LMDB in key order, in ``partitions`` contiguous ranges. Raises ConfigError or DataError."""
-    place = find_lmdb(config, path, "the LMDB")
+    location = find_lmdb(config, path, "the LMDB")
     spark = config.spark()
     ship_library(spark.sparkContext)
-    total = count_entries(place)
-    first = next(read_entries(place, 0, 1), None)
+    total = count_entries(location)
+    first = next(read_entries(location, 0, 1), None)
     if first is None:
         raise DataError(f"LMDB {path} is empty")
     try:
@@ -52,7 +52,7 @@ def lmdb_rows(config: Config, path: str, partitions: int) -> DataFrame:
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                yield from _datum_batches(place, path, bounds(total, partitions, number), floats)
+                yield from _datum_batches(location, path, bounds(total, partitions, number), floats)
 
     schema = f"{_SCHEMA}, {'floats array<float>' if floats else 'data binary'}"
     frame: DataFrame = spark.range(0, partitions, 1, partitions).mapInArrow(run, schema)
@@ -63,10 +63,10 @@ def _name(key: bytes) -> str:
     return key.decode("utf-8", "backslashreplace")
 
 
-def _datum_batches(place: Place, path: str, span: Tuple[int, int], floats: bool) -> Iterator[pa.RecordBatch]:
+def _datum_batches(location: LMDBLocation, path: str, span: Tuple[int, int], floats: bool) -> Iterator[pa.RecordBatch]:
     rows: List[Tuple[Any, ...]] = []
     size = 0
-    for _, key, value in read_entries(place, *span):
+    for _, key, value in read_entries(location, *span):
         try:
             row = _datum_row(value, _name(key), floats)
         except BadRecord as e:
@@ -194,7 +194,7 @@ def root_path(config: Config, root: str) -> str:
 def folder_lines(config: Config, root: str) -> Tuple[List[Tuple[str, str, str]], List[str]]:
     """(file name, label, file name) of the images in the folders below ``root``, by name; and the classes by label.
 
-    A class is a folder right below ``root``. Its label is its name where all names are whole numbers, else its place
+    A class is a folder right below ``root``. Its label is its name where all names are whole numbers, else its location
     among the sorted names. Raises ConfigError where there is no image in a folder.
     """
     base = root_path(config, root)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Tuple
 import lmdb
 import numpy as np
 
-from ..config import Config
-from ..data.sequence_file import write_key
+from ..api.config import Config
+from ..data.sources.sequence_file import write_key
 from ..errors import ConfigError, DataError, StorageError, suggest
-from ..proto.schema import Datum
-from ..shipping import ship_library
+from ..nets.schema import Datum
+from ..spark.library_zip import ship_library
 from ..storage import join, local_path
 from .outputs import new_folder, spark_path, watched
 

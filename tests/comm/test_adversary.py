@@ -1,4 +1,4 @@
-"""Strangers, liars and tampered bytes at a gate, a monitor and a communicator: refused, in bounded memory."""
+"""Strangers, liars and tampered bytes at a listener, a monitor and a communicator: refused, in bounded memory."""
 
 import ast
 import json
@@ -20,29 +20,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import caffeonspark
-from caffeonspark.comm import seal
-from caffeonspark.comm.handshake import Credentials, Gate, dial
+from caffeonspark.comm import encryption
+from caffeonspark.comm.handshake import Credentials, Listener, dial
 from caffeonspark.comm.link import link_over
 from caffeonspark.comm.tcp import TCPCommunicator
+from caffeonspark.comm.wire import Frame, FrameBuffer, Wire
 from caffeonspark.errors import CommunicationError, PeerLost, RankLost, StallError, TrainingError
+from caffeonspark.ranks.sidecar import DRIVER
 from caffeonspark.report.base import Observer
-from caffeonspark.result import TrainingResult
-from caffeonspark.training.attempt import Attempt
-from caffeonspark.training.keeper import DRIVER
-from caffeonspark.training.monitor import Event, Monitor
-from caffeonspark.training.wire import Frame, FrameBuffer, Wire
+from caffeonspark.report.result import TrainingResult
+from caffeonspark.runs.attempt import Attempt
+from caffeonspark.runs.rank_server import Event, RankServer
 
 WAIT = 15  # seconds for what takes milliseconds; the machine may be busy
-MODES = pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+MODES = pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 
 
 class Guard:
-    """A gate that a thread attends to."""
+    """A listener that a thread attends to."""
 
     def __init__(self, credentials, me=DRIVER):
-        self.gate = Gate("127.0.0.1", (0, 0), credentials, me)
-        self.gate.patience = 0.3
-        self.address = self.gate.address
+        self.listener = Listener("127.0.0.1", (0, 0), credentials, me)
+        self.listener.patience = 0.3
+        self.address = self.listener.address
         self.admitted = []
         self.most_pending = 0
         self._over = threading.Event()
@@ -51,8 +51,8 @@ class Guard:
 
     def _run(self):
         while not self._over.is_set():
-            self.admitted += self.gate.admit(0.02)
-            self.most_pending = max(self.most_pending, len(self.gate._pending))
+            self.admitted += self.listener.accept(0.02)
+            self.most_pending = max(self.most_pending, len(self.listener._pending))
 
     def wait_for(self, count):
         """Until so many were admitted."""
@@ -66,13 +66,13 @@ class Guard:
     def __exit__(self, *exc):
         self._over.set()
         self._thread.join()
-        for proven in self.admitted:
-            proven.sock.close()
-        self.gate.close()
+        for peer in self.admitted:
+            peer.sock.close()
+        self.listener.close()
 
 
 class Tap:
-    """Stands between a dialler and a gate, passes everything on and keeps it."""
+    """Stands between a dialler and a listener, passes everything on and keeps it."""
 
     def __init__(self, address):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -105,7 +105,7 @@ class Tap:
 
 
 def record(guard, credentials, me=0, peer=DRIVER):
-    """A handshake that succeeded at the gate, recorded."""
+    """A handshake that succeeded at the listener, recorded."""
     before = len(guard.admitted)
     tap = Tap(guard.address)
     dial(tap.address, credentials, me, peer, 5).sock.close()
@@ -131,7 +131,7 @@ def undelivered_greeting(credentials, me=0, peer=DRIVER):
     return caught[0]
 
 
-# ---- strangers at a gate
+# ---- strangers at a listener
 
 
 def test_there_are_many_kinds_of_bad_connections():
@@ -140,8 +140,8 @@ def test_there_are_many_kinds_of_bad_connections():
 
 @MODES
 @pytest.mark.parametrize("name", adversary.ATTACKS)
-def test_a_stranger_learns_nothing_and_keeps_nobody_out(name, sealed, tmp_path):
-    credentials = Credentials.new(sealed=sealed)
+def test_a_stranger_learns_nothing_and_keeps_nobody_out(name, encrypted, tmp_path):
+    credentials = Credentials.new(encrypted=encrypted)
     with Guard(credentials) as guard:
         target = adversary.Target(guard.address, record(guard, credentials), tmp_path)
         before = len(guard.admitted)
@@ -150,13 +150,13 @@ def test_a_stranger_learns_nothing_and_keeps_nobody_out(name, sealed, tmp_path):
         with dial(guard.address, credentials, 1, DRIVER, 5).sock:  # while what the stranger opened is still open
             assert time.monotonic() - begin < 2
             guard.wait_for(before + 1)
-        assert [proven.peer for proven in guard.admitted[before:]] == [1]
-        assert guard.most_pending <= Gate.strangers + 1
+        assert [peer.peer for peer in guard.admitted[before:]] == [1]
+        assert guard.most_pending <= Listener.unauthenticated + 1
         target.release()
         deadline = time.monotonic() + WAIT
-        while guard.gate._pending and time.monotonic() < deadline:
+        while guard.listener._pending and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert not guard.gate._pending
+        assert not guard.listener._pending
     assert not list(tmp_path.iterdir())  # nothing was unpickled
 
 
@@ -195,21 +195,21 @@ def test_a_flood_keeps_no_rank_out():
         flood.stdout.close()
     print(f"20 handshakes in a flood: {max(taken):.3f} s at most")
     assert max(taken) < 3
-    assert guard.most_pending <= Gate.strangers + 20
+    assert guard.most_pending <= Listener.unauthenticated + 20
 
 
 def test_a_party_is_not_crowded_out_between_its_greeting_and_its_proof():
     credentials = Credentials.new()
     greeting = undelivered_greeting(credentials)
     with Guard(credentials) as guard, socket.create_connection(guard.address) as sock:
-        guard.gate.patience = 5
+        guard.listener.patience = 5
         sock.sendall(greeting)
         answer = sock.recv(adversary.ANSWER, socket.MSG_WAITALL)
-        strangers = [socket.create_connection(guard.address) for _ in range(2 * Gate.strangers)]
-        deadline = time.monotonic() + 3  # less than the gate's patience
-        while guard.most_pending <= Gate.strangers // 2 and time.monotonic() < deadline:
+        strangers = [socket.create_connection(guard.address) for _ in range(2 * Listener.unauthenticated)]
+        deadline = time.monotonic() + 3  # less than the listener's patience
+        while guard.most_pending <= Listener.unauthenticated // 2 and time.monotonic() < deadline:
             time.sleep(0.002)
-        assert guard.most_pending > Gate.strangers // 2
+        assert guard.most_pending > Listener.unauthenticated // 2
         sock.sendall(credentials.prove(b"dial", greeting[: adversary.HELLO.size], answer[:32]))
         sock.settimeout(WAIT)
         assert sock.recv(10) == b"\x01"
@@ -229,9 +229,9 @@ def test_a_party_that_stops_after_its_greeting_is_dropped_in_time():
 
 
 @MODES
-def test_an_answer_to_a_caught_greeting_is_worth_nothing(sealed):
-    """On the way between dialler and gate: the answer's proof is not the dialler's, nor good elsewhere."""
-    credentials = Credentials.new(sealed=sealed)
+def test_an_answer_to_a_caught_greeting_is_worth_nothing(encrypted):
+    """On the way between dialler and listener: the answer's proof is not the dialler's, nor good elsewhere."""
+    credentials = Credentials.new(encrypted=encrypted)
     first, second = undelivered_greeting(credentials), undelivered_greeting(credentials)
     with Guard(credentials) as guard, Guard(credentials, me=3) as other:
         answers = []
@@ -258,7 +258,7 @@ def test_an_answer_to_a_caught_greeting_is_worth_nothing(sealed):
     [
         lambda right: Credentials(os.urandom(32), right.nonce),
         lambda right: Credentials(right.secret, os.urandom(16)),  # an earlier attempt of the same job
-        lambda right: Credentials(right.secret, right.nonce, sealed=True),
+        lambda right: Credentials(right.secret, right.nonce, encrypted=True),
     ],
     ids=["another secret", "an earlier attempt", "another mode"],
 )
@@ -312,37 +312,37 @@ def test_a_gate_out_of_file_descriptors_recovers():
 
 def test_a_closed_gate_refuses():
     credentials = Credentials.new()
-    gate = Gate("127.0.0.1", (0, 0), credentials, 0)
-    with socket.create_connection(gate.address) as early:
-        gate.close()
+    listener = Listener("127.0.0.1", (0, 0), credentials, 0)
+    with socket.create_connection(listener.address) as early:
+        listener.close()
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(gate.address)
+            socket.create_connection(listener.address)
         assert adversary.said(early) == b""
 
 
 def test_gates_listen_on_ipv6_and_skip_busy_ports():
     credentials = Credentials.new()
-    with Gate("127.0.0.1", (0, 0), credentials, 0) as held:
+    with Listener("127.0.0.1", (0, 0), credentials, 0) as held:
         port = held.address[1]
-        with Gate("127.0.0.1", (port, port + 20), credentials, 1) as gate:
-            assert port < gate.address[1] <= port + 20
+        with Listener("127.0.0.1", (port, port + 20), credentials, 1) as listener:
+            assert port < listener.address[1] <= port + 20
         with pytest.raises(OSError, match="in use"):
-            Gate("127.0.0.1", (port, port), credentials, 1)
+            Listener("127.0.0.1", (port, port), credentials, 1)
     if not pathlib.Path("/proc/net/if_inet6").exists():
         pytest.skip("this machine has no IPv6")
-    with Gate("::1", (0, 0), credentials, 0) as gate:
-        thread = threading.Thread(target=lambda: [gate.admit(0.2) for _ in range(5)])
+    with Listener("::1", (0, 0), credentials, 0) as listener:
+        thread = threading.Thread(target=lambda: [listener.accept(0.2) for _ in range(5)])
         thread.start()
-        dial(gate.address, credentials, 1, 0, 5).sock.close()
+        dial(listener.address, credentials, 1, 0, 5).sock.close()
         thread.join()
 
 
 # ---- parties that misbehave: links
 
 
-def pair(sealed, stall_timeout=1.0):
-    """(rank 0's communicator, rank 1's proven connection) of a group of two."""
-    credentials = Credentials.new(sealed=sealed)
+def pair(encrypted, stall_timeout=1.0):
+    """(rank 0's communicator, rank 1's peer connection) of a group of two."""
+    credentials = Credentials.new(encrypted=encrypted)
     with Guard(credentials, me=0) as guard:
         mine = dial(guard.address, credentials, 1, 0, 5)
         guard.wait_for(1)
@@ -351,24 +351,24 @@ def pair(sealed, stall_timeout=1.0):
 
 
 def head_of(comm, kind, arrays=()):
-    from caffeonspark.comm.layout import fingerprint
+    from caffeonspark.comm.layout import layout_checksum
 
-    return struct.pack("!QI", comm._sequence + 1, fingerprint(list(arrays), kind))
+    return struct.pack("!QI", comm._sequence + 1, layout_checksum(list(arrays), kind))
 
 
-def sender(mine, sealed):
-    """Sends bytes as rank 1 would: sealed where that is the mode."""
-    if not sealed:
+def sender(mine, encrypted):
+    """Sends bytes as rank 1 would: encrypted where that is the mode."""
+    if not encrypted:
         return mine.sock.sendall
-    sealer = seal.Sealer(mine.keys.send)
-    return lambda data: mine.sock.sendall(sealer.seal(data))
+    encryptor = encryption.Encryptor(mine.keys.send)
+    return lambda data: mine.sock.sendall(encryptor.encrypt(data))
 
 
 @MODES
 @pytest.mark.parametrize("size", [17 << 20, 1 << 40, (1 << 64) - 1])
-def test_an_announced_size_is_checked_before_it_is_believed(size, sealed):
-    comm, mine = pair(sealed)
-    sender(mine, sealed)(head_of(comm, "all_gather") + struct.pack("!Q", size))
+def test_an_announced_size_is_checked_before_it_is_believed(size, encrypted):
+    comm, mine = pair(encrypted)
+    sender(mine, encrypted)(head_of(comm, "all_gather") + struct.pack("!Q", size))
     with pytest.raises(CommunicationError, match=f"rank 1 announces {size} bytes, which no rank sends"):
         comm.all_gather(b"mine")
     comm.abort()
@@ -376,9 +376,9 @@ def test_an_announced_size_is_checked_before_it_is_believed(size, sealed):
 
 
 @MODES
-def test_another_collective_is_noticed(sealed):
-    comm, mine = pair(sealed)
-    sender(mine, sealed)(os.urandom(500))
+def test_another_collective_is_noticed(encrypted):
+    comm, mine = pair(encrypted)
+    sender(mine, encrypted)(os.urandom(500))
     with pytest.raises(CommunicationError, match="rank 0 and rank 1 are out of step"):
         comm.all_reduce([np.zeros(100, np.float32)])
     comm.abort()
@@ -387,10 +387,10 @@ def test_another_collective_is_noticed(sealed):
 
 @MODES
 @pytest.mark.parametrize("how", ["close", "reset", "half"])
-def test_a_peer_that_leaves_in_the_middle_of_a_message(how, sealed):
-    comm, mine = pair(sealed)
+def test_a_peer_that_leaves_in_the_middle_of_a_message(how, encrypted):
+    comm, mine = pair(encrypted)
     array = np.zeros(1 << 20, np.float32)
-    sender(mine, sealed)(head_of(comm, "all_reduce", [array]) + bytes(1000))
+    sender(mine, encrypted)(head_of(comm, "all_reduce", [array]) + bytes(1000))
     if how == "half":
         mine.sock.shutdown(socket.SHUT_WR)
     if how == "reset":
@@ -404,59 +404,61 @@ def test_a_peer_that_leaves_in_the_middle_of_a_message(how, sealed):
 
 
 @MODES
-def test_a_peer_that_dawdles_is_given_up(sealed):
-    comm, mine = pair(sealed, stall_timeout=0.4)
-    sender(mine, sealed)(head_of(comm, "all_reduce", [np.zeros(1 << 20, np.float32)]))
+def test_a_peer_that_dawdles_is_given_up(encrypted):
+    comm, mine = pair(encrypted, stall_timeout=0.4)
+    sender(mine, encrypted)(head_of(comm, "all_reduce", [np.zeros(1 << 20, np.float32)]))
     with pytest.raises(StallError, match="heard nothing from rank 1"):
         comm.all_reduce([np.zeros(1 << 20, np.float32)])
     comm.abort()
     mine.sock.close()
 
 
-# ---- sealed records
+# ---- encrypted records
 
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
 
 
 def records(*contents):
-    sealer = seal.Sealer(KEY)
-    return [sealer.seal(content) for content in contents]
+    encryptor = encryption.Encryptor(KEY)
+    return [encryptor.encrypt(content) for content in contents]
 
 
 def test_a_stream_comes_out_as_it_went_in():
     rng = random.Random(1)
-    sealer, opener = seal.Sealer(KEY), seal.Opener(KEY)
+    encryptor, decryptor = encryption.Encryptor(KEY), encryption.Decryptor(KEY)
     sent, got = b"", b""
     for _ in range(60):
-        data = rng.randbytes(rng.choice([1, 2, 100, 5000, seal.RECORD - 1, seal.RECORD, seal.RECORD + 1, 400_000]))
+        data = rng.randbytes(
+            rng.choice([1, 2, 100, 5000, encryption.RECORD - 1, encryption.RECORD, encryption.RECORD + 1, 400_000])
+        )
         sent += data
-        wire = sealer.seal(data)
+        wire = encryptor.encrypt(data)
         while wire:
             count = rng.choice([1, 3, 4, 5, 20, 4096, 100_000, 1 << 20])
-            got += b"".join(opener.feed(wire[:count]))
+            got += b"".join(decryptor.feed(wire[:count]))
             wire = wire[count:]
     assert got == sent
 
 
 def test_keys_go_on_to_the_next(monkeypatch):
-    monkeypatch.setattr(seal, "_RECORDS_PER_KEY", 3)
-    sealed = records(*[b"the same words"] * 8)
-    assert len(set(sealed)) == 8
-    assert seal.Opener(KEY).feed(b"".join(sealed)) == [b"the same words"] * 8
-    monkeypatch.setattr(seal, "_RECORDS_PER_KEY", 1 << 19)
-    with pytest.raises(ValueError, match="record 3 is not what the other end sealed"):
-        seal.Opener(KEY).feed(b"".join(sealed))
+    monkeypatch.setattr(encryption, "_RECORDS_PER_KEY", 3)
+    encrypted = records(*[b"the same words"] * 8)
+    assert len(set(encrypted)) == 8
+    assert encryption.Decryptor(KEY).feed(b"".join(encrypted)) == [b"the same words"] * 8
+    monkeypatch.setattr(encryption, "_RECORDS_PER_KEY", 1 << 19)
+    with pytest.raises(ValueError, match="record 3 is not what the other end encrypted"):
+        encryption.Decryptor(KEY).feed(b"".join(encrypted))
 
 
 def test_each_direction_and_each_conversation_has_its_own_keys():
     keys = {
-        seal.derive(bytes(32), bytes(93)),
-        seal.derive(bytes(32), bytes(92) + b"\1"),
-        seal.derive(b"\1" * 32, bytes(93)),
+        encryption.derive(bytes(32), bytes(93)),
+        encryption.derive(bytes(32), bytes(92) + b"\1"),
+        encryption.derive(b"\1" * 32, bytes(93)),
     }
     assert len({key for both in keys for key in both}) == 6
-    credentials = Credentials.new(sealed=True)
+    credentials = Credentials.new(encrypted=True)
     ours, theirs = (credentials.keys(b"hello", b"answer", dialling) for dialling in (True, False))
     assert (ours.send, ours.receive) == (theirs.receive, theirs.send)
     assert ours.send.hex() not in repr(ours)
@@ -471,11 +473,11 @@ TAMPERED = {
     "reordered": lambda r: [r[1], r[0]],
     "dropped": lambda r: [r[0], r[2]],
     "cut short": lambda r: [r[0], r[1][:-1], r[2]],
-    "of another key": lambda r: [r[0], seal.Sealer(OTHER_KEY).seal(b"two" * 50)],
-    "of the other direction": lambda r: [r[0], seal.Sealer(KEY[::-1]).seal(b"two" * 50)],
+    "of another key": lambda r: [r[0], encryption.Encryptor(OTHER_KEY).encrypt(b"two" * 50)],
+    "of the other direction": lambda r: [r[0], encryption.Encryptor(KEY[::-1]).encrypt(b"two" * 50)],
     "in clear": lambda r: [r[0], b"\0\0\0\x10" + bytes(32)],
     "without content": lambda r: [r[0], bytes(20)],
-    "oversized": lambda r: [r[0], struct.pack("!I", seal.RECORD + 1)],
+    "oversized": lambda r: [r[0], struct.pack("!I", encryption.RECORD + 1)],
     "huge": lambda r: [r[0], b"\xff\xff\xff\xff"],
     "two halves joined": lambda r: [r[0], r[1][:40] + r[2][40:]],
 }
@@ -489,19 +491,19 @@ def _flip(data, at):
 
 @pytest.mark.parametrize("name", TAMPERED)
 def test_a_tampered_record_does_not_open(name):
-    opener = seal.Opener(KEY)
+    decryptor = encryption.Decryptor(KEY)
     parts = TAMPERED[name](records(b"one" * 50, b"two" * 50, b"three" * 50))
-    with pytest.raises(ValueError, match=r"record \d (is not what the other end sealed|has \d+ bytes)"):
-        opener.feed(b"".join(parts))
-    assert len(opener.room()) <= seal.RECORD + 24
+    with pytest.raises(ValueError, match=r"record \d (is not what the other end encrypted|has \d+ bytes)"):
+        decryptor.feed(b"".join(parts))
+    assert len(decryptor.room()) <= encryption.RECORD + 24
 
 
 @pytest.mark.parametrize("name", TAMPERED)
 def test_a_link_with_a_tampered_record_breaks(name):
-    comm, mine = pair(sealed=True)
+    comm, mine = pair(encrypted=True)
     array = np.zeros(1 << 20, np.float32)
-    sealer = seal.Sealer(mine.keys.send)
-    good = [sealer.seal(part) for part in (head_of(comm, "all_reduce", [array]), bytes(1000), bytes(1000))]
+    encryptor = encryption.Encryptor(mine.keys.send)
+    good = [encryptor.encrypt(part) for part in (head_of(comm, "all_reduce", [array]), bytes(1000), bytes(1000))]
     mine.sock.sendall(b"".join(TAMPERED[name](good)))
     with pytest.raises(
         CommunicationError, match=r"the connection to rank 1 is not safe any more: record \d|out of step"
@@ -515,7 +517,7 @@ def test_a_link_with_a_tampered_record_breaks(name):
 def test_the_package_is_required(monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
     with pytest.raises(caffeonspark.ConfigError, match=r"pip install 'cryptography>=42'"):
-        seal.require()
+        encryption.require()
 
 
 # ---- frames
@@ -554,7 +556,7 @@ def test_a_message_too_long_is_refused_where_it_is_made():
 
 
 @MODES
-def test_ten_thousand_fuzzed_frames(sealed):
+def test_ten_thousand_fuzzed_frames(encrypted):
     """Frames changed at random: what comes out is a frame, or ValueError, and never more memory than a frame."""
     rng = random.Random(4)
     key = bytes(32)
@@ -567,8 +569,8 @@ def test_ten_thousand_fuzzed_frames(sealed):
     outcomes = {"frame": 0, "refused": 0, "waiting": 0}
     for _ in range(10_000):
         frames = rng.choices(good, k=2)
-        sealer = seal.Sealer(key)
-        data = bytearray(b"".join(map(sealer.seal, frames) if sealed else frames))
+        encryptor = encryption.Encryptor(key)
+        data = bytearray(b"".join(map(encryptor.encrypt, frames) if encrypted else frames))
         for _ in range(rng.randrange(1, 4)):
             at = rng.randrange(len(data)) if data else 0
             change = rng.randrange(6)
@@ -584,7 +586,7 @@ def test_ten_thousand_fuzzed_frames(sealed):
                 data[at:at] = rng.choice([b"\xff\xff\xff\xff", b"[" * 3000, b"{}", b"\0" * 16, b"CoSF"])
             else:
                 data = data[: max(1, at)]
-        wire = Wire(seal.Keys(key, key) if sealed else None)
+        wire = Wire(encryption.Keys(key, key) if encrypted else None)
         try:
             frames = [f for start in range(0, len(data), 700) for f in wire.feed(bytes(data[start : start + 700]))]
             outcomes["frame" if frames else "waiting"] += 1
@@ -615,10 +617,10 @@ def test_a_sealed_stream_opens_only_as_it_was_sealed(contents, data):
     bit = data.draw(st.integers(0, 7))
     changed = bytearray(stream)
     changed[at] ^= 1 << bit
-    opener, got = seal.Opener(KEY), []
+    decryptor, got = encryption.Decryptor(KEY), []
     try:
         for start in range(0, len(changed), 7):
-            got += opener.feed(bytes(changed[start : start + 7]))
+            got += decryptor.feed(bytes(changed[start : start + 7]))
     except ValueError:
         pass
     assert got == contents[: len(got)]
@@ -626,9 +628,9 @@ def test_a_sealed_stream_opens_only_as_it_was_sealed(contents, data):
 
 
 @MODES
-def test_a_thousand_fuzzed_handshakes(sealed):
-    """Whatever is done to a party's greeting or proof, the gate neither admits it nor breaks."""
-    credentials = Credentials.new(sealed=sealed)
+def test_a_thousand_fuzzed_handshakes(encrypted):
+    """Whatever is done to a party's greeting or proof, the listener neither admits it nor breaks."""
+    credentials = Credentials.new(encrypted=encrypted)
     rng = random.Random(5)
     greetings = [undelivered_greeting(credentials) for _ in range(5)]
     with Guard(credentials) as guard:
@@ -653,28 +655,28 @@ def test_a_thousand_fuzzed_handshakes(sealed):
 
 @pytest.fixture
 def monitor_and_credentials(request, tmp_path):
-    credentials = Credentials.new(sealed=request.param)
-    with Monitor("127.0.0.1", (0, 0), credentials, 3, str(tmp_path)) as monitor:
+    credentials = Credentials.new(encrypted=request.param)
+    with RankServer("127.0.0.1", (0, 0), credentials, 3, str(tmp_path)) as monitor:
         yield monitor, credentials
 
 
-BOTH = pytest.mark.parametrize("monitor_and_credentials", [False, True], ids=["plain", "sealed"], indirect=True)
+BOTH = pytest.mark.parametrize("monitor_and_credentials", [False, True], ids=["plain", "encrypted"], indirect=True)
 
 
 class Rank:
     """A rank's end of its line, in the test's hands."""
 
     def __init__(self, monitor, credentials, rank):
-        self.proven = dial(monitor.address, credentials, rank, DRIVER, 5)
-        self.sock = self.proven.sock
-        self.wire = Wire(self.proven.keys)
+        self.peer = dial(monitor.address, credentials, rank, DRIVER, 5)
+        self.sock = self.peer.sock
+        self.wire = Wire(self.peer.keys)
 
     def send(self, kind, /, payload=b"", **data):
         self.sock.sendall(self.wire.pack(Frame(kind, data, payload)))
 
     def raw(self, data):
-        """Bytes that a rank would not send, sealed all the same."""
-        adversary.send(self.sock, data if self.wire._sealer is None else self.wire._sealer.seal(data))
+        """Bytes that a rank would not send, encrypted all the same."""
+        adversary.send(self.sock, data if self.wire._encryptor is None else self.wire._encryptor.encrypt(data))
 
     def is_closed(self):
         self.sock.settimeout(WAIT)
@@ -803,13 +805,13 @@ def test_the_driver_stops_listening_when_every_rank_is_there(monitor_and_credent
         rank.sock.close()
 
 
-@pytest.mark.parametrize("monitor_and_credentials", [True], ids=["sealed"], indirect=True)
+@pytest.mark.parametrize("monitor_and_credentials", [True], ids=["encrypted"], indirect=True)
 @pytest.mark.parametrize("name", TAMPERED)
 def test_a_tampered_line_is_lost(monitor_and_credentials, name):
     monitor, credentials = monitor_and_credentials
     rank = Rank(monitor, credentials, 0)
-    sealed = [rank.wire.pack(Frame("loading", {"padding": "x" * 300})) for _ in range(3)]
-    for part in TAMPERED[name](sealed):
+    encrypted = [rank.wire.pack(Frame("loading", {"padding": "x" * 300})) for _ in range(3)]
+    for part in TAMPERED[name](encrypted):
         adversary.send(rank.sock, part)
     event = monitor.events.get(timeout=WAIT)
     while event.kind == "loading":
@@ -833,7 +835,7 @@ def test_a_line_cut_off_without_a_good_bye_is_lost(monitor_and_credentials):
 
 @BOTH
 def test_the_driver_is_not_filled_up_by_a_rank(monitor_and_credentials, monkeypatch):
-    monkeypatch.setattr("caffeonspark.training.monitor._MOST_EVENTS", 1000)
+    monkeypatch.setattr("caffeonspark.runs.rank_server._MOST_EVENTS", 1000)
     monitor, credentials = monitor_and_credentials
     rank = Rank(monitor, credentials, 0)
     rank.sock.settimeout(0.5)

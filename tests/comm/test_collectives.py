@@ -5,18 +5,18 @@ import threading
 import numpy as np
 import pytest
 
-from caffeonspark.comm.handshake import Credentials, Gate
+from caffeonspark.comm.handshake import Credentials, Listener
 from caffeonspark.comm.local import local_group
 from caffeonspark.comm.tcp import connect
 from caffeonspark.errors import CommunicationError, PeerLost, StallError
 
 
-def tcp_group(size, sealed=False, **options):
-    credentials = Credentials.new(sealed=sealed)
-    gates = [Gate("127.0.0.1", (0, 0), credentials, rank) for rank in range(size)]
-    addresses = [gate.address for gate in gates]
+def tcp_group(size, encrypted=False, **options):
+    credentials = Credentials.new(encrypted=encrypted)
+    listeners = [Listener("127.0.0.1", (0, 0), credentials, rank) for rank in range(size)]
+    addresses = [listener.address for listener in listeners]
     return in_threads(
-        size, lambda rank: connect(rank, addresses, gates[rank], credentials, connect_timeout=20, **options)
+        size, lambda rank: connect(rank, addresses, listeners[rank], credentials, connect_timeout=20, **options)
     )
 
 
@@ -73,11 +73,11 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", SHAPES)
-def test_all_reduce_adds_in_the_documented_order(size, name, sealed):
-    group = tcp_group(size, sealed)
+def test_all_reduce_adds_in_the_documented_order(size, name, encrypted):
+    group = tcp_group(size, encrypted)
     parts = [random_arrays(rank, SHAPES[name]) for rank in range(size)]
     local = [[array.copy() for array in arrays] for arrays in parts]
     expected = documented_mean(parts, mesh=True) if sum(a.size for a in parts[0]) < 30000 else None
@@ -125,12 +125,12 @@ def test_float64_sums():
         comm.close()
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("root", [0, 1])
-def test_broadcast_and_gather(size, root, sealed):
+def test_broadcast_and_gather(size, root, encrypted):
     root %= size
-    group = tcp_group(size, sealed)
+    group = tcp_group(size, encrypted)
     parts = [random_arrays(rank, [(700, 900), (3,), (0,)]) for rank in range(size)]
     wanted = [array.copy() for array in parts[root]]
     in_threads(size, lambda rank: group[rank].broadcast(parts[rank], root))
@@ -178,7 +178,7 @@ def test_a_silent_peer_is_given_up():
 
 def test_wrong_secret_is_refused():
     right, wrong = Credentials.new(), Credentials.new()
-    gates = [Gate("127.0.0.1", (0, 0), c, rank) for rank, c in enumerate((right, wrong))]
-    addresses = [gate.address for gate in gates]
+    listeners = [Listener("127.0.0.1", (0, 0), c, rank) for rank, c in enumerate((right, wrong))]
+    addresses = [listener.address for listener in listeners]
     with pytest.raises(PeerLost):
-        in_threads(2, lambda rank: connect(rank, addresses, gates[rank], (right, wrong)[rank], connect_timeout=1.5))
+        in_threads(2, lambda rank: connect(rank, addresses, listeners[rank], (right, wrong)[rank], connect_timeout=1.5))

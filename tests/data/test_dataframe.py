@@ -10,10 +10,10 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import Row
 from pyspark.sql import types as T
 
-from caffeonspark.config import Config
+from caffeonspark.api.config import Config
+from caffeonspark.api.sources import DataSource
 from caffeonspark.data.records import BadRecords
 from caffeonspark.errors import ConfigError, DataError
-from caffeonspark.sources import DataSource
 
 BLOCKS = {
     "STRING": "type: STRING sample_num_axes: 0",

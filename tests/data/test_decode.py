@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from stock import caffe
 
-from caffeonspark.config import Config
+from caffeonspark.api.config import Config
 from caffeonspark.data.decode import CannotDecode, decode_image
 from caffeonspark.data.records import BadRecords
-from caffeonspark.proto.net import TEST
-from caffeonspark.proto.schema import Datum
-from caffeonspark.sources import NetSource
+from caffeonspark.nets.net import TEST
+from caffeonspark.nets.schema import Datum
+from caffeonspark.plans.net_source import NetSource
 
 
 def picture(mode="RGB"):

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from caffeonspark.data.dataframe import CoSDataReader, CoSTop
 from caffeonspark.data.decode import CannotDecode, decode_image
-from caffeonspark.data.images import ImageRowsReader
-from caffeonspark.data.lmdb import LMDBReader
-from caffeonspark.data.records import BadPolicy, BadRecord, BadRecords, unpack_image
-from caffeonspark.data.sequence_file import parse_key, write_key
+from caffeonspark.data.records import BadRecord, BadRecordPolicy, BadRecords, unpack_image
+from caffeonspark.data.sources.dataframe import CoSDataReader, CoSTop
+from caffeonspark.data.sources.images import ImageRowsReader
+from caffeonspark.data.sources.lmdb import LMDBReader
+from caffeonspark.data.sources.sequence_file import parse_key, write_key
 from caffeonspark.data.tops import ImageTop, NumberTop
-from caffeonspark.proto.schema import Datum
+from caffeonspark.nets.schema import Datum
 
 EXAMPLES = settings(
     max_examples=500, deadline=60_000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -71,7 +71,7 @@ IMAGE_TOP = ImageTop("data", SHAPE, channels=3)
 
 
 def skipping():
-    return BadRecords("test", BadPolicy(skip=True, maximum=1.0))
+    return BadRecords("test", BadRecordPolicy(skip=True, maximum=1.0))
 
 
 def read_lmdb(folder, values, top):

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from caffeonspark import Config, DataSource
-from caffeonspark.data.sequence_file import write_key
+from caffeonspark.data.sources.sequence_file import write_key
 
 
 def vint(number):

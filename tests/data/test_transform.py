@@ -9,13 +9,13 @@ import pytest
 from conftest import write_lmdb
 from stock import caffe
 
-from caffeonspark.config import Config
-from caffeonspark.data.batches import Batches, Draws
+from caffeonspark.api.config import Config
+from caffeonspark.data.batches import Batches, BatchRandom
 from caffeonspark.data.records import BadRecords
 from caffeonspark.data.store import RecordStore
-from caffeonspark.proto.net import TEST, TRAIN
-from caffeonspark.proto.schema import BlobProto
-from caffeonspark.sources import NetSource
+from caffeonspark.nets.net import TEST, TRAIN
+from caffeonspark.nets.schema import BlobProto
+from caffeonspark.plans.net_source import NetSource
 
 COUNT = 3
 
@@ -87,8 +87,8 @@ def load_store(layer, folder):
     return store
 
 
-class ForcedDraws(Draws):
-    """Draws that give every sample the same numbers."""
+class ForcedDraws(BatchRandom):
+    """BatchRandom that give every sample the same numbers."""
 
     forced = (0.0, 0.0, 0.0)
 
@@ -136,7 +136,7 @@ def test_every_offset_and_mirror_is_drawn(tmp_path):
 
     def corners(seed, rank):
         store = load_store(layer, tmp_path)
-        batches = Batches(store, COUNT, Draws(seed, rank, 0), shuffle=False, name="test")
+        batches = Batches(store, COUNT, BatchRandom(seed, rank, 0), shuffle=False, name="test")
         blobs = [np.empty(top.blob_shape(COUNT), np.float32) for top in layer.tops]
         found = []
         for _ in range(300):
@@ -199,7 +199,7 @@ def test_reading_leaves_the_database_alone(tmp_path):
 
 def test_a_single_file_lmdb(tmp_path):
     with lmdb.open(str(tmp_path / "one.mdb"), subdir=False, map_size=1 << 20) as env, env.begin(write=True) as t:
-        from caffeonspark.proto.schema import Datum
+        from caffeonspark.nets.schema import Datum
 
         t.put(b"k", Datum(channels=1, height=1, width=2, data=b"\x01\x02", label=4).SerializeToString())
     text = layer_text(tmp_path, "").replace(f"{tmp_path}/lmdb", f"{tmp_path}/one.mdb")

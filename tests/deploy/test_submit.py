@@ -18,8 +18,8 @@ from caffeonspark.deploy import submit
 from caffeonspark.deploy.memory import driver_overhead, executor_overhead
 from caffeonspark.deploy.options import SubmitOptions, megabytes
 from caffeonspark.errors import CaffeOnSparkError, ConfigError
-from caffeonspark.shipping import library_digest
-from caffeonspark.yarn import Limits, check_request, explain_refusal
+from caffeonspark.spark.library_zip import library_digest
+from caffeonspark.spark.yarn import Limits, check_request, explain_refusal
 
 SOLVER = 'net: "net.prototxt" type: "SGD" base_lr: 0.01 lr_policy: "fixed" max_iter: 10 '
 
@@ -149,7 +149,7 @@ def line(*words, cwd=None, **env):
     """(words of the line, standard error) of a dry run in a process of its own, which may start a JVM."""
     environment = {k: v for k, v in os.environ.items() if k not in ("HADOOP_CONF_DIR", "YARN_CONF_DIR")}
     process = subprocess.run(
-        [sys.executable, "-m", "caffeonspark.cli", "submit", "--dry-run", *map(str, words)],
+        [sys.executable, "-m", "caffeonspark.api.cli", "submit", "--dry-run", *map(str, words)],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -298,9 +298,9 @@ def test_a_spark_without_hadoop_takes_its_classes_from_the_installation(archive,
 
 
 def test_memory_follows_the_nets(nets):
-    from caffeonspark.config import Config
-    from caffeonspark.proto.net import TRAIN
-    from caffeonspark.sources import NetSource
+    from caffeonspark.api.config import Config
+    from caffeonspark.nets.net import TRAIN
+    from caffeonspark.plans.net_source import NetSource
 
     config = Config(None, conf=str(nets / "solver.prototxt"))
     plan = NetSource(config, config.net(TRAIN)).plan

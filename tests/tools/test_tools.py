@@ -15,7 +15,7 @@ from PIL import Image
 from test_datasets import cifar_tarball, entries, idx
 
 from caffeonspark import CaffeOnSpark, CaffeOnSparkError, Config, ConfigError, DataError, DataSource
-from caffeonspark.proto.schema import BlobProto, Datum
+from caffeonspark.nets.schema import BlobProto, Datum
 from caffeonspark.tools.commands import run_tool
 
 

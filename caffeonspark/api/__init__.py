@@ -1,0 +1,1 @@
+"""What users call: ``CaffeOnSpark``, ``Config``, the estimator, and the command line."""

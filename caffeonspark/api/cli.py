@@ -1,0 +1,157 @@
+"""The command line: ``caffeonspark FLAGS``, ``spark-submit … scripts/caffeonspark_main.py FLAGS``, and the commands.
+
+A first word without a dash names a command of the table ``COMMANDS`` or a tool; without one, the words are FLAGS.
+Every failure is one line on standard error and exit status 1.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+from ..errors import CaffeOnSparkError, ConfigError, suggest
+from ..flags import FLAGS
+from ..spark.session import start_spark
+from ..spark.yarn import attempt_number
+from ..storage import join, local_path
+from ..tools.commands import TOOLS
+from ..tools.commands import main as run_tool_command
+from .config import Config
+
+__all__ = ["COMMANDS", "main"]
+
+_USAGE = """usage: caffeonspark FLAGS
+       caffeonspark COMMAND …
+       spark-submit [spark options] scripts/caffeonspark_main.py FLAGS
+
+Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts features.
+"""
+
+#: What can stand before other words, beside the tools: the module whose ``main(argv)`` gives the exit status, and
+#: what it does.
+COMMANDS: Dict[str, Tuple[str, str]] = {
+    "pack": ("caffeonspark.deploy.pack", "Pack this Python environment for the nodes of a cluster"),
+    "submit": ("caffeonspark.deploy.submit", "Write the spark-submit line for a cluster, and run it"),
+}
+
+
+def help_text() -> str:
+    """What ``-help`` prints."""
+    abouts = {**{name: about for name, (_, about) in COMMANDS.items()}, **{n: tool.about for n, tool in TOOLS.items()}}
+    lines = [f"  {name:<24}{about}" for name, about in abouts.items()]
+    return "\n".join([_USAGE, "Commands (each has its own -help):", *lines, "", FLAGS.help_text()])
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line; the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words and not words[0].startswith("-"):
+            return _command(words[0])(words[1:])
+        if not words or any(word in ("-help", "--help", "-h") for word in words):
+            print(help_text())
+            return 0 if words else 1
+        values = FLAGS.parse_args(words)
+        if not (values.get("train") or values.get("test") or values.get("features")):
+            raise ConfigError("nothing to do: give -train, -test or -features")
+        with start_spark() as spark:
+            _do(spark, values)
+        return 0
+    except CaffeOnSparkError as e:
+        print(f"caffeonspark: {e.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("caffeonspark: interrupted", file=sys.stderr)
+        return 130
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int]:
+    """The ``main`` of a command."""
+    if name in TOOLS:
+        return functools.partial(run_tool_command, name)
+    if name not in COMMANDS:
+        raise ConfigError(f"no command is called '{name}'. {suggest(name, [*COMMANDS, *TOOLS])}")
+    main: Callable[[Sequence[str]], int] = importlib.import_module(COMMANDS[name][0]).main
+    return main
+
+
+def _do(spark: Any, values: Dict[str, Any]) -> None:
+    from .driver import CaffeOnSpark
+    from .sources import DataSource
+
+    config = Config(spark, values)
+    if config.blobs:
+        check_output(config)
+    cos, data = CaffeOnSpark(spark), DataSource(spark)
+    if config.train:
+        train = data.getSource(config, True)
+        validation = validation_sources(config)
+        if validation:
+            cos.trainWithValidation(train, validation)
+        else:
+            cos.train(train)
+    if config.blobs:
+        if config.test:
+            print("caffeonspark: -features and -test are both given: -features is done", file=sys.stderr)
+        save_features(cos, config)
+    elif config.test:
+        save_means(config, cos.test(data.getSource(config, False)))
+
+
+def validation_sources(config: Config) -> List[Any]:
+    """The test nets to run while training: those the solver gives a test_interval, unless test_iter is 0."""
+    from ..plans.net_source import NetSource
+
+    iterations = list(config.solver.test_iter)
+    if not config.solver.test_interval or (iterations and not iterations[0]):
+        return []
+    return [NetSource(config, net) for net in config.nets.tests]
+
+
+def check_output(config: Config) -> None:
+    """Raise ConfigError, before anything is computed, where -features cannot be written."""
+    output = str(config.output)
+    if config.storage.exists(output) and not _left_over(config):
+        raise ConfigError(f"-output {output} exists already: remove it, or name another place")
+
+
+def _left_over(config: Config) -> bool:
+    """Whether ``-output`` is what an earlier attempt of this application wrote of it, when YARN ended it."""
+    if attempt_number(config.spark().sparkContext) == 1:
+        return False
+    names = config.storage.names(str(config.output))
+    return all(name.startswith(("_temporary", "_SUCCESS", "part-", ".")) for name in names)
+
+
+def save_features(cos: Any, config: Config) -> None:
+    from .sources import DataSource
+
+    output = str(config.output)
+    frame = cos.features(DataSource(config.spark()).getSource(config, False))
+    check_output(config)
+    if config.storage.exists(join(output, "_SUCCESS")):
+        print(f"caffeonspark: {output} was written by an earlier attempt", file=sys.stderr)
+        return
+    target = "file://" + os.path.abspath(local_path(output)) if output.startswith("file:") else output
+    mode = "overwrite" if _left_over(config) else "errorifexists"
+    frame.write.format(config.outputFormat).mode(mode).save(target)
+    if cos.task.skipped.value:
+        from ..inference.tasks import check_skipped
+
+        saved = config.spark().read.format(config.outputFormat).load(target).count()
+        for line in check_skipped(cos.task, saved):
+            print(line, file=sys.stderr)
+
+
+def save_means(config: Config, means: Dict[str, List[float]]) -> None:
+    """Print the means and write them to ``-output``, one ``name: v1,v2`` line for each blob."""
+    text = "".join(f"{name}: {','.join(repr(value) for value in values)}\n" for name, values in means.items())
+    print(text, end="", flush=True)
+    config.storage.write(str(config.output), text.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Settings of a run: flags, the parsed solver and nets, and the size of the cluster."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+
+from ..errors import ConfigError, suggest
+from ..flags import FLAGS
+from ..nets.net import TEST, TRAIN, Net, SolverNets, solver_nets
+from ..nets.prototxt import Files, parse_solver
+from ..storage import Storage, local_path
+
+__all__ = ["Config", "session_of"]
+
+_PARSED = ("solver", "solver_path", "nets")
+
+
+def session_of(spark: Any) -> Any:
+    """The SparkSession of a SparkSession or SparkContext."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    if isinstance(spark, SparkContext):
+        return SparkSession(spark)
+    if isinstance(spark, SparkSession):
+        return spark
+    raise ConfigError(f"a SparkSession or SparkContext is needed, not {type(spark).__name__}")
+
+
+class Config:
+    """What to run, from flags in any of four forms.
+
+    >>> Config(spark, ["-conf", "solver.prototxt", "-clusterSize", "2"])   # a command line
+    >>> Config(spark, {"-conf": "solver.prototxt", "clusterSize": 2})      # a dict, dashes optional
+    >>> Config(spark, conf="solver.prototxt", clusterSize=2)               # keywords
+
+    Every flag is an attribute (``config.conf``, ``config.devices``), and so are CaffeOnSpark's own names for
+    them (``config.protoFile``, ``config.modelPath``). Assigning one checks the value; assigning ``conf``
+    reads the prototxt files anew.
+
+    Parameters
+    ----------
+    spark : SparkSession, SparkContext or None
+        Whose configuration gives ``clusterSize`` and whose file systems are read. None: local files only.
+    args : dict, sequence of str, or None
+    **flags
+        Flags by name; they win over ``args``.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown flag, a wrong value, a missing file, or a prototxt that cannot be parsed.
+    """
+
+    def __init__(
+        self, spark: Any = None, args: Union[Mapping[str, Any], Sequence[str], None] = None, **flags: Any
+    ) -> None:
+        session = None if spark is None else session_of(spark)
+        given = FLAGS.parse_mapping(args) if isinstance(args, Mapping) else FLAGS.parse_args(args or [])
+        given.update(FLAGS.parse_mapping(flags))
+        values: Dict[str, Any] = {name: flag.default for name, flag in FLAGS.items()}
+        values.update(given)
+        set_ = object.__setattr__
+        set_(self, "_spark", session)
+        set_(self, "_values", values)
+        set_(self, "storage", Storage(session))
+        set_(self, "files", self._make_files())
+        for name in _PARSED:
+            set_(self, name, None)
+        if self.conf:
+            self._load()
+
+    solver: Any
+    solver_path: str
+    nets: SolverNets
+    storage: Storage
+    files: Files
+
+    def _make_files(self) -> Files:
+        shipped = []
+        if self._spark is not None:
+            from pyspark import SparkFiles
+
+            shipped.append(SparkFiles.getRootDirectory())
+            if self._spark.sparkContext.getConf().get("spark.submit.deployMode", "client") == "cluster":
+                shipped.append(os.getcwd())  # where YARN puts them for a driver it starts
+        return Files(self.storage.read, self.storage.exists, shipped)
+
+    def _load(self) -> None:
+        content = self.files.read(self.conf, "the solver (-conf)")
+        path = self.files.find(self.conf) or self.conf
+        set_ = object.__setattr__
+        set_(self, "solver_path", local_path(path))
+        set_(self, "solver", parse_solver(content, local_path(path)))
+        set_(self, "nets", solver_nets(self.solver, local_path(path), self.files))
+
+    def __getattr__(self, name: str) -> Any:
+        values: Dict[str, Any] = self.__dict__.get("_values", {})
+        flag = FLAGS.aliases.get(name, name)
+        if flag in values:
+            return values[flag]
+        raise AttributeError(f"Config has no setting '{name}'. {suggest(name, [*FLAGS, *FLAGS.aliases])}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._values.update(FLAGS.parse_mapping({name: value}))
+        if FLAGS.aliases.get(name, name) == "conf" and self.conf:
+            self._load()
+
+    def __repr__(self) -> str:
+        return "Config(" + ", ".join(f"{n}={v!r}" for n, v in self.changed.items()) + ")"
+
+    # ---- derived settings
+
+    @property
+    def changed(self) -> Dict[str, Any]:
+        """The flags whose values are not their defaults."""
+        return {name: value for name, value in self._values.items() if value != FLAGS[name].default}
+
+    @property
+    def solverParameter(self) -> Any:
+        """The solver as a protobuf message (CaffeOnSpark's name)."""
+        return self.solver
+
+    @property
+    def netParam(self) -> Any:
+        """The TRAIN net as a protobuf message (CaffeOnSpark's name)."""
+        return self.nets.train.message
+
+    @property
+    def isFeature(self) -> bool:
+        return bool(self.features)
+
+    @property
+    def blobs(self) -> List[str]:
+        """The blobs of ``-features``, ``-label`` last."""
+        label = [self.label] if self.label and self.label not in self.features else []
+        return list(self.features) + label
+
+    @property
+    def executors(self) -> int:
+        """How many executors train together: ``-clusterSize``, else ``spark.executor.instances``, else 1."""
+        return self._executors()[0]
+
+    @property
+    def executors_from(self) -> str:
+        """Which setting ``executors`` came from."""
+        return self._executors()[1]
+
+    def _executors(self) -> Tuple[int, str]:
+        if self.clusterSize is not None:
+            return int(self.clusterSize), "-clusterSize"
+        if self._spark is not None:
+            instances = self._spark.sparkContext.getConf().get("spark.executor.instances")
+            if instances:
+                return int(instances), "spark.executor.instances"
+        return 1, "the default"
+
+    @property
+    def ranks(self) -> int:
+        """How many solvers train together: executors times devices."""
+        return self.executors * int(self.devices)
+
+    @property
+    def ports(self) -> Tuple[int, int]:
+        """(lowest, highest) of ``-port``; (0, 0) for any. Raises ConfigError."""
+        if not self.port:
+            return 0, 0
+        low, _, high = str(self.port).partition("-")
+        try:
+            ports = int(low), int(high or low)
+        except ValueError:
+            ports = 0, 0
+        if not 0 < ports[0] <= ports[1] < 65_536:
+            raise ConfigError(f"-port {self.port}: give a port or LOW-HIGH, each from 1 to 65535")
+        return ports
+
+    @property
+    def versions(self) -> Dict[str, str]:
+        """What has to be the same on driver and executors."""
+        from ..engines.caffe.solver import versions
+
+        return versions()
+
+    def net(self, phase: int) -> Net:
+        """The net of a phase; TEST is the first test net. Raises ConfigError where there is none."""
+        if self.solver is None:
+            raise ConfigError("no solver is given: set -conf to the solver prototxt")
+        if phase == TRAIN:
+            return self.nets.train
+        if not self.nets.tests:
+            raise ConfigError(
+                f"{self.nets.train.path}: the net has no data layer in the TEST phase, which -test, -features and "
+                "validation need: add a data layer with include { phase: TEST }"
+            )
+        return self.nets.tests[0]
+
+    def phase_of(self, is_train: bool) -> int:
+        return TRAIN if is_train else TEST
+
+    def spark(self) -> Any:
+        """The SparkSession; raises ConfigError if the Config was made without one."""
+        if self._spark is None:
+            raise ConfigError("this Config was made without a SparkSession: use Config(spark, …)")
+        return self._spark
+
+    def describe_cluster(self) -> str:
+        """One line that says how many ranks there are and why."""
+        ranks, executors = self.ranks, self.executors
+
+        def count(number: int, noun: str) -> str:
+            return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+        return (
+            f"{count(ranks, 'rank')}: {count(executors, 'executor')} (from {self.executors_from}) "
+            f"x {count(int(self.devices), 'device')}"
+        )

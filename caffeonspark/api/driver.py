@@ -1,0 +1,112 @@
+"""The library's front: train, validate, test and extract features on a Spark cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Union
+
+from ..errors import ConfigError
+from ..inference.tasks import Task, features, mean_outputs
+from ..plans.net_source import NetSource
+from ..report import observers_for
+from ..report.result import TrainingResult
+from ..runs.run import train
+from .config import session_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["CaffeOnSpark"]
+
+
+class CaffeOnSpark:
+    """Runs Caffe nets on a Spark cluster.
+
+    Parameters
+    ----------
+    spark : SparkSession or SparkContext
+    """
+
+    def __init__(self, spark: Any) -> None:
+        self._spark = session_of(spark)
+        #: What the newest training did.
+        self.result: Optional[TrainingResult] = None
+        #: The newest feature extraction; its ``skipped.value`` tells what was skipped once the DataFrame was used.
+        self.task: Optional[Task] = None
+
+    def train(self, source: NetSource) -> TrainingResult:
+        """Train the net of ``source``'s solver on its data, and save the model to ``-model``."""
+        return self._train(source, [])
+
+    def _train(self, source: NetSource, validation: Sequence[NetSource]) -> TrainingResult:
+        config = source.config
+        self.result = train(config, source, validation, observers_for(config))
+        return self.result
+
+    def trainWithValidation(
+        self, train_source: NetSource, validation_source: Union[NetSource, Sequence[NetSource]]
+    ) -> DataFrame:
+        """Train, and run the test net at every ``test_interval``.
+
+        Returns
+        -------
+        DataFrame
+            One row for each validation of the first test net: ``iteration`` (long), ``epoch`` (double, how often
+            the training records were gone through), ``seconds`` since the start (double), ``rows`` (long, how many
+            it covered), and an ``array<float>`` for each output blob. ``trainingCurve`` has the loss.
+        """
+        sources = [validation_source] if isinstance(validation_source, NetSource) else list(validation_source)
+        self._train(train_source, sources)
+        return self._curve(sources[0].plan.outputs)
+
+    def _curve(self, outputs: Sequence[str]) -> DataFrame:
+        from pyspark.sql import types as T
+
+        assert self.result is not None
+        schema = T.StructType(
+            [
+                T.StructField("iteration", T.LongType(), False),
+                T.StructField("epoch", T.DoubleType(), False),
+                T.StructField("seconds", T.DoubleType(), False),
+                T.StructField("rows", T.LongType(), False),
+                *[T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in outputs],
+            ]
+        )
+        rows: List[Any] = [
+            (
+                test.iteration,
+                self.result.epoch(test.iteration),
+                test.seconds,
+                test.rows,
+                *[test.outputs[name] for name in outputs],
+            )
+            for test in self.result.tests
+            if test.net == 0
+        ]
+        return self._spark.createDataFrame(rows, schema)
+
+    def trainingCurve(self) -> DataFrame:
+        """The newest training's loss: a DataFrame of ``iteration`` (long), ``epoch``, ``loss`` and ``lr`` (double)."""
+        result = self.result
+        if result is None:
+            raise ConfigError("nothing was trained yet")
+        rows = [(at, result.epoch(at), loss, rate) for at, loss, rate in result.history]
+        frame: DataFrame = self._spark.createDataFrame(rows, "iteration long, epoch double, loss double, lr double")
+        return frame
+
+    def test(self, source: NetSource) -> Dict[str, List[float]]:
+        """The mean of each output blob of the TEST net over every record, with the model of ``-model``."""
+        return mean_outputs(source)
+
+    def features(self, source: NetSource) -> DataFrame:
+        """The blobs of ``-features`` and ``-label`` for every record, with the model of ``-model``.
+
+        Returns
+        -------
+        DataFrame
+            ``SampleID`` (string) and an ``array<float>`` for each blob, in the order of the flag. A blob that does not
+            grow with the batch (a loss, an accuracy) has the value of its record's batch. Computed when used.
+        """
+        if not source.config.blobs:
+            raise ConfigError("-features is missing: name the blobs to extract")
+        frame, self.task = features(source, source.config.blobs)
+        return frame

@@ -1,0 +1,224 @@
+"""Caffe nets in Spark ML pipelines: an Estimator that trains one and the Model it gives.
+
+>>> estimator = CaffeEstimator(conf="lenet_solver.prototxt", clusterSize=2, features=["prob"])
+>>> model = estimator.fit(frame)          # a DataFrame with the columns the CoSData layer names
+>>> model.transform(frame).select("prob")
+>>> model.save("hdfs:///models/lenet"); CaffeModel.load("hdfs:///models/lenet")
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any, Dict, List, Optional
+
+from google.protobuf import text_format
+from pyspark import keyword_only
+from pyspark.ml import Estimator, Model
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.util import (
+    DefaultParamsReadable,
+    DefaultParamsReader,
+    DefaultParamsWritable,
+    DefaultParamsWriter,
+    MLReadable,
+    MLReader,
+    MLWritable,
+    MLWriter,
+)
+from pyspark.sql import DataFrame, SparkSession
+
+from ..errors import ConfigError
+from ..flags import FLAGS, Flag
+from ..formats.endings import ending_of, model_uri
+from ..inference.tasks import make_task, with_outputs
+from ..nets.net import TEST, Net
+from ..nets.prototxt import parse_net
+from ..plans.net_source import NetSource
+from ..report import observers_for
+from ..report.result import TrainingResult
+from ..runs.run import train
+from ..storage import Storage, join
+from .config import Config
+
+__all__ = ["CaffeEstimator", "CaffeModel"]
+
+#: Flags that are the pipeline's business, not the user's.
+_NOT_PARAMS = ("train", "test", "output", "outputFormat")
+_NAMES = [name for name in FLAGS if name not in _NOT_PARAMS]
+
+
+class _CaffeParams(Params):
+    """A Param for every flag that means something in a pipeline."""
+
+    def flags(self) -> Dict[str, Any]:
+        """The flags that are set, for Config."""
+        return {name: self.getOrDefault(name) for name in _NAMES if self.isDefined(self.getParam(name))}
+
+
+def _converter(flag: Flag) -> Any:
+    if flag.alone is not None:
+        return flag.convert  # True, as well as text
+    converters = {
+        "int": TypeConverters.toInt,
+        "float": TypeConverters.toFloat,
+        "switch": TypeConverters.toBoolean,
+        "names": TypeConverters.toListString,
+    }
+    return converters.get(flag.kind, TypeConverters.toString)
+
+
+for _name in _NAMES:
+    _flag = FLAGS[_name]
+    setattr(_CaffeParams, _name, Param(Params._dummy(), _name, _flag.help, _converter(_flag)))
+
+
+class CaffeEstimator(Estimator, _CaffeParams, DefaultParamsReadable, DefaultParamsWritable):
+    """Trains a Caffe net on a DataFrame.
+
+    Parameters
+    ----------
+    **params
+        Flags by name (``conf``, ``clusterSize``, ``devices``, ``weights``, …; see ``caffeonspark -help``). ``features``
+        are the blobs the model adds as columns: by default the outputs of the TEST net that do not need a label,
+        or else all of its outputs. Without ``model``, the trained net is kept in the CaffeModel only.
+    """
+
+    @keyword_only  # type: ignore[misc]
+    def __init__(self, **params: Any) -> None:
+        super().__init__()
+        self._set(**self._input_kwargs)
+
+    @keyword_only  # type: ignore[misc]
+    def setParams(self, **params: Any) -> CaffeEstimator:
+        """Set flags by name."""
+        self._set(**self._input_kwargs)
+        return self
+
+    def _fit(self, dataset: DataFrame) -> CaffeModel:
+        spark = dataset.sparkSession
+        with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
+            flags = self.flags()
+            if not flags.get("model"):
+                flags["model"] = "file:" + os.path.join(folder, "model.caffemodel")
+            config = Config(spark, flags)
+            source = NetSource(config, config.nets.train, dataset)
+            result = train(config, source, [], observers_for(config, keep=bool(self.flags().get("model"))))
+            place = model_uri(config)
+            content = config.storage.read(place)
+        if not config.nets.tests:
+            raise ConfigError(
+                f"{config.solver_path}: the net has no data layer in the TEST phase, which transform needs"
+            )
+        model = CaffeModel._make(config.nets.tests[0], content, ending_of(place), result)
+        model._set(**{k: v for k, v in self.flags().items() if k not in ("conf", "model", "features")})
+        model._set(features=config.blobs or default_features(config.nets.tests[0]))
+        return model
+
+
+def default_features(net: Net) -> List[str]:
+    """The blobs to predict when none are named: what the TEST net's losses and accuracies are made from.
+
+    That is, the outputs that remain when the layers that use a second top of a data layer (the label) are
+    taken away; all outputs where nothing remains.
+    """
+    labels = {top for layer in net.data_layers() for top in list(layer.top)[1:]}
+    left: Dict[str, None] = {}
+    for layer in net.message.layer:
+        if labels & set(layer.bottom):
+            labels |= set(layer.top)
+            continue
+        for bottom in layer.bottom:
+            left.pop(bottom, None)
+        for top in layer.top:
+            if top not in labels:
+                left[top] = None
+    return list(left) or net.output_blobs()
+
+
+class CaffeModel(Model, _CaffeParams, MLReadable, MLWritable):
+    """A trained net that adds columns to a DataFrame; made by ``CaffeEstimator.fit`` or ``load``.
+
+    ``transform`` runs the part of the TEST net that ``features`` depend on, and needs only the columns that part
+    reads: no label column to predict.
+
+    Attributes
+    ----------
+    summary : what training did (None for a loaded model)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.summary: Optional[TrainingResult] = None
+        self._net: Optional[Net] = None
+        self._content = b""
+        self._ending = ".caffemodel"
+
+    @classmethod
+    def _make(cls, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> CaffeModel:
+        model = cls()
+        model._net, model._content, model._ending, model.summary = net, content, ending, summary
+        return model
+
+    def setFeatures(self, value: List[str]) -> CaffeModel:
+        """Choose the blobs that ``transform`` adds."""
+        self._set(features=value)
+        return self
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        assert self._net is not None
+        flags = {k: v for k, v in self.flags().items() if k != "conf"}
+        config = Config(dataset.sparkSession, flags)
+        blobs = config.blobs
+        source = NetSource(config, self._net, dataset).for_blobs(blobs)
+        taken = sorted(set(blobs) & set(dataset.columns))
+        if taken:
+            raise ConfigError(f"the DataFrame has a column '{taken[0]}' already: rename it, or choose other features")
+        task = make_task(dataset.sparkSession, source.plan, blobs, self._content, self._ending)
+        return with_outputs(dataset, source, task)
+
+    def copy(self, extra: Any = None) -> CaffeModel:
+        copied: CaffeModel = super().copy(extra)
+        return copied
+
+    # ---- saving
+
+    def write(self) -> MLWriter:
+        return _ModelWriter(self)
+
+    @classmethod
+    def read(cls) -> MLReader:
+        return _ModelReader(cls)
+
+
+class _ModelWriter(MLWriter):
+    """Spark ML's metadata, with the TEST net's prototxt and the .caffemodel beside it."""
+
+    def __init__(self, model: CaffeModel) -> None:
+        super().__init__()
+        self._model = model
+
+    def saveImpl(self, path: str) -> None:
+        model = self._model
+        assert model._net is not None
+        extra = {"ending": model._ending, "netPath": model._net.path}
+        DefaultParamsWriter.saveMetadata(model, path, self.sc, extraMetadata=extra)
+        storage = Storage(SparkSession(self.sc))
+        storage.write(join(path, "net.prototxt"), text_format.MessageToString(model._net.message).encode())
+        storage.write(join(path, "model" + model._ending), model._content)
+
+
+class _ModelReader(MLReader):
+    def __init__(self, cls: Any) -> None:
+        super().__init__()
+        self._class = cls
+
+    def load(self, path: str) -> CaffeModel:
+        metadata = DefaultParamsReader.loadMetadata(path, self.sc)
+        storage = Storage(SparkSession(self.sc))
+        net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
+        content = storage.read(join(path, "model" + metadata["ending"]))
+        model = CaffeModel._make(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)
+        DefaultParamsReader.getAndSetParams(model, metadata)
+        model._resetUid(metadata["uid"])
+        return model

@@ -1,0 +1,274 @@
+"""Data sources: what a data layer names, how it is found, and how ranks and tasks read it.
+
+A source lives on the driver. ``open`` looks at its first record and settles the layer's tops; then it offers
+either numbered records that executors read by range (``RangeReader``: LMDB, files) or a DataFrame whose rows
+Spark brings to the executors (``FrameReader``). Everything executors need is in the reader, which is pickled.
+
+A user's own source is a subclass of ``FrameSource`` (or ``RangeSource``) named by its dotted Python path in
+``source_class``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple, Type
+
+import numpy as np
+
+from ...errors import ConfigError, DataError, suggest
+from ...nets.net import TRAIN, Net
+from ...nets.schema import BlobProto
+from ...storage import is_local, local_path
+from ..records import BadRecords, Records
+from ..tops import Top
+from ..transform import Transform, make_transform
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import Column, DataFrame
+
+    from ...api.config import Config
+
+__all__ = ["FrameReader", "FrameSource", "RangeReader", "RangeSource", "Source", "make_source", "register"]
+
+
+class RangeReader(ABC):
+    """Reads numbered records where it runs."""
+
+    @abstractmethod
+    def read(self, start: int, stop: int, step: int, bad: BadRecords) -> Iterator[Records]:
+        """The records ``start``, ``start + step``, … below ``stop``, in chunks."""
+
+
+class FrameReader(ABC):
+    """Turns rows into records.
+
+    Attributes
+    ----------
+    id_field : the column with the records' ids
+    """
+
+    id_field = "SampleID"
+
+    @abstractmethod
+    def decode(self, batch: pa.RecordBatch, bad: BadRecords) -> Records:
+        """The records of an Arrow batch with the source's columns; ``index`` counts from 0 in the batch."""
+
+
+class Source(ABC):
+    """What one data layer names.
+
+    Parameters
+    ----------
+    config : Config
+    net : Net
+        The phase the layer is in.
+    layer : LayerParameter
+
+    Attributes
+    ----------
+    batch_size : int, samples a batch for one rank
+    tops : the layer's tops, settled by ``open``
+    shuffle : whether the prototxt asks for shuffling
+    """
+
+    def __init__(self, config: Config, net: Net, layer: Any) -> None:
+        self.config = config
+        self.net = net
+        self.layer = layer
+        self.train = net.phase == TRAIN
+        self.batch_size = self._batch_size()
+        self.tops: Tuple[Top, ...] = ()
+        self.shuffle = False
+
+    @property
+    def where(self) -> str:
+        """File and layer, for errors."""
+        return f"{self.net.path}: layer '{self.layer.name}'"
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What the data is, in a few words with its place."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Look at the data: raises ConfigError or DataError if it cannot be used, and settles ``tops``."""
+
+    # ---- helpers for the kinds of source
+
+    def parameters(self) -> Any:
+        """The layer's message that holds ``source`` and ``batch_size``."""
+        names = {
+            "Data": "data_param",
+            "MemoryData": "memory_data_param",
+            "CoSData": "cos_data_param",
+            "ImageData": "image_data_param",
+            "HDF5Data": "hdf5_data_param",
+        }
+        return getattr(self.layer, names[self.layer.type])
+
+    def _batch_size(self) -> int:
+        size = int(self.parameters().batch_size)
+        if size < 1:
+            raise ConfigError(f"{self.where}: batch_size must be at least 1")
+        return size
+
+    def source_path(self) -> str:
+        """The ``source`` field, where it is: beside the prototxt, in the working directory, or as given."""
+        given = self.parameters().source
+        if not given:
+            raise ConfigError(f"{self.where}: source is missing: name the data")
+        return self.config.files.find(given, beside=self.net.path) or given
+
+    def path_on_nodes(self, found: str, what: str) -> str:
+        """The path of a file or folder that executors open themselves. Raises ConfigError unless it is a local one."""
+        if not self.config.storage.on_local_disk(found):
+            raise ConfigError(
+                f"{self.where}: {what} {found}: {self.layer.type} layers read files that are at the same local path on "
+                "every node: copy it there, or make a DataFrame or an LMDB of it"
+            )
+        return os.path.abspath(local_path(found))
+
+    def expect_tops(self, *counts: int) -> None:
+        """Raise ConfigError unless the layer has one of these numbers of tops."""
+        if len(self.layer.top) not in counts:
+            allowed = " or ".join(map(str, counts))
+            raise ConfigError(f"{self.where}: {self.layer.type} has {allowed} tops, not {len(self.layer.top)}")
+
+    def mean_of(self, param: Any) -> Optional[np.ndarray]:
+        """The array of a TransformationParameter's mean_file, (channels, height, width), or None."""
+        if not param.HasField("mean_file"):
+            return None
+        content = self.config.files.read(param.mean_file, f"{self.where}: mean_file", beside=self.net.path)
+        blob = BlobProto()
+        try:
+            blob.ParseFromString(content)
+            shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
+            values = np.array(blob.data if len(blob.data) else blob.double_data, np.float32)
+            mean = values.reshape(shape[-3:])
+        except Exception:
+            raise ConfigError(
+                f"{self.where}: mean_file {param.mean_file} is not a binaryproto of a mean image"
+            ) from None
+        return mean
+
+    def transform(self, param: Any) -> Transform:
+        """The Transform of a TransformationParameter in this layer's phase."""
+        return make_transform(param, self.mean_of(param), self.train, self.where)
+
+
+class RangeSource(Source):
+    """A source with numbered records that any executor can read."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """How many records there are."""
+
+    @abstractmethod
+    def reader(self) -> RangeReader:
+        """The reader executors use."""
+
+
+class FrameSource(Source):
+    """A source whose rows Spark brings to the executors.
+
+    Attributes
+    ----------
+    given : a DataFrame given in Python instead of what ``source`` names
+    """
+
+    given: Optional[DataFrame] = None
+    _rows: Optional[DataFrame] = None
+
+    @abstractmethod
+    def load(self) -> DataFrame:
+        """The rows as they are stored, in storage order."""
+
+    def stored_path(self) -> str:
+        """The ``source`` as Spark's readers take it. Raises ConfigError where nothing is there."""
+        path = self.source_path()
+        if is_local(path):
+            local = os.path.abspath(local_path(path))
+            if not os.path.exists(local):
+                raise ConfigError(f"{self.where}: source {self.parameters().source} does not exist")
+            path = "file://" + local
+        elif not self.config.storage.exists(path):
+            raise ConfigError(f"{self.where}: source {path} does not exist")
+        return path
+
+    def read(self, kind: str) -> DataFrame:
+        """What ``source`` names, read by the Spark reader ``kind`` with the options of ``-readerOptions``."""
+        path = self.stored_path()
+        options = dict(option.partition("=")[::2] for option in self.config.readerOptions)
+        try:
+            rows: DataFrame = self.config.spark().read.format(kind).options(**options).load(path)
+        except Exception as e:
+            raise DataError(f"{self.where}: source {path} cannot be read as {kind}: {str(e).splitlines()[0]}") from None
+        return rows
+
+    @abstractmethod
+    def columns(self, rows: DataFrame) -> List[Column]:
+        """The columns the reader expects, from rows that ``load`` gave: ``SampleID`` (string) first."""
+
+    def frame(self) -> DataFrame:
+        """The rows with the columns the reader expects."""
+        if self._rows is None:
+            self._rows = self.given if self.given is not None else self.load()
+        return self._rows.select(*self.columns(self._rows))
+
+    @abstractmethod
+    def reader(self) -> FrameReader:
+        """The reader executors use."""
+
+
+_REGISTRY: Dict[str, Type[Source]] = {}
+
+
+def register(*names: str) -> Any:
+    """Class decorator: make a source known under these values of ``source_class``."""
+
+    def add(cls: Type[Source]) -> Type[Source]:
+        for name in names:
+            _REGISTRY[name] = cls
+        return cls
+
+    return add
+
+
+def source_names() -> List[str]:
+    """Every value of ``source_class`` that is known."""
+    return sorted(_REGISTRY)
+
+
+def _class_named(name: str, where: str) -> Type[Source]:
+    if name in _REGISTRY:
+        return _REGISTRY[name]
+    module, _, attribute = name.rpartition(".")
+    if module and not name.startswith("com.yahoo."):
+        try:
+            cls = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as e:
+            raise ConfigError(f"{where}: source_class {name} cannot be loaded: {e}") from None
+        if not (isinstance(cls, type) and issubclass(cls, (FrameSource, RangeSource))):
+            raise ConfigError(
+                f"{where}: source_class {name} is no subclass of caffeonspark's FrameSource or RangeSource"
+            )
+        return cls
+    raise ConfigError(f"{where}: unknown source_class '{name}'. {suggest(name, _REGISTRY)}")
+
+
+def make_source(config: Config, net: Net, layer: Any) -> Source:
+    """The source that a data layer names, not yet opened. Raises ConfigError."""
+    where = f"{net.path}: layer '{layer.name}'"
+    if layer.type in ("MemoryData", "CoSData"):
+        if not layer.source_class:
+            known = [name for name in _REGISTRY if not name.startswith(("com.", "layer:"))]
+            raise ConfigError(f"{where}: source_class is missing: name the kind of data. {suggest('', known)}")
+        return _class_named(layer.source_class, where)(config, net, layer)
+    by_type = f"layer:{layer.type}"
+    if by_type in _REGISTRY:
+        return _REGISTRY[by_type](config, net, layer)
+    raise ConfigError(f"{where}: data layers of type {layer.type} are not supported")

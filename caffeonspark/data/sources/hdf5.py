@@ -1,0 +1,121 @@
+"""Caffe's ``HDF5Data`` layer: a text file of HDF5 files, and one top for each dataset of its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Iterator, List, Tuple
+
+import numpy as np
+
+from ...errors import ConfigError, DataError
+from ..records import BadRecords, Column, Records
+from ..tops import NumberTop
+from .base import RangeReader, RangeSource, register
+
+__all__ = ["HDF5Reader", "HDF5Source", "open_hdf5"]
+
+_CHUNK = 256  # records
+
+
+def open_hdf5(path: str, mode: str = "r") -> Any:
+    """Open an HDF5 file. Raises ConfigError without h5py, DataError for what is no HDF5 file."""
+    try:
+        import h5py
+    except ImportError:
+        raise ConfigError(f"{path}: HDF5 files need the package h5py: pip install h5py") from None
+    try:
+        return h5py.File(path, mode)
+    except OSError as e:
+        raise DataError(f"{path} cannot be opened as HDF5: {e}") from None
+
+
+@dataclass(frozen=True)
+class HDF5Reader(RangeReader):
+    """Reads rows of datasets that go on from file to file.
+
+    Attributes
+    ----------
+    paths : the files, the same on every node
+    starts : number of each file's first record, and the number of records
+    tops : one NumberTop for each dataset
+    """
+
+    paths: Tuple[str, ...]
+    starts: Tuple[int, ...]
+    tops: Tuple[NumberTop, ...]
+
+    def read(self, start: int, stop: int, step: int, bad: BadRecords) -> Iterator[Records]:
+        for path, first, end in zip(self.paths, self.starts, self.starts[1:]):
+            low = max(start, first)
+            low += (start - low) % step
+            if low >= min(stop, end):
+                continue
+            with open_hdf5(path) as f:
+                for begin in range(low, min(stop, end), step * _CHUNK):
+                    upto = min(stop, end, begin + step * _CHUNK)
+                    places = np.arange(begin, upto, step, dtype=np.int64)
+                    columns: List[Column] = [
+                        np.asarray(f[top.name][begin - first : upto - first : step], np.float32) for top in self.tops
+                    ]
+                    yield Records([str(place) for place in places], columns, places)
+
+
+@register("HDF5Data", "layer:HDF5Data")
+class HDF5Source(RangeSource):
+    """The files an ``HDF5Data`` layer lists."""
+
+    _paths: Tuple[str, ...] = ()
+    _starts: Tuple[int, ...] = (0,)
+
+    @property
+    def description(self) -> str:
+        return f"HDF5 list {self.parameters().source}"
+
+    def open(self) -> None:
+        param = self.parameters()
+        if self.layer.HasField("transform_param"):
+            raise ConfigError(f"{self.where}: HDF5Data does not transform data: take transform_param away")
+        self.shuffle = bool(param.shuffle)
+        listing = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
+        names = [line.strip() for line in listing.decode("utf-8", "surrogateescape").splitlines() if line.strip()]
+        if not names:
+            raise DataError(f"{self.where}: {self.description} is empty")
+        self._paths = tuple(self._find(name) for name in names)
+        starts = [0]
+        for path in self._paths:
+            starts.append(starts[-1] + self._look(path))
+        if not starts[-1]:
+            raise DataError(f"{self.where}: {self.description} has no record")
+        self._starts = tuple(starts)
+
+    def _find(self, name: str) -> str:
+        found = self.config.files.find(name, beside=self.net.path)
+        if found is None:
+            raise ConfigError(f"{self.where}: source {self.parameters().source}: {name} does not exist")
+        return self.path_on_nodes(found, "file")
+
+    def _look(self, path: str) -> int:
+        """The number of records in a file, whose datasets have to fit those of the files before."""
+        with open_hdf5(path) as f:
+            tops, counts = [], set()
+            for name in self.layer.top:
+                if name not in f:
+                    raise DataError(f"{self.where}: {path} has no dataset '{name}', which top '{name}' reads")
+                shape = f[name].shape
+                if not shape:
+                    raise DataError(f"{self.where}: {path}: dataset '{name}' is a single value, not a list of records")
+                counts.add(int(shape[0]))
+                tops.append(NumberTop(name, tuple(int(size) for size in shape[1:])))
+        if len(counts) > 1:
+            raise DataError(f"{self.where}: {path}: its datasets have different numbers of records: {sorted(counts)}")
+        if self.tops and self.tops != tuple(tops):
+            shapes = [tuple(top.shape for top in some) for some in (tops, self.tops)]
+            raise DataError(f"{self.where}: {path}: the records are {shapes[0]}, in the files before {shapes[1]}")
+        self.tops = tuple(tops)
+        return counts.pop()
+
+    def count(self) -> int:
+        return self._starts[-1]
+
+    def reader(self) -> HDF5Reader:
+        return HDF5Reader(self._paths, self._starts, tuple(top for top in self.tops if isinstance(top, NumberTop)))

@@ -1,0 +1,133 @@
+"""Caffe's ``ImageData`` layer: a text file of image paths and labels, and a root folder.
+
+The list is read on the driver; each rank opens the images of its range where it runs, so they have to be at the
+same path on every node. Images are read whole and decoded later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Tuple
+
+import numpy as np
+
+from ...errors import ConfigError, DataError
+from ..records import BadRecord, BadRecords, Column, Records
+from ..tops import Top
+from .base import RangeReader, RangeSource, register
+from .images import ImageSource, image_entry
+
+__all__ = ["ImageListReader", "ImageListSource"]
+
+_CHUNK = 64  # images
+
+
+@dataclass(frozen=True)
+class ImageListReader(RangeReader):
+    """Reads image files.
+
+    Attributes
+    ----------
+    root : put before every path
+    paths, labels : the list
+    image : the first top
+    label : whether there is a label top
+    """
+
+    root: str
+    paths: Tuple[str, ...]
+    labels: np.ndarray
+    image: Top
+    label: bool
+
+    def read(self, start: int, stop: int, step: int, bad: BadRecords) -> Iterator[Records]:
+        for first in range(start, stop, step * _CHUNK):
+            places = []
+            entries = []
+            for place in range(first, min(stop, first + step * _CHUNK), step):
+                try:
+                    entries.append(image_entry(self.image, self.paths[place], None, self._content(place)))
+                    places.append(place)
+                except BadRecord as e:
+                    bad.report(e)
+            columns: List[Column] = [entries]
+            if self.label:
+                columns.append(self.labels[places])
+            yield Records([self.paths[place] for place in places], columns, np.array(places, np.int64))
+
+    def _content(self, place: int) -> bytes:
+        path = self.paths[place]
+        try:
+            with open(self.root + path, "rb") as f:
+                return f.read()
+        except OSError as e:
+            raise BadRecord(path, "unreadable file", f"the image cannot be read: {e.strerror}") from None
+
+
+@register("ImageData", "layer:ImageData")
+class ImageListSource(ImageSource, RangeSource):
+    """The images an ``ImageData`` layer lists."""
+
+    _paths: Tuple[str, ...] = ()
+    _labels = np.zeros(0, np.float32)
+
+    @property
+    def description(self) -> str:
+        return f"image list {self.parameters().source}"
+
+    def resize_to(self, first: Tuple[int, int]) -> Optional[Tuple[int, int]]:
+        param = self.parameters()
+        if bool(param.new_height) != bool(param.new_width):
+            raise ConfigError(f"{self.where}: new_height and new_width go together")
+        return (int(param.new_height), int(param.new_width)) if param.new_height else super().resize_to(first)
+
+    def open(self) -> None:
+        param = self.parameters()
+        self.shuffle = bool(param.shuffle)
+        content = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
+        self._paths, self._labels = self._parse(content.decode("utf-8", "surrogateescape"))
+        self._root = self._find_root()
+        first = self._root + self._paths[0]
+        try:
+            with open(first, "rb") as f:
+                data = f.read()
+        except OSError as e:
+            raise DataError(f"{self.where}: {self.description}: {first}: {e.strerror}") from None
+        self.tops = self.make_tops(self._paths[0], None, data)
+
+    def _parse(self, text: str) -> Tuple[Tuple[str, ...], np.ndarray]:
+        paths, labels = [], []
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip():
+                continue
+            path, space, label = line.strip().rpartition(" ")  # as Caffe: file names may have spaces
+            try:
+                labels.append(int(label))
+            except ValueError:
+                space = ""
+            if not space:
+                raise ConfigError(
+                    f"{self.where}: source {self.parameters().source}:{number}: a line is a path, a space and a "
+                    f"whole number, not '{line.strip()[:60]}'"
+                )
+            paths.append(path.rstrip())
+        if not paths:
+            raise DataError(f"{self.where}: {self.description} is empty")
+        return tuple(paths), np.array(labels, np.float32)
+
+    def _find_root(self) -> str:
+        """The root folder, ending as given: Caffe puts it before the path as it is."""
+        given = self.parameters().root_folder
+        if not given:
+            return ""
+        found = self.config.files.find(given.rstrip("/") or "/", beside=self.net.path)
+        if found is None:
+            raise ConfigError(f"{self.where}: root_folder {given} does not exist")
+        root = self.path_on_nodes(found, "root_folder")
+        return root + "/" if given.endswith("/") and root != "/" else root
+
+    def count(self) -> int:
+        return len(self._paths)
+
+    def reader(self) -> ImageListReader:
+        return ImageListReader(self._root, self._paths, self._labels, self.tops[0], len(self.tops) > 1)

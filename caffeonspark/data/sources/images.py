@@ -1,0 +1,316 @@
+"""Images with a label: what LMDBs, SequenceFiles, lists of files and DataFrames of images have in common.
+
+An image record is an id, a label, and either an image file's bytes or raw pixels with their size. How it becomes
+a top follows CaffeOnSpark's ImageDataSource for MemoryData layers, whose ``channels``, ``height`` and ``width`` are
+the blob's, and Caffe's DataLayer for stock layers, whose blob has the size of the first record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
+
+import numpy as np
+
+from ...errors import ConfigError, DataError, suggest
+from ..arrow import Problems, keep_good, numbers
+from ..decode import CannotDecode, decode_image
+from ..records import BadRecord, BadRecords, Column, Records, pack_image
+from ..tops import ImageTop, NumberTop, Top
+from ..transform import Transform
+from .base import FrameReader, FrameSource, Source, register
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+__all__ = ["ImageDataFrame", "ImageRowsReader", "ImageSource", "image_entry"]
+
+Shape = Tuple[int, int, int]
+
+
+def image_entry(top: Top, record: str, image: Optional[np.ndarray], data: bytes, size: Tuple[int, int] = (0, 0)) -> Any:
+    """What goes into the column of ``top`` for one image.
+
+    Parameters
+    ----------
+    top : Top
+    record : its id
+    image : raw pixels, (channels, height, width) uint8 or float32; None for an image file
+    data : the image file's bytes
+    size : the (height, width) the record says the file has; zeros where it does not say
+
+    Raises BadRecord.
+    """
+    if top.fixed is None:
+        if image is None:
+            return pack_image(b"E", (0, *size), data)
+        kind = b"R" if image.dtype == np.uint8 else b"F"
+        return pack_image(kind, (image.shape[0], image.shape[1], image.shape[2]), image.tobytes())
+    dtype, shape = top.fixed
+    if image is None:  # encoded among raw ones
+        try:
+            image = decode_image(data, shape[0] if shape[0] in (1, 3) else 0)
+        except CannotDecode as e:
+            raise BadRecord(record, "undecodable image", f"the image cannot be decoded: {e}") from None
+    if image.shape != shape or image.dtype != dtype:
+        raise BadRecord(
+            record,
+            "wrong image size",
+            f"the image is {'x'.join(map(str, image.shape))} {image.dtype} where the layer has "
+            f"{'x'.join(map(str, shape))} {dtype}; -resize would resize it",
+        )
+    return image
+
+
+class ImageSource(Source):
+    """A source of images with labels: the layer's tops from its first record."""
+
+    def declared(self) -> Optional[Shape]:
+        """The blob's (channels, height, width) that a MemoryData layer declares."""
+        if self.layer.type != "MemoryData":
+            return None
+        param = self.layer.memory_data_param
+        shape = (int(param.channels), int(param.height), int(param.width))
+        if min(shape) < 1:
+            raise ConfigError(f"{self.where}: memory_data_param needs channels, height and width of at least 1")
+        return shape
+
+    def transform_param(self) -> Any:
+        """The layer's transform_param, with the fields that old nets have elsewhere moved there, as Caffe's
+        UpgradeNetDataTransformation does."""
+        param = type(self.layer.transform_param)()
+        param.CopyFrom(self.layer.transform_param)
+        if self.layer.type in ("Data", "ImageData"):
+            old = self.parameters()
+            for name in ("scale", "mean_file", "crop_size", "mirror"):
+                if old.HasField(name) and not param.HasField(name):
+                    setattr(param, name, getattr(old, name))
+        return param
+
+    def colours(self) -> int:
+        """The channels images are decoded to: 1, 3, or 0 for what the first one has."""
+        declared = self.declared()
+        if declared is not None:
+            return declared[0] if declared[0] in (1, 3) else 0
+        param = self.layer.transform_param
+        if self.layer.type == "ImageData":
+            return 3 if self.layer.image_data_param.is_color else 1
+        return 3 if param.force_color else 1 if param.force_gray else 0
+
+    def resize_to(self, first: Tuple[int, int]) -> Optional[Tuple[int, int]]:
+        """The (height, width) images are resized to before the transformation, or None: with ``-resize`` that of a
+        MemoryData layer's blob, elsewhere that of the first record, ``first``."""
+        if not self.config.resize:
+            return None
+        declared = self.declared()
+        return first if declared is None else declared[1:]
+
+    def make_tops(self, record: str, image: Optional[np.ndarray], data: bytes) -> Tuple[Top, ...]:
+        """The tops, given the first record: raw pixels, or an image file's bytes with ``image`` None."""
+        self.expect_tops(1, 2)
+        transform = self.transform(self.transform_param())
+        channels = self.colours()
+        upright = bool(channels)
+        encoded = image is None
+        if image is None:
+            try:
+                image = decode_image(data, channels, upright)
+            except CannotDecode as e:
+                raise DataError(f"{self.description}: record '{record}': the image cannot be decoded: {e}") from None
+            channels = channels or image.shape[0]
+        size: Shape = (image.shape[0], image.shape[1], image.shape[2])
+        resize = self.resize_to(size[1:])
+        if resize is not None:
+            size = (size[0], *resize)
+        shape = self._blob_shape(record, size, transform)
+        top: Top
+        if encoded or transform.crop or resize is not None:
+            top = ImageTop(
+                self.layer.top[0], shape, transform=transform, channels=channels, upright=upright, resize=resize
+            )
+        else:
+            top = NumberTop(self.layer.top[0], shape, dtype=str(image.dtype), transform=transform)
+        return (top,) if len(self.layer.top) == 1 else (top, NumberTop(self.layer.top[1], ()))
+
+    def _blob_shape(self, record: str, size: Shape, transform: Transform) -> Shape:
+        declared = self.declared()
+        problem = transform.problem_with(size)
+        shape = transform.output_shape(size)
+        if problem is None and declared is not None and shape != declared:
+            problem = f"gives {'x'.join(map(str, shape))} where the layer has {'x'.join(map(str, declared))}"
+            if not self.config.resize:
+                problem += "; -resize would resize it"
+        if problem is not None:
+            raise ConfigError(f"{self.where}: the image of record '{record}' {problem}")
+        return shape
+
+
+# ---- DataFrames of images
+
+
+@dataclass(frozen=True)
+class ImageRowsReader(FrameReader):
+    """Decodes rows of (SampleID, label, channels, height, width, encoded, data).
+
+    Attributes
+    ----------
+    image : the first top
+    label : whether there is a label top
+    """
+
+    image: Top
+    label: bool
+
+    def decode(self, batch: pa.RecordBatch, bad: BadRecords) -> Records:
+        ids = [str(value) for value in batch.column("SampleID").to_pylist()]
+        problems: Problems = {}
+        entries: List[Any] = []
+        names = ("channels", "height", "width", "encoded", "data")
+        found = batch.column("problem").to_pylist() if "problem" in batch.schema.names else [None] * len(ids)
+        for row, values in enumerate(zip(*(batch.column(name).to_pylist() for name in names))):
+            try:
+                if found[row] is not None:
+                    raise BadRecord(ids[row], "unreadable key", found[row])
+                entries.append(self._entry(ids[row], *values))
+            except BadRecord as e:
+                problems[row] = e
+                entries.append(b"" if self.image.fixed is None else np.zeros(self.image.shape, self.image.fixed[0]))
+        columns: List[Column] = [entries if self.image.fixed is None else _stack(entries, self.image)]
+        if self.label:
+            columns.append(self._labels(batch.column("label"), ids, problems))
+        return keep_good(ids, columns, problems, bad)
+
+    def _labels(self, values: pa.Array, ids: List[str], problems: Problems) -> np.ndarray:
+        def bad(row: int, cause: str, detail: str) -> None:
+            problems.setdefault(row, BadRecord(ids[row], cause, f"column 'label' {detail}"))
+
+        for row in np.flatnonzero(np.asarray(values.is_null())):
+            bad(int(row), "null value", "is null")
+        return numbers(values, bad).astype(np.float32)
+
+    def _entry(
+        self,
+        record: str,
+        channels: Optional[int],
+        height: Optional[int],
+        width: Optional[int],
+        encoded: bool,
+        data: Any,
+    ) -> Any:
+        if data is None:
+            raise BadRecord(record, "null value", "column 'data' is null")
+        size = (height or 0, width or 0)
+        if encoded:
+            return image_entry(self.image, record, None, data, size)
+        image = raw_pixels(record, data, (channels or self.image.shape[0], *size), self.image)
+        return image_entry(self.image, record, image, b"")
+
+
+def raw_pixels(record: str, data: bytes, shape: Shape, top: Optional[Top]) -> np.ndarray:
+    """Raw pixels as CaffeOnSpark keeps them in rows, height x width x channels, turned to Caffe's order.
+
+    A record that does not say its size has the top's. Raises BadRecord.
+    """
+    channels, height, width = shape
+    if min(height, width) < 1 and top is not None and top.fixed is not None:
+        channels, height, width = top.fixed[1][0], top.fixed[1][1], top.fixed[1][2]
+    if min(channels, height, width) < 1:
+        raise BadRecord(record, "unknown image size", "the raw image has no height and width")
+    if len(data) != channels * height * width:
+        raise BadRecord(
+            record,
+            "wrong image size",
+            f"the raw image has {len(data)} bytes, which are not {channels}x{height}x{width}",
+        )
+    return np.frombuffer(data, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _stack(entries: List[Any], top: Top) -> np.ndarray:
+    assert top.fixed is not None
+    return np.stack(entries) if entries else np.zeros((0, *top.shape), top.fixed[0])
+
+
+@register("ImageDataFrame", "com.yahoo.ml.caffe.ImageDataFrame")
+class ImageDataFrame(ImageSource, FrameSource):
+    """A DataFrame of images: read by ``dataframe_format`` from ``source``, or given in Python.
+
+    Columns: ``data`` (binary), ``label`` (a number, or text that means one), and optionally ``id``, ``channels``,
+    ``height``, ``width`` and ``encoded``. Spark's ``image`` and ``binaryFile`` formats are understood as they are, but
+    for their label, which ``dataframe_column_select`` or a ``label=…`` folder has to give.
+    """
+
+    @property
+    def description(self) -> str:
+        return "the given DataFrame" if self.given is not None else f"DataFrame {self.parameters().source}"
+
+    def open(self) -> None:
+        first = self.frame().first()
+        if first is None:
+            raise DataError(f"{self.where}: {self.description} is empty")
+        record = str(first["SampleID"])
+        data, image = first["data"], None
+        if data is None:
+            raise DataError(f"{self.where}: {self.description}: record '{record}': column 'data' is null")
+        if not first["encoded"]:
+            declared = self.declared()
+            shape = (first["channels"] or (declared[0] if declared else 1), first["height"] or 0, first["width"] or 0)
+            if not (shape[1] and shape[2]) and declared is not None:
+                shape = declared
+            try:
+                image = raw_pixels(record, bytes(data), shape, None)
+            except BadRecord as e:
+                raise DataError(f"{self.where}: {self.description}: {e.message}") from None
+        self.tops = self.make_tops(record, image, bytes(data))
+
+    def load(self) -> DataFrame:
+        loaded = self.read(self.parameters().dataframe_format)
+        selects = list(self.parameters().dataframe_column_select)
+        if selects:
+            try:
+                loaded = loaded.selectExpr(*selects)
+            except Exception as e:
+                raise ConfigError(f"{self.where}: dataframe_column_select: {str(e).splitlines()[0]}") from None
+        return loaded
+
+    def columns(self, rows: DataFrame) -> List[Any]:
+        from pyspark.sql import functions as F
+
+        names = rows.columns
+        image = "image" in names and "data" not in names  # Spark's image format
+        files = "content" in names and "data" not in names  # Spark's binaryFile format
+        data = F.col("image.data") if image else F.col("content") if files else F.col("data")
+        if not (image or files or "data" in names):
+            raise ConfigError(f"{self.where}: {self.description} has no column 'data'. {suggest('data', names)}")
+        sample = self._first_of(names, "id", "SampleID") or ("path" if files else None)
+        chosen = [
+            (F.col("image.origin") if image else F.col(sample) if sample else F.monotonically_increasing_id())
+            .cast("string")
+            .alias("SampleID"),
+            data.cast("binary").alias("data"),
+        ]
+        for name in ("channels", "height", "width"):
+            inside = "nChannels" if name == "channels" else name
+            column = F.col(f"image.{inside}") if image else F.col(name) if name in names else F.lit(None)
+            chosen.append(column.cast("int").alias(name))
+        encoded = F.col("encoded") if "encoded" in names else F.lit(files or (not image and self._encoded_by_default()))
+        chosen.append(F.coalesce(encoded.cast("boolean"), F.lit(False)).alias("encoded"))
+        if len(self.layer.top) > 1:
+            if "label" not in names:
+                raise ConfigError(
+                    f"{self.where}: {self.description} has no column 'label' for top '{self.layer.top[1]}'. "
+                    f"{suggest('label', names)}"
+                )
+            kind = rows.schema["label"].dataType.typeName()
+            chosen.append(F.col("label").cast("string" if kind == "string" else "double").alias("label"))
+        return chosen
+
+    def _encoded_by_default(self) -> bool:
+        return bool(self.layer.memory_data_param.image_encoded)
+
+    @staticmethod
+    def _first_of(names: List[str], *wanted: str) -> Optional[str]:
+        return next((name for name in wanted if name in names), None)
+
+    def reader(self) -> ImageRowsReader:
+        return ImageRowsReader(self.tops[0], len(self.tops) > 1)

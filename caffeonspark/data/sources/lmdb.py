@@ -1,0 +1,204 @@
+"""LMDBs of Caffe Datums: stock ``Data`` layers, and MemoryData with ``source_class: com.yahoo.ml.caffe.LMDB``.
+
+The database is opened read-only and without its lock file, so read-only media, foreign owners and other
+readers do not matter. One that lies on HDFS, S3 or the like is fetched to every node. Record i is the i-th in key
+order, as Caffe's cursor gives it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Iterator, List, Tuple, Union
+
+import lmdb
+import numpy as np
+
+from ...errors import ConfigError, DataError
+from ...nets.schema import Datum
+from ...storage import local_path
+from ..records import BadRecord, BadRecords, Column, Records
+from ..tops import Top
+from .base import RangeReader, RangeSource, register
+from .fetched import Fetched, fetch
+from .images import ImageSource, image_entry
+
+if TYPE_CHECKING:
+    from ...api.config import Config
+
+__all__ = [
+    "LMDBLocation",
+    "LMDBReader",
+    "LMDBSource",
+    "count_entries",
+    "datum_array",
+    "find_lmdb",
+    "parse_datum",
+    "read_entries",
+]
+
+#: An LMDB at a path that is the same on every node, or one that every node fetched.
+LMDBLocation = Union[str, Fetched]
+
+_CHUNK = 256  # records
+
+
+def open_lmdb(path: str) -> lmdb.Environment:
+    """Open the LMDB at ``path`` (its folder or its file) for reading, without touching anything beside it."""
+    return lmdb.open(
+        path, subdir=os.path.isdir(path), readonly=True, lock=False, readahead=False, max_dbs=0, create=False
+    )
+
+
+def read_entries(location: LMDBLocation, start: int, stop: int, step: int = 1) -> Iterator[Tuple[int, bytes, bytes]]:
+    """(number, key, value) of the entries ``start``, ``start + step``, … below ``stop``. Raises DataError."""
+    path = location if isinstance(location, str) else location.path()
+    try:
+        with open_lmdb(path) as env, env.begin() as transaction:
+            cursor = transaction.cursor()
+            if stop <= start or not cursor.first():
+                return
+            number = 0
+            while True:
+                if number >= start and (number - start) % step == 0:
+                    yield number, cursor.key(), cursor.value()
+                number += 1
+                if number >= stop or not cursor.next():
+                    return
+    except lmdb.Error as e:
+        raise DataError(f"LMDB {path}: {e}") from None
+
+
+def count_entries(location: LMDBLocation) -> int:
+    """How many entries there are. Raises DataError."""
+    path = location if isinstance(location, str) else location.path()
+    try:
+        with open_lmdb(path) as env:
+            return int(env.stat()["entries"])
+    except lmdb.Error as e:
+        raise DataError(f"LMDB {path} cannot be opened: {e}") from None
+
+
+def find_lmdb(config: Config, path: str, where: str) -> LMDBLocation:
+    """Where the LMDB ``path`` is on every node, fetched there if need be. Raises ConfigError with ``where``."""
+    storage = config.storage
+    if not storage.exists(path):
+        raise ConfigError(f"{where} {path} does not exist")
+    names = storage.names(path) if storage.is_folder(path) else None
+    if names is not None and "data.mdb" not in names:
+        if "CURRENT" in names:
+            raise ConfigError(
+                f"{where} {path} is a LevelDB, which is not read: convert the images anew with "
+                "Caffe's convert_imageset -backend lmdb (or convert_mnist_data, convert_cifar_data)"
+            )
+        raise ConfigError(f"{where} {path} is a folder without data.mdb, so no LMDB")
+    if storage.on_local_disk(path):
+        return os.path.abspath(local_path(path))
+    if names is None:
+        raise ConfigError(f"{where} {path} is a file: name the folder that holds data.mdb")
+    return fetch(config, path, where)
+
+
+def parse_datum(value: bytes, record: str) -> Any:
+    """The Datum in ``value``; raises BadRecord."""
+    datum = Datum()
+    try:
+        datum.ParseFromString(value)
+    except Exception:  # protobuf's DecodeError, whose class differs between its runtimes
+        raise BadRecord(record, "corrupt Datum", "the value is not a Datum") from None
+    return datum
+
+
+def datum_array(datum: Any, record: str) -> np.ndarray:
+    """The (channels, height, width) array of a Datum that is not encoded, uint8 or float32; raises BadRecord."""
+    shape = (datum.channels, datum.height, datum.width)
+    if len(datum.float_data):
+        values = np.array(datum.float_data, np.float32)
+    else:
+        values = np.frombuffer(datum.data, np.uint8)
+    if min(shape) < 1 or values.size != shape[0] * shape[1] * shape[2]:
+        raise BadRecord(
+            record, "corrupt Datum", f"the Datum says {'x'.join(map(str, shape))} and holds {values.size} values"
+        )
+    return values.reshape(shape)
+
+
+@dataclass(frozen=True)
+class LMDBReader(RangeReader):
+    """Reads Datums from an LMDB.
+
+    Attributes
+    ----------
+    path : where it is, the same on every node; or what every node fetched
+    image : the first top
+    label : whether the layer has a label top
+    """
+
+    path: LMDBLocation
+    image: Top
+    label: bool
+
+    def read(self, start: int, stop: int, step: int, bad: BadRecords) -> Iterator[Records]:
+        ids: List[str] = []
+        index: List[int] = []
+        images: List[Any] = []
+        labels: List[float] = []
+        for number, key, value in read_entries(self.path, start, stop, step):
+            record = key.decode("utf-8", "backslashreplace")
+            try:
+                datum = parse_datum(value, record)
+                array = None if datum.encoded else datum_array(datum, record)
+                images.append(image_entry(self.image, record, array, datum.data))
+            except BadRecord as e:
+                bad.report(e)
+                continue
+            ids.append(record)
+            index.append(number)
+            labels.append(float(datum.label))
+            if len(ids) == _CHUNK:
+                yield self._chunk(ids, index, images, labels)
+                ids, index, images, labels = [], [], [], []
+        if ids:
+            yield self._chunk(ids, index, images, labels)
+
+    def _chunk(self, ids: List[str], index: List[int], images: List[Any], labels: List[float]) -> Records:
+        image: Column = images if self.image.fixed is None else np.stack(images)
+        columns: List[Column] = [image]
+        if self.label:
+            columns.append(np.array(labels, np.float32))
+        return Records(ids, columns, np.array(index, np.int64))
+
+
+@register("LMDB", "com.yahoo.ml.caffe.LMDB", "layer:Data")
+class LMDBSource(ImageSource, RangeSource):
+    """The LMDB of a ``Data`` layer, or of a MemoryData layer with CoSData's extension fields."""
+
+    _location: LMDBLocation = ""
+    _count = 0
+
+    @property
+    def description(self) -> str:
+        uri = self._location if isinstance(self._location, str) else self._location.uri
+        return f"LMDB {uri or self.parameters().source}"
+
+    def open(self) -> None:
+        self._location = find_lmdb(self.config, self.source_path(), f"{self.where}: source")
+        where = f"{self.where}: {self.description}"
+        self._count = count_entries(self._location)
+        first = next(read_entries(self._location, 0, 1), None)
+        if first is None:
+            raise DataError(f"{where} is empty")
+        record = first[1].decode("utf-8", "backslashreplace")
+        try:
+            datum = parse_datum(first[2], record)
+            image = None if datum.encoded else datum_array(datum, record)
+        except BadRecord as e:
+            raise DataError(f"{where}: {e.message}") from None
+        self.tops = self.make_tops(record, image, datum.data)
+
+    def count(self) -> int:
+        return self._count
+
+    def reader(self) -> LMDBReader:
+        image = self.tops[0]
+        return LMDBReader(self._location, image, len(self.tops) > 1)

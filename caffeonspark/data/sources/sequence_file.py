@@ -1,0 +1,116 @@
+"""Hadoop SequenceFiles of images: ``source_class: com.yahoo.ml.caffe.SeqImageDataSource``.
+
+CaffeOnSpark keeps (id, label) or (id, label, channels, height, width, encoded) as a Java-serialised Pair or
+Scala tuple in a BytesWritable key; those are read with javaobj, which makes plain data of them and runs nothing.
+Our own tools write the same six fields as JSON in a Text key. The value is the image's bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Iterator, List, Tuple, Union
+
+from ...errors import DataError
+from ...storage import join
+from ..records import BadRecord
+from .base import register
+from .images import ImageDataFrame
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["SequenceFileSource", "parse_key", "write_key"]
+
+#: id, label, channels, height, width, encoded
+Key = Tuple[str, str, int, int, int, bool]
+
+_ROW = "id string, label string, channels int, height int, width int, encoded boolean, data binary, problem string"
+_JAVA = b"\xac\xed"  # the magic number of Java's serialisation
+
+
+def write_key(key: Key) -> str:
+    """The text of a key."""
+    return json.dumps(list(key))
+
+
+def parse_key(key: Union[str, bytes, bytearray]) -> Key:
+    """The fields of a key in any of its forms. Raises BadRecord."""
+    try:
+        if isinstance(key, str):
+            fields = json.loads(key)
+        elif bytes(key[:2]) == _JAVA:
+            fields = _java_fields(bytes(key))
+        else:
+            fields = json.loads(bytes(key))
+        if len(fields) == 2:
+            return str(fields[0]), str(fields[1]), 0, 0, 0, True
+        name, label, channels, height, width, encoded = fields
+        return str(name), str(label), int(channels), int(height), int(width), bool(encoded)
+    except Exception as e:  # javaobj raises many types for damaged streams
+        shown = repr(bytes(key[:20]) if not isinstance(key, str) else key[:20])
+        raise BadRecord(shown, "unreadable key", f"the key is none of the known forms ({e})") from None
+
+
+def _java_fields(data: bytes) -> Any:
+    import javaobj.v2 as javaobj
+
+    found = javaobj.loads(data)
+    name = found.classdesc.name
+    if name == "com.yahoo.ml.dl.caffe.Pair":
+        return [found.first, found.second]
+    match = re.match(r"scala\.Tuple([26])(\$|$)", name)
+    if match:
+        return [_plain(getattr(found, f"_{number}")) for number in range(1, int(match.group(1)) + 1)]
+    raise ValueError(f"a Java object of class {name}")
+
+
+def _plain(value: Any) -> Any:
+    """A boxed java.lang.Integer or Boolean as Python's own."""
+    return getattr(value, "value", value)
+
+
+def _parse(pairs: Iterator[Tuple[Any, Any]]) -> Iterator[Tuple[Any, ...]]:
+    for key, value in pairs:
+        try:
+            yield (*parse_key(key), value, None)
+        except BadRecord as e:
+            yield (e.record, None, 0, 0, 0, True, None, e.detail)
+
+
+@register("SequenceFile", "SeqImageDataSource", "com.yahoo.ml.caffe.SeqImageDataSource")
+class SequenceFileSource(ImageDataFrame):
+    """Images in SequenceFiles, block-compressed ones included."""
+
+    @property
+    def description(self) -> str:
+        return f"SequenceFile {self.parameters().source}"
+
+    def load(self) -> DataFrame:
+        path = self.stored_path()
+        spark = self.config.spark()
+        try:
+            pairs = spark.sparkContext.sequenceFile(",".join(self._files(path)))
+        except Exception as e:
+            raise DataError(f"{self.where}: {path} is no SequenceFile: {str(e).splitlines()[0]}") from None
+        rows: DataFrame = spark.createDataFrame(pairs.mapPartitions(_parse), _ROW)
+        return rows
+
+    def _files(self, path: str) -> List[str]:
+        """The files in a folder by name: Hadoop's local file system lists them in no order."""
+        storage = self.config.storage
+        if not storage.is_folder(path):
+            return [path]
+        names = [name for name in storage.names(path) if not name.startswith(("_", "."))]
+        if not names:
+            raise DataError(f"{self.where}: {self.description} is empty")
+        return [join(path, name) for name in names]
+
+    def columns(self, rows: DataFrame) -> List[Any]:
+        return [*super().columns(rows), rows["problem"]]
+
+    def open(self) -> None:
+        problem = self.frame().select("problem").first()
+        if problem is not None and problem[0] is not None:
+            raise DataError(f"{self.where}: {self.description}: the first record: {problem[0]}")
+        super().open()

@@ -1,0 +1,104 @@
+"""Batches through a TEST net, sample by sample: what validation, test and feature extraction share."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from ..data.records import Column
+from ..plans.net_plan import NetPlan
+from .caffe.solver import InferenceNet
+
+__all__ = ["BatchedNet", "concatenate", "split", "take"]
+
+
+class BatchedNet:
+    """A TEST net and how its blobs are laid out.
+
+    Parameters
+    ----------
+    plan : NetPlan
+    net : InferenceNet built from it
+    """
+
+    def __init__(self, plan: NetPlan, net: InferenceNet) -> None:
+        self._plan = plan
+        self._net = net
+
+    @property
+    def batch_size(self) -> int:
+        return self._plan.batch_size
+
+    def width(self, blob: str) -> int:
+        """How many values a sample has in a blob."""
+        size = int(np.prod(self._plan.shapes[blob], dtype=np.int64))
+        return size // self.batch_size if blob in self._plan.batch_axes else size
+
+    def run(
+        self, columns: Sequence[Sequence[Column]], draws: Sequence[np.ndarray], count: int, blobs: Sequence[str]
+    ) -> Dict[str, np.ndarray]:
+        """One forward pass.
+
+        Parameters
+        ----------
+        columns : for each data layer the columns of ``count`` records, at most the batch size
+        draws : for each data layer (count, 3) numbers in [0, 1)
+        count : how many samples there are
+        blobs : names of the blobs to return
+
+        Returns
+        -------
+        dict of (count, width) float32 arrays; a blob that does not grow with the batch (a loss, an accuracy) is
+        repeated for each sample
+
+        Raises BadRecord for a record that cannot be used.
+        """
+        size = count
+        if count < self.batch_size and not self._plan.flexible:
+            # a net that states its batch size somewhere (Reshape with dim 0) gets whole batches
+            size = self.batch_size
+            repeat = np.resize(np.arange(count), size)
+            columns = [[take(column, repeat) for column in layer] for layer in columns]
+            draws = [numbers[repeat] for numbers in draws]
+        shapes: Dict[str, Tuple[int, ...]] = {}
+        for layer in self._plan.layers:
+            shapes.update(layer.shapes(size))
+        self._net.reshape(shapes)
+        data = self._net.blobs
+        for layer, values, numbers in zip(self._plan.layers, columns, draws):
+            for top, column in zip(layer.tops, values):
+                top.fill(column, top.samples(data[top.name]), numbers)
+        self._net.forward()
+        data = self._net.blobs
+        return {name: self._by_sample(name, data[name], count) for name in blobs}
+
+    def _by_sample(self, name: str, blob: np.ndarray, count: int) -> np.ndarray:
+        position = self._plan.batch_axes.get(name)
+        if position is None:
+            return np.repeat(blob.reshape(1, -1), count, axis=0)
+        axis, entries = position
+        rows = np.moveaxis(blob, axis, 0)[: count * entries]
+        return np.array(rows, order="C").reshape(count, -1)
+
+
+def take(column: Column, rows: np.ndarray) -> Column:
+    """The records at these places of a column."""
+    return column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
+
+
+def split(columns: List[Column], at: int) -> Tuple[List[Column], List[Column]]:
+    """The columns of the first ``at`` records, and of the rest."""
+    return [column[:at] for column in columns], [column[at:] for column in columns]
+
+
+def concatenate(first: List[Column], second: List[Column]) -> List[Column]:
+    """The columns of two chunks as those of one."""
+    merged: List[Column] = []
+    for a, b in zip(first, second):
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            merged.append(np.concatenate([a, b]))
+        else:
+            assert isinstance(a, list) and isinstance(b, list)
+            merged.append(a + b)
+    return merged

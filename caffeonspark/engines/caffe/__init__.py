@@ -1,0 +1,1 @@
+"""The engine that is stock pycaffe. No other package imports ``caffe``."""

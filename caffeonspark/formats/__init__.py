@@ -1,0 +1,1 @@
+"""Caffe's files, read and written here. Needs no Caffe."""

@@ -1,0 +1,1 @@
+"""Test and feature extraction, in plain Spark tasks."""

@@ -1,0 +1,414 @@
+"""Test and feature extraction: TEST nets in Spark tasks, one row out for every row in.
+
+A task builds the net once in its Python worker, which Spark keeps for the tasks that follow, and streams its
+records through it in batches of the prototxt's size; the last batch of a task is as small as what is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+from pyspark import StorageLevel
+from pyspark.accumulators import AccumulatorParam
+
+from ..api.config import Config
+from ..data.batches import BatchRandom
+from ..data.records import BadRecord, BadRecords, Column, Records
+from ..data.sources.base import FrameReader, FrameSource, RangeReader
+from ..data.store import RecordStore, scratch_folder
+from ..engines.batching import BatchedNet, concatenate, split, take
+from ..errors import ConfigError, DataError, from_spark
+from ..formats.endings import ending_of, find_file
+from ..plans.net_plan import LayerPlan, NetPlan
+from ..spark.library_zip import ship_library
+from ..spark.partitioning import bounds, has_stable_partitions, limit_arrow_batches, rows_by_layer, rows_for_ranks
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+    from ..plans.net_source import NetSource
+
+__all__ = ["Task", "check_skipped", "features", "make_task", "mean_outputs", "with_outputs"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an inference task gets to know.
+
+    Attributes
+    ----------
+    plan : NetPlan of the TEST phase
+    blobs : names of the blobs to return
+    model : Spark broadcast of the model file's bytes
+    ending : of the model file's name
+    digest : names plan and model, so that a worker knows its net again
+    skipped : Spark accumulator of what was skipped: {layer: [counts by cause, examples]}
+    """
+
+    plan: NetPlan
+    blobs: Tuple[str, ...]
+    model: Any
+    ending: str
+    digest: str
+    skipped: Any
+
+
+def task_for(config: Config, plan: NetPlan, blobs: Sequence[str]) -> Task:
+    """The task of running ``plan`` with the model of ``-model``. Raises ConfigError."""
+    if not config.model:
+        raise ConfigError("-model is missing: name the model to use")
+    path = find_file(config, str(config.model), "the model (-model)")
+    return make_task(config.spark(), plan, blobs, config.storage.read(path), ending_of(path))
+
+
+def make_task(spark: Any, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
+    """The task of running ``plan`` with the model file whose content is ``model``."""
+    digest = hashlib.sha256(plan.content + model).hexdigest()
+    ship_library(spark.sparkContext)
+    context = spark.sparkContext
+    skipped = context.accumulator({}, _MergeSkipped())
+    return Task(plan, tuple(blobs), context.broadcast(model), ending, digest, skipped)
+
+
+class _MergeSkipped(AccumulatorParam[Dict[str, Any]]):
+    """Adds up what tasks skipped."""
+
+    def zero(self, value: Dict[str, Any]) -> Dict[str, Any]:
+        return {}
+
+    def addInPlace(self, value1: Dict[str, Any], value2: Dict[str, Any]) -> Dict[str, Any]:  # noqa: N802
+        merged: Dict[str, Any] = {}
+        for name in [*value1, *value2]:
+            bad = BadRecords(name)
+            for value in (value1, value2):
+                if name in value:
+                    bad.add(*value[name])
+            merged[name] = [bad.counts, bad.examples]
+        return merged
+
+
+def check_skipped(task: Task, good: int) -> List[str]:
+    """One line about each layer that skipped records; raises DataError where they were too many."""
+    lines = []
+    for layer in task.plan.layers:
+        if layer.description in task.skipped.value:
+            bad = BadRecords(layer.description, layer.bad)
+            bad.add(*task.skipped.value[layer.description])
+            bad.check(good)
+            lines.append(bad.describe(good))
+    return lines
+
+
+def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
+    """A DataFrame with ``SampleID`` and an ``array<float>`` for each blob, one row for each record.
+
+    Only the part of the net that the blobs depend on runs. A blob that does not grow with the batch (a loss, an
+    accuracy) has the value of its row's batch. The task tells what was skipped once the DataFrame was used.
+    """
+    from pyspark.sql import types as T
+
+    source = source.for_blobs(blobs)
+    task = task_for(source.config, source.plan, blobs)
+    fields = [T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in task.blobs]
+    schema = T.StructType([T.StructField("SampleID", T.StringType(), False), *fields])
+    rows, parts = _task_rows(source)
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for ids, values in _outputs(task, parts, batches):
+            yield _as_arrow(ids, values)
+
+    return rows.mapInArrow(run, schema), task
+
+
+def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
+    """The mean over all records of each output blob of the TEST net."""
+    task = task_for(source.config, source.plan, source.plan.outputs)
+    rows, parts = _task_rows(source)
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        count = 0
+        sums: Dict[str, np.ndarray] = {}
+        for ids, values in _outputs(task, parts, batches):
+            count += len(ids)
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value.sum(axis=0, dtype=np.float64)
+        if count:
+            columns = [list(sums), [count] * len(sums), [list(total) for total in sums.values()]]
+            types = [pa.string(), pa.int64(), pa.list_(pa.float64())]
+            arrays = [pa.array(column, kind) for column, kind in zip(columns, types)]
+            yield pa.RecordBatch.from_arrays(arrays, names=["blob", "count", "sums"])
+
+    totals: Dict[str, np.ndarray] = {}
+    counts: Dict[str, int] = {}
+    try:
+        parts_of_sums = rows.mapInArrow(run, "blob string, count long, sums array<double>").collect()
+    except Exception as e:
+        raise from_spark(e) from e
+    for row in parts_of_sums:
+        totals[row["blob"]] = totals.get(row["blob"], 0.0) + np.array(row["sums"])
+        counts[row["blob"]] = counts.get(row["blob"], 0) + row["count"]
+    for line in check_skipped(task, max(counts.values(), default=0)):
+        print(line, file=sys.stderr)
+    if not totals:
+        raise DataError(f"{source!r} has no record")
+    return {name: [float(v) for v in totals[name] / counts[name]] for name in source.plan.outputs}
+
+
+def with_outputs(frame: DataFrame, source: NetSource, task: Task) -> DataFrame:
+    """``frame`` with a column for each of the task's blobs.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    source : made with ``frame`` as its DataFrame, for the blobs
+    task : Task
+
+    A row that is skipped has null there.
+    """
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    reader = source.sources[0]
+    assert isinstance(reader, FrameSource)
+    payload = F.struct(*reader.columns(frame))
+    schema = T.StructType([T.StructField(name, T.ArrayType(T.FloatType())) for name in task.blobs])
+
+    def run(batches: Iterator[Any]) -> Iterator[Any]:
+        import pandas as pd
+        import pyarrow as pa
+
+        for rows in batches:
+            names = rows["SampleID"]
+            if skipping:  # rows are known again by their places
+                rows = rows.assign(SampleID=[str(place) for place in range(len(rows))])
+            batch = pa.RecordBatch.from_pandas(rows, preserve_index=False)
+            found: Dict[str, List[Any]] = {name: [None] * len(rows) for name in task.blobs}
+            done = 0
+            for ids, values in _outputs(task, 0, iter([batch])):
+                places = [int(one) for one in ids] if skipping else range(done, done + len(ids))
+                done += len(ids)
+                for name, value in values.items():
+                    for place, row in zip(places, value):
+                        found[name][place] = row
+            yield pd.DataFrame(found, index=names.index)
+
+    skipping = task.plan.layers[0].bad.skip
+    limit_arrow_batches(frame.sparkSession, [frame])
+    outputs = "_caffe_outputs"
+    computed = frame.withColumn(outputs, _iterator_udf(run, schema)(payload))
+    return computed.select(*[F.col(f"`{name}`") for name in frame.columns], F.col(f"{outputs}.*"))
+
+
+def _iterator_udf(run: Any, schema: Any) -> Any:
+    """A pandas UDF over batches; its kind is given by type hints that have to be evaluated."""
+    import pandas as pd
+    from pyspark.sql.functions import pandas_udf
+
+    run.__annotations__ = {"batches": Iterator[pd.DataFrame], "return": Iterator[pd.DataFrame]}
+    return pandas_udf(run, schema)
+
+
+# ---- rows for tasks
+
+
+def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
+    """The DataFrame whose partitions the tasks work on, and how many tasks share numbered records.
+
+    Rows of a single frame source are used where they are (0 tasks); otherwise records are spread over tasks as
+    they are over ranks.
+    """
+    config = source.config
+    spark = config.spark()
+    frames = [(number, one.frame(), False) for number, one in enumerate(source.sources) if isinstance(one, FrameSource)]
+    if len(source.sources) == 1 and frames:
+        frame = frames[0][1]
+        limit_arrow_batches(spark, [frame])
+        return frame, 0
+    sizes = {layer.batch_size for layer in source.plan.layers}
+    if len(sizes) > 1:
+        raise ConfigError(f"{source.net.path}: the data layers of the TEST net have different batch sizes: {sizes}")
+    parts = int(config.lmdb_partitions or config.ranks)
+    frames = [
+        (n, one if has_stable_partitions(one) else one.persist(StorageLevel.DISK_ONLY), test) for n, one, test in frames
+    ]
+    return rows_for_ranks(spark, frames, parts), parts
+
+
+# ---- in the task
+
+
+_nets: Dict[str, BatchedNet] = {}
+
+
+def _net_for(task: Task) -> BatchedNet:
+    """The worker's net for this task, built if the worker has another one."""
+    if task.digest not in _nets:
+        from ..engines.caffe.solver import load_net
+
+        _nets.clear()
+        with tempfile.NamedTemporaryFile(suffix=task.ending, dir=scratch_folder()) as f:
+            f.write(task.model.value)
+            f.flush()
+            _nets[task.digest] = BatchedNet(task.plan, load_net(task.plan.message(), f.name))
+    return _nets[task.digest]
+
+
+def _outputs(
+    task: Task, parts: int, batches: Iterator[pa.RecordBatch]
+) -> Iterator[Tuple[List[str], Dict[str, np.ndarray]]]:
+    """(ids, blob values) of the task's records, in their order, a batch at a time."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    number = context.partitionId() if context is not None else 0
+    bad = [BadRecords(layer.description, layer.bad) for layer in task.plan.layers]
+    if parts == 0:
+        chunks = _frame_chunks(task, batches, bad)
+    else:
+        chunks = _spread_chunks(task, number, parts, batches, bad)
+    forward = None
+    good = 0
+    for done, (ids, columns) in enumerate(_rebatch(chunks, task.plan.batch_size)):
+        forward = forward or _net_for(task)
+        draws = [BatchRandom(0, number, layer).transforms(done, len(ids)) for layer in range(len(columns))]
+        ids, values = _run_batch(task, forward, ids, columns, draws, bad[0])
+        good += len(ids)
+        if ids:
+            yield ids, values
+    for one in bad:
+        if one.total:
+            task.skipped.add({one.source: [one.counts, one.examples]})
+
+
+def _run_batch(
+    task: Task,
+    forward: BatchedNet,
+    ids: List[str],
+    columns: List[List[Column]],
+    draws: List[np.ndarray],
+    bad: BadRecords,
+) -> Tuple[List[str], Dict[str, np.ndarray]]:
+    """The ids and blobs of a batch, without the records whose images cannot be used."""
+    while ids:
+        try:
+            return ids, forward.run(columns, draws, len(ids), task.blobs)
+        except BadRecord as e:
+            row = int(e.record)
+            bad.report(BadRecord(ids[row], e.cause, e.detail))
+            keep = np.array([k for k in range(len(ids)) if k != row], np.int64)
+            ids = [ids[k] for k in keep]
+            columns = [[take(column, keep) for column in layer] for layer in columns]
+            draws = [numbers[keep] for numbers in draws]
+    return [], {}
+
+
+Chunk = Tuple[List[str], List[List[Column]]]
+
+
+def _frame_chunks(task: Task, batches: Iterator[pa.RecordBatch], bad: List[BadRecords]) -> Iterator[Chunk]:
+    layer = task.plan.layers[0]
+    assert isinstance(layer.reader, FrameReader)
+    for batch in batches:
+        records = layer.without_bad_labels(layer.reader.decode(batch, bad[0]), bad[0])
+        yield list(records.ids), [records.columns]
+
+
+def _spread_chunks(
+    task: Task, number: int, parts: int, batches: Iterator[pa.RecordBatch], bad: List[BadRecords]
+) -> Iterator[Chunk]:
+    """Chunks of several layers side by side, or of numbered records."""
+    layers = task.plan.layers
+    stores = {k: RecordStore(layer.tops, keep_ids=True) for k, layer in enumerate(layers) if layer.count is None}
+    for batch in batches:
+        for k, rows, index in rows_by_layer(batch, len(layers)):
+            reader = layers[k].reader
+            assert isinstance(reader, FrameReader)
+            stores[k].append(layers[k].without_bad_labels(reader.decode(rows, bad[k]).placed(index), bad[k]))
+    streams: List[Iterator[Records]] = []
+    for k, layer in enumerate(layers):
+        if isinstance(layer.reader, RangeReader):
+            assert layer.count is not None
+            start, stop = bounds(layer.count, parts, number)
+            streams.append(_labelled(layer, layer.reader.read(start, stop, 1, bad[k]), bad[k]))
+        else:
+            stores[k].finish()
+            streams.append(stores[k].chunks(256))
+    yield from _side_by_side(streams, task.plan)
+
+
+def _labelled(layer: LayerPlan, chunks: Iterator[Records], bad: BadRecords) -> Iterator[Records]:
+    for records in chunks:
+        yield layer.without_bad_labels(records, bad)
+
+
+def _side_by_side(streams: List[Iterator[Records]], plan: NetPlan) -> Iterator[Chunk]:
+    """Chunks of the same records from every layer's stream; the first layer gives the ids.
+
+    Records belong together by their place in the source, so one that a layer skipped is skipped in all.
+    """
+    waiting: List[Optional[Records]] = [None] * len(streams)
+    while True:
+        for k, stream in enumerate(streams):
+            records = waiting[k]
+            while records is None or not len(records):
+                records = next(stream, None)
+                if records is None:
+                    break
+            waiting[k] = records
+        here = [records for records in waiting if records is not None]
+        if not here:
+            return
+        if len(here) < len(streams):
+            if all(not layer.bad.skip for layer in plan.layers):
+                names = ", ".join(layer.description for layer in plan.layers)
+                raise DataError(f"the data layers have different numbers of records: {names}")
+            return
+        upto = min(int(records.index[-1]) for records in here)
+        common = here[0].index
+        for records in here[1:]:
+            common = np.intersect1d(common, records.index)
+        common = common[common <= upto]
+        chosen = [records.keep(np.flatnonzero(np.isin(records.index, common))) for records in here]
+        waiting = [records.keep(np.flatnonzero(records.index > upto)) for records in here]
+        if len(common):
+            yield list(chosen[0].ids), [records.columns for records in chosen]
+
+
+def _rebatch(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
+    """The same records in batches of ``size``, the last one smaller."""
+    ids: List[str] = []
+    columns: List[List[Column]] = []
+    for more_ids, more in chunks:
+        if not more_ids:
+            continue
+        columns = [concatenate(a, b) for a, b in zip(columns, more)] if ids else more
+        ids = ids + more_ids
+        while len(ids) >= size:
+            parts = [split(layer, size) for layer in columns]
+            yield ids[:size], [first for first, _ in parts]
+            ids, columns = ids[size:], [rest for _, rest in parts]
+    if ids:
+        yield ids, columns
+
+
+def _as_arrow(ids: List[str], values: Dict[str, np.ndarray]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    arrays = [pa.array(ids, pa.string()), *[as_lists(value) for value in values.values()]]
+    return pa.RecordBatch.from_arrays(arrays, names=["SampleID", *values])
+
+
+def as_lists(values: np.ndarray) -> pa.Array:
+    """(n, k) float32 as an Arrow array of n lists."""
+    import pyarrow as pa
+
+    offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1), pa.float32()))

@@ -1,0 +1,104 @@
+"""What a rank gets to know of a training run: plain, picklable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import List, Optional, Tuple
+
+from ..comm.handshake import Credentials
+from .net_plan import LayerPlan, NetPlan
+
+__all__ = ["Job", "ResumePoint", "ValidationPlan"]
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where training starts from; the files travel beside the job in Spark broadcasts.
+
+    Attributes
+    ----------
+    weights : endings (``.caffemodel`` or ``.caffemodel.h5``) of the weight files to copy layers from, in order
+    state : ending of the solver state to restore, or None
+    iteration : the state's iteration, 0 without one
+    tests_done : how many validations came before
+    best : the best value of the monitored output before, or None
+    since_best : validations since then
+    uri : where the solver state is, for people; "" without one
+    """
+
+    weights: Tuple[str, ...] = ()
+    state: Optional[str] = None
+    iteration: int = 0
+    tests_done: int = 0
+    best: Optional[float] = None
+    since_best: int = 0
+    uri: str = ""
+
+
+@dataclass(frozen=True)
+class ValidationPlan:
+    """One test net and how it is run.
+
+    Attributes
+    ----------
+    net : NetPlan
+    rows : samples a run uses, over all ranks; None for all there are
+    """
+
+    net: NetPlan
+    rows: Optional[int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training run as every rank sees it.
+
+    Attributes
+    ----------
+    ranks : int
+    solver : the user's SolverParameter, serialised
+    train : NetPlan
+    validations : the test nets
+    seed : of everything random but Caffe's own
+    start : where it starts from
+    driver : (host, port) of the monitor
+    credentials : of this attempt
+    stall_timeout : seconds without progress after which a peer is given up
+    decoders : helper processes of each rank that decode images
+    monitor : the output of the first test net that decides about stopping and the best model; "" for its first loss
+    patience : validations without a better one after which training stops; 0 for never
+    keep_best : whether the model is the best validated one
+    ports : (lowest, highest) port for the ranks to listen on; (0, 0) for any
+    interface : network interface the ranks use; "" for the address Spark uses
+    """
+
+    ranks: int
+    solver: bytes
+    train: NetPlan
+    validations: Tuple[ValidationPlan, ...]
+    seed: int
+    start: ResumePoint
+    driver: Tuple[str, int]
+    credentials: Credentials = field(repr=False)
+    stall_timeout: float
+    decoders: int
+    monitor: str = ""
+    patience: int = 0
+    keep_best: bool = False
+    ports: Tuple[int, int] = (0, 0)
+    interface: str = ""
+
+    def validation_layers(self) -> List[Tuple[ValidationPlan, int]]:
+        """Each validation and the number of its first layer in ``layers``."""
+        found, number = [], len(self.train.layers)
+        for validation in self.validations:
+            found.append((validation, number))
+            number += len(validation.net.layers)
+        return found
+
+    def layers(self) -> List[LayerPlan]:
+        """Every data layer: the train net's, then the test nets'."""
+        found = list(self.train.layers)
+        for validation in self.validations:
+            found += validation.net.layers
+        return found

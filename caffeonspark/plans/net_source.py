@@ -1,0 +1,123 @@
+"""The data layers of one phase of a net: where their data comes from, and the plan that is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence
+
+from ..api.config import Config
+from ..data import sources as kinds  # noqa: F401  (registers every kind of source)
+from ..data.records import BadRecordPolicy
+from ..data.sources.base import FrameSource, RangeSource, Source, make_source
+from ..data.sources.dataframe import DataFrameSource
+from ..data.sources.images import ImageDataFrame
+from ..errors import ConfigError, suggest
+from ..nets.net import Net
+from .labels import label_ranges
+from .net_plan import LayerPlan, NetPlan
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["NetSource"]
+
+
+class NetSource:
+    """The data layers of one phase of a net, and where their data comes from.
+
+    Attributes
+    ----------
+    config : Config
+    net : Net
+    sources : one Source for each data layer, in the order they stand
+    """
+
+    def __init__(self, config: Config, net: Net, dataframe: Optional[DataFrame] = None) -> None:
+        self.config = config
+        self.net = net
+        layers = net.data_layers()
+        if not layers:
+            raise ConfigError(f"{net.path}: the net has no data layer in the {net.phase_name} phase")
+        if dataframe is None:
+            self.sources: List[Source] = [make_source(config, net, layer) for layer in layers]
+        else:
+            self.sources = [self._given(layers, dataframe)]
+        self._dataframe = dataframe
+        self._plan: Optional[NetPlan] = None
+
+    def for_blobs(self, blobs: Sequence[str]) -> NetSource:
+        """The same data for the part of the net that these blobs depend on. Raises ConfigError for unknown blobs."""
+        known = self.net.blob_names()
+        for blob in blobs:
+            if blob not in known:
+                raise ConfigError(
+                    f"{self.net.path}: the {self.net.phase_name} net has no blob '{blob}'. {suggest(blob, known)}"
+                )
+        return NetSource(self.config, self.net.pruned(blobs), self._dataframe)
+
+    def _given(self, layers: List[Any], dataframe: DataFrame) -> Source:
+        """The source of a DataFrame given in Python, for whatever kind of data the only data layer names."""
+        layer = layers[0]
+        where = f"{self.net.path}: layer '{layer.name}'"
+        if len(layers) > 1:
+            raise ConfigError(f"{where}: a DataFrame can only stand for the data of a net's single data layer")
+        source: FrameSource
+        if layer.type == "CoSData":
+            source = DataFrameSource(self.config, self.net, layer)
+        elif layer.type in ("Data", "MemoryData", "ImageData"):
+            source = ImageDataFrame(self.config, self.net, layer)
+        else:
+            raise ConfigError(f"{where}: a DataFrame cannot stand for the data of a {layer.type} layer; use CoSData")
+        source.given = dataframe
+        return source
+
+    def __repr__(self) -> str:
+        return f"NetSource({self.net.phase_name}: {', '.join(s.description for s in self.sources)})"
+
+    @property
+    def plan(self) -> NetPlan:
+        """The plan for executors; opens the sources the first time."""
+        if self._plan is None:
+            self._plan = self._make_plan()
+        return self._plan
+
+    def _make_plan(self) -> NetPlan:
+        from ..engines.caffe.solver import inspect_net, layer_types
+
+        self.net.check(layer_types())
+        for source in self.sources:
+            source.open()
+        layers = tuple(self._layer_plan(source) for source in self.sources)
+        message = self.net.with_inputs({layer.name: list(layer.shapes().items()) for layer in layers})
+        larger = {}
+        for layer in layers:
+            larger.update(layer.shapes(layer.batch_size + 1))
+        found = inspect_net(message, larger, layers[0].batch_size, self.net.path)
+        labels = label_ranges(message, found.shapes)
+        layers = tuple(
+            replace(layer, labels={top.name: labels[top.name] for top in layer.tops if top.name in labels})
+            for layer in layers
+        )
+        return NetPlan(
+            content=message.SerializeToString(),
+            path=self.net.path,
+            layers=layers,
+            outputs=tuple(self.net.output_blobs()),
+            shapes=found.shapes,
+            batch_axes=found.batch_axes,
+            flexible=found.flexible,
+            parameters=found.parameters,
+        )
+
+    def _layer_plan(self, source: Source) -> LayerPlan:
+        assert isinstance(source, (RangeSource, FrameSource))
+        return LayerPlan(
+            name=source.layer.name,
+            description=f"{source.where}: {source.description}",
+            tops=source.tops,
+            batch_size=source.batch_size,
+            shuffle=source.shuffle or bool(self.config.shuffle),
+            reader=source.reader(),
+            count=source.count() if isinstance(source, RangeSource) else None,
+            bad=BadRecordPolicy(self.config.badRecords == "skip", float(self.config.badRecordsMax)),
+        )

@@ -1,0 +1,78 @@
+"""ValidationPlan on a rank: its share of the rows through a test net, the sums over all ranks."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..comm.base import Communicator
+from ..data.batches import BatchRandom
+from ..data.store import RecordStore
+from ..engines.batching import BatchedNet
+from ..engines.caffe.solver import InferenceNet
+from ..plans.net_plan import NetPlan
+
+__all__ = ["Validator"]
+
+
+class Validator:
+    """Runs one test net over this rank's share of its rows.
+
+    Parameters
+    ----------
+    plan : of the test net
+    net : the test net
+    stores : one for each of its data layers: this rank's share
+    total : how many rows the source has, over all ranks, skipped ones included
+    rows : how many of them a run uses; None, or more than there are, means all
+    comm : Communicator
+    draws : one for each data layer, for those that crop or mirror at random
+    heartbeat : called between batches
+    """
+
+    def __init__(
+        self,
+        plan: NetPlan,
+        net: InferenceNet,
+        stores: Sequence[RecordStore],
+        total: int,
+        rows: Optional[int],
+        comm: Communicator,
+        draws: Sequence[BatchRandom],
+        heartbeat: Callable[[], None],
+    ) -> None:
+        self._plan = plan
+        self._net = BatchedNet(plan, net)
+        self._stores = stores
+        self._total = total
+        self._rows = total if rows is None else min(rows, total)
+        self._comm = comm
+        self._draws = draws
+        self._tick = heartbeat
+
+    def run(self, number: int) -> Tuple[int, Dict[str, List[float]]]:
+        """The ``number``-th validation (from 0): rows used, and each output blob's mean over them.
+
+        Successive runs go on through the rows, as Caffe's data layers do, and start over at the end.
+        """
+        outputs = self._plan.outputs
+        sums = {name: np.zeros(self._net.width(name)) for name in outputs}
+        mine = self._local_records(number * self._rows % self._total)
+        for start in range(0, len(mine), self._plan.batch_size):
+            self._tick()
+            records = mine[start : start + self._plan.batch_size]
+            columns = [store.read(records) for store in self._stores]
+            draws = [d.transforms(number, len(records)) for d in self._draws]
+            for name, values in self._net.run(columns, draws, len(records), outputs).items():
+                sums[name] += values.sum(axis=0, dtype=np.float64)
+        count = np.array([float(len(mine))])
+        self._comm.all_reduce([count, *sums.values()])
+        return int(count[0]), {name: [float(v) for v in total / count[0]] for name, total in sums.items()}
+
+    def _local_records(self, first: int) -> np.ndarray:
+        """This rank's records among the run's rows, which go from ``first`` and wrap round."""
+        behind = (self._stores[0].indices - first) % self._total
+        mine = np.flatnonzero(behind < self._rows)
+        found: np.ndarray = mine[np.argsort(behind[mine], kind="stable")]
+        return found

@@ -1,0 +1,1 @@
+"""A training run on the driver: checks, attempts, failures, snapshots."""

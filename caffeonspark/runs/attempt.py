@@ -1,0 +1,302 @@
+"""One barrier stage, watched from launch to the last good-bye."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ..api.config import Config
+from ..comm.addresses import bind_host, driver_host
+from ..comm.handshake import Credentials
+from ..comm.wire import FrameKind
+from ..data.records import BadRecords
+from ..errors import CaffeOnSparkError, InfrastructureError, Interrupted, RankLost, StallError, TrainingError, from_text
+from ..launchers.spark_barrier import Stage
+from ..plans.job import Job
+from ..report.base import Observer
+from ..report.result import RankTiming, TrainingResult, ValidationResult
+from .encryption import asked_for
+from .failures import ENVIRONMENT, first_failure, stage_error
+from .rank_server import Event, RankServer
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["Attempt"]
+
+_GRACE = 1.0  # seconds in which other ranks' accounts of a failure are waited for
+_RELEASE = 2.5  # seconds in which every rank that still runs ends when it is called off
+_START = 600.0  # seconds a rank may come after the first: its node may be fetching files, and Spark notices a lost one
+
+MakeJob = Callable[[Tuple[str, int], Credentials], Job]
+#: (kind, iteration and what else the rank said, local path): a file a rank handed over
+TakeFile = Callable[[str, Mapping[str, Any], str], None]
+
+
+class Attempt:
+    """Runs one stage.
+
+    Parameters
+    ----------
+    config : Config
+    result : filled in as the ranks report
+    observer : told about everything
+    folder : where files that ranks send arrive
+    take_file : called with each of them
+    stop : set from outside to end training after the iteration under way, or at once where there is none yet
+
+    Attributes
+    ----------
+    unresponsive : executors whose tasks did not end when their ranks were done or called off
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        result: TrainingResult,
+        observer: Observer,
+        folder: str,
+        take_file: TakeFile,
+        stop: threading.Event,
+    ) -> None:
+        self.config = config
+        self.result = result
+        self.observer = observer
+        self.folder = folder
+        self.take_file = take_file
+        self.stop = stop
+        self.ranks = config.ranks
+        self.ready: Dict[int, Dict[str, Any]] = {}
+        self.done: Dict[int, Dict[str, Any]] = {}
+        self.ended: Dict[int, str] = {}  # rank: how its line ended
+        self.failures: List[Tuple[float, Event]] = []
+        self.heard: Dict[int, float] = {}  # rank: when it last said something
+        self.unresponsive: List[str] = []
+        self.job: Job
+
+    def run(self, rows: DataFrame, files: Sequence[Any], make_job: MakeJob) -> None:
+        """Launch and watch. Raises the first failure, or Interrupted."""
+        context = self.config.spark().sparkContext
+        credentials = Credentials.new(encrypted=bool(asked_for(self.config)))
+        with RankServer(bind_host(context), self.config.ports, credentials, self.ranks, self.folder) as server:
+            self.job = make_job((driver_host(context), server.address[1]), credentials)
+            self.observer.doing(self.result, "waiting for Spark to start the ranks")
+            stage = Stage(rows, self.job, files)
+            try:
+                self.watch(server, stage)
+            except BaseException as e:
+                server.send_all(FrameKind.ABORT, reason="the driver gave up")
+                if isinstance(e, InfrastructureError):
+                    self.unresponsive += self.silent_executors(stage, server)
+                raise
+            finally:
+                # every rank is done or called off: an executor that does not answer is not waited for
+                self.unresponsive = sorted({*self.unresponsive, *stage.end(patience=3.0)})
+
+    # ---- watching
+
+    def watch(self, server: RankServer, stage: Stage) -> None:
+        """Handle events until every rank has said good-bye, or the first failure is understood."""
+        stage_ended: Optional[float] = None
+        told_to_stop = False
+        while len(self.done) < self.ranks or len(self.ended) < self.ranks:
+            try:
+                event: Optional[Event] = server.events.get(timeout=0.1)
+            except queue.Empty:
+                event = None
+            if event is not None:
+                self.on_event(event, server)
+            if self.failures:
+                break
+            if self.stop.is_set() and not told_to_stop:
+                if len(self.ready) < self.ranks:
+                    raise Interrupted("before the ranks were ready")
+                server.send_all(FrameKind.STOP)
+                told_to_stop = True
+                self.observer.note("stopping after this iteration; a second signal stops at once")
+            if event is None:
+                self.check_stall()
+                if not stage.running:
+                    stage_ended = stage_ended or time.monotonic()
+                    if time.monotonic() - stage_ended > _GRACE:
+                        raise self.stage_failure(stage)
+        if self.failures:
+            self.collect_failures(server)
+            raise self.error_before_connection(stage) or first_failure(self.failures, self.ranks, self.result.hosts)
+
+    def check_stall(self) -> None:
+        """Raise StallError when a rank said nothing for too long, or never came although others did."""
+        if not self.heard:
+            return  # the stage may be waiting for the cluster, and Spark's own errors end it
+        now = time.monotonic()
+        loading = len(self.ready) < self.ranks
+        for rank in range(self.ranks):
+            if rank in self.ended or (loading and rank in self.ready):  # who is ready waits for the others
+                continue
+            silent = now - self.heard.get(rank, self.first_heard)
+            patience = self.config.stallTimeout + 2 * _GRACE  # its peers notice first, and know more
+            if silent > (patience if rank in self.heard else max(patience, _START)):
+                host = self.result.hosts.get(rank, "an unknown host")
+                what = "said nothing" if rank in self.heard else "did not start"
+                raise StallError(
+                    f"rank {rank} of {self.ranks} on {host} {what} for {silent:.0f} s: it is stuck, or -stallTimeout "
+                    f"{self.config.stallTimeout:g} is shorter than one of its iterations"
+                )
+
+    def on_event(self, event: Event, server: RankServer) -> None:
+        now = time.monotonic()
+        if not self.heard:
+            self.first_heard = now
+        self.heard[event.rank] = now
+        if event.path is not None:
+            self.take_file(event.kind, event.data, event.path)
+            return
+        try:
+            self.handle(event, server, now)
+        except (KeyError, IndexError, TypeError, ValueError) as e:
+            where = f"rank {event.rank} of {self.ranks}"
+            raise RankLost(f"{where} sent a '{event.kind[:40]}' that no rank sends ({e!r})") from e
+
+    def handle(self, event: Event, server: RankServer, now: float) -> None:
+        handlers: Dict[str, Callable[[Event], None]] = {
+            FrameKind.HELLO: self.on_hello,
+            FrameKind.HEARTBEAT: lambda event: None,  # a sign of life
+            FrameKind.READY: self.on_ready,
+            FrameKind.PROGRESS: self.on_progress,
+            FrameKind.VALIDATION: self.on_test,
+            FrameKind.DONE: self.on_done,
+            FrameKind.LOG: lambda event: self.observer.log(event.rank, [str(line) for line in event.data["lines"]]),
+            FrameKind.BYE: lambda event: self.ended.update({event.rank: "bye"}),
+        }
+        handler = handlers.get(event.kind)
+        if handler is not None:
+            handler(event)
+            if event.kind == FrameKind.HELLO and self.config.logRanks:
+                server.send(event.rank, FrameKind.LOG)
+            if event.kind == FrameKind.READY and len(self.ready) == self.ranks:
+                self.send_peer_addresses(server)
+        elif event.kind in (FrameKind.FAILED, FrameKind.DIED, FrameKind.LOST):
+            self.ended[event.rank] = event.kind
+            self.failures.append((now, event))
+        else:
+            raise ValueError("an unknown kind")
+
+    def on_hello(self, event: Event) -> None:
+        self.result.hosts[event.rank] = str(event.data["host"])
+        mine, theirs = self.config.versions, dict(event.data["versions"])
+        if mine != theirs:
+            raise TrainingError(different_versions(event.rank, self.result.hosts[event.rank], mine, theirs))
+        self.say_ready()
+
+    def on_ready(self, event: Event) -> None:
+        self.ready[event.rank] = event.data
+        self.say_ready()
+
+    def say_ready(self) -> None:
+        there, ready = len(self.heard), len(self.ready)
+        if there < self.ranks:
+            self.observer.doing(self.result, f"waiting for Spark to start the ranks: {there} of {self.ranks} are there")
+        elif ready < self.ranks:
+            self.observer.doing(self.result, f"loading records: {ready} of {self.ranks} ranks have theirs")
+        else:
+            self.observer.doing(self.result, "connecting the ranks")
+
+    def send_peer_addresses(self, server: RankServer) -> None:
+        """Everybody has loaded its records and listens: tell each where the others are."""
+        self.check_bad_records()
+        addresses = [self.ready[rank]["address"] for rank in range(self.ranks)]
+        totals = [self.layer_total(number) for number in range(len(self.job.layers()))]
+        self.result.rows = totals[0]
+        server.send_all(FrameKind.PEERS, addresses=addresses, totals=totals)
+        self.heard = dict.fromkeys(range(self.ranks), time.monotonic())
+
+    def layer_total(self, number: int) -> int:
+        """How many records a layer's source has, skipped ones included."""
+        ready = self.ready.values()
+        return sum(int(data["rows"][number]) + sum(data["bad"][number][0].values()) for data in ready)
+
+    def check_bad_records(self) -> None:
+        """Say what was skipped; raises DataError where it was too much."""
+        for number, layer in enumerate(self.job.layers()):
+            bad = BadRecords(layer.description, layer.bad)
+            good = 0
+            for rank in range(self.ranks):
+                counts, examples = self.ready[rank]["bad"][number]
+                bad.add(counts, examples)
+                good += int(self.ready[rank]["rows"][number])
+            if bad.total:
+                bad.check(good)
+                self.observer.note(bad.describe(good))
+
+    def on_progress(self, event: Event) -> None:
+        data = event.data
+        timing = RankTiming(
+            int(data["iteration"]), float(data["training"]), float(data["waited"]), float(data["loading"])
+        )
+        self.result.record_timing(event.rank, timing)
+        new = [(int(iteration), float(loss), float(rate)) for iteration, loss, rate in data["history"]]
+        if event.rank == 0:
+            self.result.history += new
+            self.result.iteration = timing.iteration
+        self.observer.progress(self.result, event.rank, timing, new)
+
+    def on_test(self, event: Event) -> None:
+        data = event.data
+        outputs = dict(data["outputs"])
+        test = ValidationResult(
+            int(data["iteration"]), int(data["net"]), int(data["rows"]), self.result.seconds(), outputs
+        )
+        self.result.tests.append(test)
+        self.observer.tested(self.result, test)
+
+    def on_done(self, event: Event) -> None:
+        self.done[event.rank] = event.data
+        self.result.iteration = int(event.data["iteration"])
+        self.result.stopped = str(event.data["stopped"])
+
+    # ---- failures
+
+    def collect_failures(self, server: RankServer) -> None:
+        """Call the others off, and wait a moment for their accounts: the first to arrive need not be the cause."""
+        server.send_all(FrameKind.ABORT, reason="another rank failed")
+        self.listen(server, _GRACE)
+
+    def listen(self, server: RankServer, seconds: float) -> None:
+        """Take note of how ranks end, for so long."""
+        deadline = time.monotonic() + seconds
+        while len(self.ended) < self.ranks and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty, CaffeOnSparkError):
+                self.on_event(server.events.get(timeout=0.05), server)
+
+    def silent_executors(self, stage: Stage, server: RankServer) -> List[str]:
+        """The executors of ranks that were called off and did not end: frozen, or cut off."""
+        self.listen(server, _RELEASE)
+        missing: Set[int] = {rank for rank in range(self.ranks) if rank not in self.ended}
+        if not missing:
+            return []
+        executors = stage.executors()
+        return sorted({executors[rank] for rank in missing if rank in executors})
+
+    def stage_failure(self, stage: Stage) -> CaffeOnSparkError:
+        """The stage ended although not every rank did."""
+        early = self.error_before_connection(stage)
+        if early is not None:
+            return early
+        missing = [str(rank) for rank in range(self.ranks) if rank not in self.done]
+        who = f"rank {', '.join(missing)}"
+        if stage.error is None:
+            return RankLost(f"{who} ended without having trained")
+        return stage_error(stage.error, who)
+
+    def error_before_connection(self, stage: Stage) -> Optional[CaffeOnSparkError]:
+        """The error of a rank that could not open its line to the driver, and whose end ended the others."""
+        return None if stage.running or stage.error is None else from_text(str(stage.error))
+
+
+def different_versions(rank: int, host: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """What to say when a rank runs other software than the driver."""
+    parts = [f"{name} {theirs.get(name)} (driver: {mine[name]})" for name in mine if mine[name] != theirs.get(name)]
+    return f"rank {rank} on {host} has {', '.join(parts)}. {ENVIRONMENT}"

@@ -1,0 +1,51 @@
+"""Whether what travels between ranks and to the driver is encrypted: as Spark's own traffic is, or by ``-encrypt``."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from ..api.config import Config
+from ..comm import encryption
+
+__all__ = ["asked_for", "check_encryption"]
+
+# What an administrator sets who wants Spark's traffic encrypted (Spark's "Security" guide); spark.ssl.rpc is Spark 4's.
+_SETTINGS = (
+    "spark.network.crypto.enabled",
+    "spark.authenticate.enableSaslEncryption",
+    "spark.ssl.enabled",
+    "spark.ssl.rpc.enabled",
+)
+# Of these, those under which Spark encrypts what it sends to executors, the job's secret included.
+_RPC = ("spark.network.crypto.enabled", "spark.authenticate.enableSaslEncryption", "spark.ssl.rpc.enabled")
+
+
+def asked_for(config: Config) -> str:
+    """The setting because of which connections are encrypted; "" when they are not."""
+    if config.encrypt:
+        return "-encrypt"
+    return next((name for name in _SETTINGS if _is_on(config, name)), "")
+
+
+def check_encryption(config: Config, say: Callable[[str], None]) -> None:
+    """Raise ConfigError where encryption is asked for and cannot be had; tell what it leaves open."""
+    if _is_on(config, "spark.io.encryption.enabled"):
+        say(
+            "warning: spark.io.encryption.enabled does not cover the ranks' records and snapshots in Spark's local "
+            "folders (spark.local.dir): have those on an encrypted disk"
+        )
+    reason = asked_for(config)
+    if not reason:
+        return
+    encryption.require()
+    say(f"what ranks send is encrypted, because of {reason}")
+    if not any(_is_on(config, name) for name in _RPC):
+        say(
+            "warning: the key to it goes to the executors with Spark's tasks, which Spark does not encrypt: set "
+            "spark.authenticate and spark.network.crypto.enabled to true"
+        )
+
+
+def _is_on(config: Config, name: str) -> bool:
+    settings: Any = config.spark().sparkContext.getConf()
+    return str(settings.get(name, "false")).strip().lower() == "true"

@@ -1,0 +1,1 @@
+"""What the library knows of Spark: its JVM, sessions, who gets which rows, YARN."""

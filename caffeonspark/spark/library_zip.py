@@ -1,0 +1,70 @@
+"""Sending this library to the executors, so that they run the driver's version whatever they have installed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+import zipfile
+from typing import Any, Dict, List, Set
+
+__all__ = ["library_digest", "library_files", "library_folder", "ship_library"]
+
+_lock = threading.Lock()
+_shipped: Dict[str, Set[str]] = {}  # by application, the archives that it has
+
+
+def ship_library(context: Any) -> None:
+    """Send this library to the executors of a SparkContext, once for each application."""
+    from pyspark import SparkFiles
+
+    if not os.path.isdir(library_folder()):  # imported from an archive that was shipped with --py-files
+        return
+    content = _archive()
+    name = f"caffeonspark-{hashlib.sha256(content).hexdigest()[:12]}.zip"
+    with _lock:
+        shipped = _shipped.setdefault(context.applicationId, set())
+        if name in shipped:
+            return
+        # Spark serves the file from here as long as the application runs, and removes the folder with it
+        folder = os.path.join(SparkFiles.getRootDirectory(), "caffeonspark-library")
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, name)
+        with open(path, "wb") as f:
+            f.write(content)
+        context.addPyFile(path)
+        shipped.add(name)
+
+
+def _archive() -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:
+        for name, path in library_files().items():
+            with open(path, "rb") as f:
+                z.writestr(zipfile.ZipInfo(f"caffeonspark/{name}"), f.read())
+    return archive.getvalue()
+
+
+def library_folder() -> str:
+    """Where this library's modules are."""
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def library_files() -> Dict[str, str]:
+    """The paths of this library's modules by their names relative to its folder, sorted."""
+    package = library_folder()
+    found: List[str] = []
+    for folder, _, names in os.walk(package):
+        found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
+    return {os.path.relpath(path, package): path for path in sorted(found)}
+
+
+def library_digest() -> str:
+    """A name for the content of this library's modules."""
+    digest = hashlib.sha256()
+    for name, path in library_files().items():
+        with open(path, "rb") as f:
+            content = f.read()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,164 @@
+"""Spreading records over ranks: who gets which, and the DataFrame that brings rows to them.
+
+A training layer's records go to the ranks in contiguous ranges, rank r getting those with
+``floor(index * ranks / total) == r``, so that each reads storage order. A validation layer's go round robin
+(``index % ranks``), so that every window of them is shared by all ranks.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import Column, DataFrame
+
+__all__ = ["bounds", "has_stable_partitions", "limit_arrow_batches", "rows_by_layer", "rows_for_ranks"]
+
+_LAYER, _INDEX, _KEY = "_layer", "_index", "_key"
+_BATCH_BYTES = 8 << 20
+_MAX_ROWS = 10_000
+
+
+def bounds(total: int, ranks: int, rank: int) -> Tuple[int, int]:
+    """The range of a rank: the indices i with ``floor(i * ranks / total) == rank``."""
+    return -(-total * rank // ranks), -(-total * (rank + 1) // ranks)
+
+
+def _payload(layer: int) -> str:
+    """The struct column that holds the rows of a layer."""
+    return f"_rows{layer}"
+
+
+def rows_by_layer(batch: pa.RecordBatch, layers: int) -> Iterator[Tuple[int, pa.RecordBatch, np.ndarray]]:
+    """The rows of each layer in a batch of ``rows_for_ranks``: the layer's number, its columns, the rows' indices."""
+    import pyarrow as pa
+
+    if _LAYER not in batch.schema.names:
+        return  # no layer reads rows: the batch only carried the task's number
+    tags = batch.column(_LAYER).to_numpy(zero_copy_only=False)
+    for number in range(layers):
+        places = np.flatnonzero(tags == number)
+        if not len(places):
+            continue
+        chosen = batch if len(places) == batch.num_rows else batch.take(pa.array(places))
+        payload = chosen.column(_payload(number))
+        names = [field.name for field in payload.type]
+        index = chosen.column(_INDEX).to_numpy(zero_copy_only=False)
+        yield number, pa.RecordBatch.from_arrays(payload.flatten(), names=names), index
+
+
+def rows_for_ranks(spark: Any, frames: Sequence[Tuple[int, DataFrame, bool]], ranks: int) -> DataFrame:
+    """A DataFrame of ``ranks`` partitions, the r-th holding the rows of rank r.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    frames : (number of the layer, its DataFrame, whether it is for validation); each one
+        ``has_stable_partitions`` or is persisted
+    ranks : int
+    """
+    if not frames:
+        return spark.range(0, ranks, 1, ranks)
+    keys = _keys(spark, ranks)
+    parts = [_with_key(number, frame, validation, ranks, keys) for number, frame, validation in frames]
+    merged = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
+    limit_arrow_batches(spark, [frame for _, frame, _ in frames])
+    return merged.repartition(ranks, _KEY)
+
+
+def _keys(spark: Any, ranks: int) -> List[int]:
+    """For each rank a number that Spark's hash partitioning sends to its partition."""
+    wanted = set(range(ranks))
+    found = {}
+    rows = spark.range(0, 64 * ranks, 1, 1).selectExpr("id", f"pmod(hash(id), {ranks}) AS part").collect()
+    for row in rows:
+        if row.part in wanted:
+            found[row.part] = row.id
+            wanted.discard(row.part)
+    assert not wanted, "64 candidates a rank always cover them"
+    return [found[rank] for rank in range(ranks)]
+
+
+def _with_key(number: int, frame: DataFrame, validation: bool, ranks: int, keys: List[int]) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    payload = F.struct(*[F.col(f"`{name}`") for name in frame.columns]).alias(_payload(number))
+    frame, index, total = _indexed(frame.select(payload), always=ranks > 1 or validation)
+    rank: Column
+    if validation:
+        rank = F.pmod(index, F.lit(ranks))
+    elif ranks == 1:
+        rank = F.lit(0)
+    else:
+        rank = F.least(F.floor(index * ranks / max(1, total)), F.lit(ranks - 1))
+    key = F.element_at(F.lit(keys), (rank + 1).cast("int")).cast("long")  # as in _keys: int and long hash apart
+    return frame.select(F.lit(number).alias(_LAYER), index.alias(_INDEX), key.alias(_KEY), _payload(number))
+
+
+def _indexed(frame: DataFrame, always: bool) -> Tuple[DataFrame, Column, int]:
+    """``frame`` with what its rows are numbered by, the column of their numbers, and how many rows there are.
+
+    The numbers go from 0 in storage order: files by name (Spark reads the largest first), rows of no file by
+    partition. Without ``always`` they may have gaps, and the rows need not be counted, when there is one file at most.
+    """
+    from pyspark.sql import functions as F
+
+    # partition id << 33 | number in the partition: the order in which Spark reads the rows
+    place = F.monotonically_increasing_id()
+    if not always and len(frame.inputFiles()) < 2:
+        return frame, place, 0
+    segment = {"_part": F.spark_partition_id(), "_file": F.input_file_name(), "_block": F.input_file_block_start()}
+    tagged = frame.select("*", *[value.alias(name) for name, value in segment.items()], place.alias("_place"))
+    counted = tagged.groupBy(*segment).agg(F.min("_place").alias("first"), F.count("*").alias("count")).collect()
+    shifts, total = [], 0
+    for row in sorted(counted, key=lambda row: (row["_file"], row["_block"], row["_part"])):
+        shifts.append((row["_part"], row["_file"], row["_block"], total - row["first"]))
+        total += row["count"]
+    table = frame.sparkSession.createDataFrame(shifts, "_part int, _file string, _block long, _shift long")
+    # a left join: no row is lost even where a DataFrame is not the same when it is computed again
+    joined = tagged.join(F.broadcast(table), list(segment), "left")
+    return joined, F.col("_place") + F.coalesce(F.col("_shift"), F.lit(0)), total
+
+
+def has_stable_partitions(frame: DataFrame) -> bool:
+    """Whether the frame's partitions are the same in every query: not where rows are exchanged between them, because
+    Spark plans that anew for the columns a query uses."""
+    return not _exchanges(frame._jdf.queryExecution().executedPlan())
+
+
+def _exchanges(plan: Any) -> bool:
+    """Whether a physical plan of the JVM exchanges rows between partitions; what is persisted is a leaf of it."""
+    name = str(plan.nodeName())
+    if name == "AdaptiveSparkPlan":
+        return _exchanges(plan.initialPlan())
+    children = plan.children()
+    return "Exchange" in name or "Join" in name or any(_exchanges(children.apply(k)) for k in range(children.size()))
+
+
+def limit_arrow_batches(spark: Any, frames: Sequence[DataFrame]) -> None:
+    """Keep the Arrow batches between Spark and Python small where rows are large.
+
+    Spark counts rows, not bytes (spark.sql.execution.arrow.maxRecordsPerBatch), and would put ten thousand
+    images into one batch.
+    """
+    name = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    largest = 1
+    for frame in frames:
+        row = frame.first()
+        largest = max(largest, _size(row) if row is not None else 1)
+    rows = max(1, min(_MAX_ROWS, _BATCH_BYTES // largest))
+    current = int(spark.conf.get(name))
+    if current <= 0 or rows < current:
+        spark.conf.set(name, str(rows))
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value)
+    if isinstance(value, (list, tuple)):  # Row is a tuple
+        return sum(_size(v) for v in value[:1000]) * max(1, len(value) // 1000)
+    return 8
