@@ -61,7 +61,7 @@ def share(spark, solver: str, helpers: int, times) -> float:
     from caffeonspark import CaffeOnSpark, Config, DataSource
 
     config = Config(spark, conf=solver, model=f"file:{BUILD}/decoding.caffemodel", decoders=helpers, quiet=True)
-    paces = CaffeOnSpark(spark).train(DataSource(spark).getSource(config, True)).pace[0]
+    paces = CaffeOnSpark(spark).train(DataSource(spark).getSource(config, True)).timings[0]
     first = next(pace for pace in paces if pace.iteration >= SKIPPED)
     last = paces[-1]
     times[helpers].append((last.training - first.training) / (last.iteration - first.iteration) * 1000)

@@ -34,17 +34,17 @@ def run(spark, solver: str, watched: bool) -> float:
 
     board = {"tensorboard": f"file:{BUILD}/board", "web": True} if watched else {}
     config = Config(spark, conf=solver, model=f"file:{BUILD}/lenet.caffemodel", quiet=True, **board)
-    observer: Observer = observers_for(config) if watched else Observer()
+    observer: Observer = observers_for(config.run_config) if watched else Observer()
     over, viewer = threading.Event(), None
     if watched:
         (web,) = [member for member in observer._members if isinstance(member, Web)]
         viewer = threading.Thread(target=look_at, args=(web.url, over))
         viewer.start()
-    result = train(config, DataSource(spark).getSource(config, True), [], observer)
+    result = train(config.run_config, DataSource(spark).getSource(config, True), [], observer)
     over.set()
     if viewer is not None:
         viewer.join()
-    paces = result.pace[0]
+    paces = result.timings[0]
     first = next(pace for pace in paces if pace.iteration >= 100)
     return (paces[-1].training - first.training) / (paces[-1].iteration - first.iteration) * 1000
 

@@ -51,7 +51,7 @@ def ours(spark, solver: str, ranks: int = 1) -> float:
 
     config = Config(spark, conf=solver, model=f"file:{BUILD}/lenet.caffemodel", clusterSize=ranks, quiet=True)
     result = CaffeOnSpark(spark).train(DataSource(spark).getSource(config, True))
-    paces = result.pace[0]
+    paces = result.timings[0]
     first = next(pace for pace in paces if pace.iteration >= SKIPPED)
     return (paces[-1].training - first.training) / (paces[-1].iteration - first.iteration) * 1000
 

@@ -1,13 +1,13 @@
-"""The flags, in one table: every way to configure the library (CLI, dict, list, keywords) reads it."""
+"""Flags: how their texts become values, and the tables that command line, dicts, keywords and the help all read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from dataclasses import dataclass, field, fields
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 from .errors import ConfigError, suggest
 
-__all__ = ["FLAGS", "Flag", "FlagTable"]
+__all__ = ["Flag", "FlagTable", "flag", "table_of"]
 
 
 @dataclass(frozen=True)
@@ -131,138 +131,23 @@ class FlagTable(Mapping[str, Flag]):
         return "\n".join(lines).rstrip()
 
 
-# CaffeOnSpark's names of the same settings on its Python ``Config``.
-_ALIASES: Dict[str, str] = {
-    "protoFile": "conf",
-    "isTraining": "train",
-    "isTest": "test",
-    "modelPath": "model",
-    "outputPath": "output",
-    "isRddPersistent": "persistent",
-    "snapshotStateFile": "snapshot",
-    "snapshotModelFile": "weights",
-}
+def flag(kind: str, default: Any, help: str, argument: str = "", *, section: str = "", **more: Any) -> Any:
+    """A field of a dataclass that is a flag.
 
-#: What everything but the tools is configured by.
-FLAGS = FlagTable(
-    (
-        "What to do",
-        (
-            Flag("train", "switch", False, "train, and save the model"),
-            Flag("test", "switch", False, "print and save the mean of each output blob of the TEST net"),
-            Flag("features", "names", [], "save these blobs of the TEST net, one row for each sample", "BLOB,BLOB…"),
-            Flag("label", "text", "", "one more blob for -features", "BLOB"),
-        ),
-    ),
-    (
-        "Files",
-        (
-            Flag("conf", "text", "", "the solver prototxt", "FILE"),
-            Flag("model", "text", "", "the model: written by -train, read by -test and -features", "FILE"),
-            Flag("output", "text", "output", "where -features and -test write", "PATH"),
-            Flag("outputFormat", "text", "json", "format of -features: json, parquet or any Spark writer", "NAME"),
-            Flag("weights", "text", "", "start from these .caffemodel files (comma-separated), by layer name", "FILE"),
-            Flag("snapshot", "text", "", "resume from this .solverstate; needs -weights", "FILE"),
-            Flag(
-                "resume", "switch", False, "resume from the newest complete snapshot beside the model, if there is one"
-            ),
-            Flag("keepSnapshots", "int", None, "keep only the newest N snapshots of the run", "N", minimum=1),
-        ),
-    ),
-    (
-        "Cluster",
-        (
-            Flag(
-                "clusterSize",
-                "int",
-                None,
-                "executors that train together (default: spark.executor.instances, else 1)",
-                "N",
-                minimum=1,
-            ),
-            Flag("devices", "int", 1, "ranks (solvers) in each executor", "N", minimum=1),
-            Flag(
-                "connection",
-                "choice",
-                "ethernet",
-                "how gradients travel; infiniband runs as ethernet over IPoIB",
-                "NAME",
-                choices=("ethernet", "infiniband"),
-            ),
-            Flag(
-                "maxRestarts",
-                "int",
-                3,
-                "restart from the newest snapshot at most N times after a failure",
-                "N",
-                minimum=0,
-            ),
-            Flag("port", "text", "", "ports to listen on, on driver and executors (default: any)", "LOW-HIGH"),
-            Flag("interface", "text", "", "network interface for the gradients (default: the one Spark uses)", "NAME"),
-            Flag(
-                "encrypt", "switch", False, "encrypt what ranks send (by itself where Spark encrypts its own traffic)"
-            ),
-            Flag("stallTimeout", "float", 120.0, "seconds without progress after which a rank is lost", "S", minimum=1),
-        ),
-    ),
-    (
-        "Data",
-        (
-            Flag("resize", "switch", False, "resize decoded images to the layer's height and width"),
-            Flag("shuffle", "switch", False, "shuffle each rank's samples anew for every epoch"),
-            Flag("readerOptions", "names", [], "options of the Spark reader of a DataFrame", "NAME=VALUE,…"),
-            Flag(
-                "badRecords",
-                "choice",
-                "fail",
-                "what a record that cannot be used does: fail the job, or be skipped",
-                "fail|skip",
-                choices=("fail", "skip"),
-            ),
-            Flag("badRecordsMax", "float", 0.01, "skip at most this fraction of the records", "F", minimum=0),
-            Flag("decoders", "int", 2, "a rank's processes that decode images ahead of it", "N", minimum=0),
-            Flag("persistent", "switch", False, "keep the training DataFrame on Spark's disks between attempts"),
-            Flag(
-                "lmdb_partitions",
-                "int",
-                None,
-                "partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)",
-                "N",
-                minimum=1,
-            ),
-        ),
-    ),
-    (
-        "Validation",
-        (
-            Flag("patience", "int", None, "stop after N validations without a better one", "N", minimum=1),
-            Flag("best", "switch", False, "the model is the best validated one, not the last"),
-            Flag("monitor", "text", "", "the output -patience and -best look at (default: the first loss)", "BLOB"),
-        ),
-    ),
-    (
-        "Display",
-        (
-            Flag("quiet", "switch", False, "no progress bar, and no notes about the run"),
-            Flag("logRanks", "switch", False, "show every rank's log lines"),
-            Flag(
-                "web",
-                "text",
-                "",
-                "serve a page that shows the run, on this machine only unless ADDRESS says otherwise; alone: any port",
-                "[[ADDRESS:]PORT]",
-                alone="0",
-            ),
-            Flag("tensorboard", "text", "", "write event files for TensorBoard into this folder", "DIR"),
-            Flag(
-                "mlflow",
-                "text",
-                "",
-                "log the run to this MLflow server or store; alone: where MLFLOW_TRACKING_URI says, or ./mlruns",
-                "[URI]",
-                alone="default",
-            ),
-        ),
-    ),
-    aliases=_ALIASES,
-)
+    Parameters
+    ----------
+    kind, default, help, argument, **more : see Flag
+    section : the title in the help under which this flag and those after it stand; "" for the one before
+    """
+    about = {"section": section, "flag": lambda name: Flag(name, kind, default, help, argument, **more)}
+    return field(default=tuple(default) if kind == "names" else default, metadata=about)
+
+
+def table_of(cls: Type[Any], aliases: Optional[Mapping[str, str]] = None) -> FlagTable:
+    """The table of a dataclass whose fields are flags."""
+    sections: List[Tuple[str, List[Flag]]] = []
+    for one in fields(cls):
+        if one.metadata["section"]:
+            sections.append((one.metadata["section"], []))
+        sections[-1][1].append(one.metadata["flag"](one.name))
+    return FlagTable(*sections, aliases=aliases)

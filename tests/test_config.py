@@ -4,7 +4,7 @@ import pytest
 import stock
 
 from caffeonspark import Config, ConfigError
-from caffeonspark.flags import FLAGS
+from caffeonspark.settings import FLAGS
 
 SOLVER = 'net: "net.prototxt" max_iter: 1'
 

@@ -280,7 +280,7 @@ def test_ctrl_c_while_an_observer_is_told(spark, tmp_path, small_lmdb, kind):
     if kind == "restarted":
         observer.progress = lambda *what: kill_a_rank()
     with pytest.raises(Interrupted, match=r"stopped by SIGINT at iteration \d+: (\w+ )?snapshot "):
-        train(config, DataSource(spark).getSource(config, True), [], Observers([observer]))
+        train(config.run_config, DataSource(spark).getSource(config, True), [], Observers([observer]))
     assert time.monotonic() - observer.sent < 8
     training = "stopping after this iteration; a second signal stops at once" in observer.notes
     assert training == (kind == "progress")

@@ -11,12 +11,10 @@ import re
 import socket
 import threading
 import time
-import types
 
 import pytest
 
 from caffeonspark.errors import ConfigError, Interrupted, StorageError, TrainingError
-from caffeonspark.flags import FLAGS
 from caffeonspark.report import file_uploader, read_metrics
 from caffeonspark.report.base import Observer, Observers
 from caffeonspark.report.curve import draw_png, static_page
@@ -24,12 +22,13 @@ from caffeonspark.report.downsampler import Downsampler
 from caffeonspark.report.file_uploader import FileUploader
 from caffeonspark.report.metrics import MetricsFile
 from caffeonspark.report.page import page_html
-from caffeonspark.report.records import one_line, settings
+from caffeonspark.report.records import one_line, shown_settings
 from caffeonspark.report.result import RankTiming, TrainingResult, ValidationResult
 from caffeonspark.report.speed import Speed, clock
 from caffeonspark.report.state import RunState, Series, smooth
 from caffeonspark.report.terminal import Terminal, fit, screen_of
 from caffeonspark.report.web import Web, parse_address
+from caffeonspark.settings import FLAGS, Settings
 from caffeonspark.storage import Storage
 
 # ---- records as a run makes them
@@ -222,7 +221,7 @@ def test_settings_without_passwords():
         "readerOptions": ["url=jdbc:x", "password=secret", "apiToken=secret"],
         "devices": 2,
     }
-    assert settings(types.SimpleNamespace(changed=given)) == {
+    assert shown_settings(Settings.of(given)) == {
         "mlflow": "https://…@host/x",
         "readerOptions": ["url=jdbc:x", "password=…", "apiToken=…"],
         "devices": 2,
@@ -446,7 +445,7 @@ def test_long_runs_keep_a_bounded_number_of_paces():
     result = TrainingResult("m")
     for number in range(50_000):
         result.record_timing(0, RankTiming(number, number, 0.0, 0.0))
-    paces = result.timing[0]
+    paces = result.timings[0]
     assert len(paces) <= 5000
     assert paces[0].iteration == 0
     assert paces[-1].iteration == 49_999

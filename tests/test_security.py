@@ -24,6 +24,7 @@ from test_recovery import Victim
 from caffeonspark.comm.addresses import bare_host, interface_address
 from caffeonspark.errors import ConfigError
 from caffeonspark.runs.encryption import asked_for
+from caffeonspark.settings import Settings
 
 ITERATIONS, LATE = 1000, 7
 LOW = 20_000 + os.getpid() % 500 * 20  # below Linux's ports for outgoing connections; another test run has others
@@ -275,16 +276,13 @@ def test_where_spark_encrypts_its_traffic_ours_is_encrypted(tmp_path, setting):
 class FakeSpark:
     """A configuration; nothing else is asked for."""
 
-    def __init__(self, encrypt, settings):
-        self.encrypt = encrypt
-        self.sparkContext = self
-        self.settings = settings
-
-    def spark(self):
-        return self
+    def __init__(self, encrypt, conf):
+        self.settings = Settings(encrypt=encrypt)
+        self.spark = self.sparkContext = self
+        self.conf = conf
 
     def getConf(self):  # noqa: N802
-        return self.settings
+        return self.conf
 
 
 @pytest.mark.parametrize(

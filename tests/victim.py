@@ -72,8 +72,8 @@ def main():
             data = DataSource(spark)
             validation = [data.getSource(config, False)] if order.get("validate") else []
             config.quiet = True
-            observer = Observers([Talker(), observers_for(config)])
-            result = train(config, data.getSource(config, True), validation, observer)
+            observer = Observers([Talker(), observers_for(config.run_config)])
+            result = train(config.run_config, data.getSource(config, True), validation, observer)
             say(recorded=same_as_the_metrics(result))
         except CaffeOnSparkError as e:
             say(error=e.message, kind=type(e).__name__, report=e.report)

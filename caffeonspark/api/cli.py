@@ -13,7 +13,7 @@ import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import CaffeOnSparkError, ConfigError, suggest
-from ..flags import FLAGS
+from ..settings import FLAGS
 from ..spark.session import start_spark
 from ..spark.yarn import attempt_number
 from ..storage import join, local_path
@@ -102,13 +102,10 @@ def _do(spark: Any, values: Dict[str, Any]) -> None:
 
 
 def validation_sources(config: Config) -> List[Any]:
-    """The test nets to run while training: those the solver gives a test_interval, unless test_iter is 0."""
+    """The data of the test nets to run while training."""
     from ..plans.net_source import NetSource
 
-    iterations = list(config.solver.test_iter)
-    if not config.solver.test_interval or (iterations and not iterations[0]):
-        return []
-    return [NetSource(config, net) for net in config.nets.tests]
+    return [NetSource(config, net) for net in config.run_config.validation_nets]
 
 
 def check_output(config: Config) -> None:

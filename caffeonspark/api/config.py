@@ -6,9 +6,10 @@ import os
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 from ..errors import ConfigError, suggest
-from ..flags import FLAGS
 from ..nets.net import TEST, TRAIN, Net, SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
+from ..plans.run_config import RunConfig
+from ..settings import FLAGS, Settings
 from ..storage import Storage, local_path
 
 __all__ = ["Config", "session_of"]
@@ -110,12 +111,35 @@ class Config:
     def __repr__(self) -> str:
         return "Config(" + ", ".join(f"{n}={v!r}" for n, v in self.changed.items()) + ")"
 
+    # ---- for the library
+
+    @property
+    def settings(self) -> Settings:
+        """Every flag, typed and frozen."""
+        return Settings.of(self._values)
+
+    @property
+    def run_config(self) -> RunConfig:
+        """What the library works with: this configuration as it is now."""
+        executors, source = self._executors()
+        return RunConfig(
+            session=self._spark,
+            settings=self.settings,
+            storage=self.storage,
+            files=self.files,
+            solver=self.solver,
+            solver_path=self.solver_path,
+            nets=self.nets,
+            executors=executors,
+            executors_from=source,
+        )
+
     # ---- derived settings
 
     @property
     def changed(self) -> Dict[str, Any]:
         """The flags whose values are not their defaults."""
-        return {name: value for name, value in self._values.items() if value != FLAGS[name].default}
+        return self.settings.changed()
 
     @property
     def solverParameter(self) -> Any:
@@ -134,8 +158,7 @@ class Config:
     @property
     def blobs(self) -> List[str]:
         """The blobs of ``-features``, ``-label`` last."""
-        label = [self.label] if self.label and self.label not in self.features else []
-        return list(self.features) + label
+        return self.settings.blobs
 
     @property
     def executors(self) -> int:
@@ -159,21 +182,12 @@ class Config:
     @property
     def ranks(self) -> int:
         """How many solvers train together: executors times devices."""
-        return self.executors * int(self.devices)
+        return self.run_config.ranks
 
     @property
     def ports(self) -> Tuple[int, int]:
         """(lowest, highest) of ``-port``; (0, 0) for any. Raises ConfigError."""
-        if not self.port:
-            return 0, 0
-        low, _, high = str(self.port).partition("-")
-        try:
-            ports = int(low), int(high or low)
-        except ValueError:
-            ports = 0, 0
-        if not 0 < ports[0] <= ports[1] < 65_536:
-            raise ConfigError(f"-port {self.port}: give a port or LOW-HIGH, each from 1 to 65535")
-        return ports
+        return self.settings.ports
 
     @property
     def versions(self) -> Dict[str, str]:
@@ -184,34 +198,15 @@ class Config:
 
     def net(self, phase: int) -> Net:
         """The net of a phase; TEST is the first test net. Raises ConfigError where there is none."""
-        if self.solver is None:
-            raise ConfigError("no solver is given: set -conf to the solver prototxt")
-        if phase == TRAIN:
-            return self.nets.train
-        if not self.nets.tests:
-            raise ConfigError(
-                f"{self.nets.train.path}: the net has no data layer in the TEST phase, which -test, -features and "
-                "validation need: add a data layer with include { phase: TEST }"
-            )
-        return self.nets.tests[0]
+        return self.run_config.net(phase)
 
     def phase_of(self, is_train: bool) -> int:
         return TRAIN if is_train else TEST
 
     def spark(self) -> Any:
         """The SparkSession; raises ConfigError if the Config was made without one."""
-        if self._spark is None:
-            raise ConfigError("this Config was made without a SparkSession: use Config(spark, …)")
-        return self._spark
+        return self.run_config.spark
 
     def describe_cluster(self) -> str:
         """One line that says how many ranks there are and why."""
-        ranks, executors = self.ranks, self.executors
-
-        def count(number: int, noun: str) -> str:
-            return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-        return (
-            f"{count(ranks, 'rank')}: {count(executors, 'executor')} (from {self.executors_from}) "
-            f"x {count(int(self.devices), 'device')}"
-        )
+        return self.run_config.describe_cluster()

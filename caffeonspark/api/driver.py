@@ -39,7 +39,7 @@ class CaffeOnSpark:
 
     def _train(self, source: NetSource, validation: Sequence[NetSource]) -> TrainingResult:
         config = source.config
-        self.result = train(config, source, validation, observers_for(config))
+        self.result = train(config.run_config, source, validation, observers_for(config.run_config))
         return self.result
 
     def trainWithValidation(
@@ -106,7 +106,8 @@ class CaffeOnSpark:
             ``SampleID`` (string) and an ``array<float>`` for each blob, in the order of the flag. A blob that does not
             grow with the batch (a loss, an accuracy) has the value of its record's batch. Computed when used.
         """
-        if not source.config.blobs:
+        blobs = source.run_config.settings.blobs
+        if not blobs:
             raise ConfigError("-features is missing: name the blobs to extract")
-        frame, self.task = features(source, source.config.blobs)
+        frame, self.task = features(source, blobs)
         return frame

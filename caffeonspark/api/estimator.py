@@ -29,8 +29,8 @@ from pyspark.ml.util import (
 from pyspark.sql import DataFrame, SparkSession
 
 from ..errors import ConfigError
-from ..flags import FLAGS, Flag
-from ..formats.endings import ending_of, model_uri
+from ..flags import Flag
+from ..formats.endings import ending_of
 from ..inference.tasks import make_task, with_outputs
 from ..nets.net import TEST, Net
 from ..nets.prototxt import parse_net
@@ -38,6 +38,7 @@ from ..plans.net_source import NetSource
 from ..report import observers_for
 from ..report.result import TrainingResult
 from ..runs.run import train
+from ..settings import FLAGS
 from ..storage import Storage, join
 from .config import Config
 
@@ -103,8 +104,10 @@ class CaffeEstimator(Estimator, _CaffeParams, DefaultParamsReadable, DefaultPara
                 flags["model"] = "file:" + os.path.join(folder, "model.caffemodel")
             config = Config(spark, flags)
             source = NetSource(config, config.nets.train, dataset)
-            result = train(config, source, [], observers_for(config, keep=bool(self.flags().get("model"))))
-            place = model_uri(config)
+            result = train(
+                config.run_config, source, [], observers_for(config.run_config, keep=bool(self.flags().get("model")))
+            )
+            place = config.run_config.model_uri
             content = config.storage.read(place)
         if not config.nets.tests:
             raise ConfigError(

@@ -101,15 +101,14 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     found.read = config.read
     for name in ("weights", "snapshot", *(() if values.get("train") else ("model",))):
         for path in [part.strip() for part in str(getattr(config, name)).split(",") if part.strip()]:
-            place = find_file(config, path, f"the file of -{name}")
+            place = find_file(config.storage, path, f"the file of -{name}")
             if config.storage.on_local_disk(place):
                 found.read[path] = os.path.abspath(local_path(place))
     elsewhere = options.get("spark.submit.deployMode") == "cluster"
     try:
         if config.train:
             found.train = [_plan(config, config.net(TRAIN), found, elsewhere)]
-            if config.solver.test_interval and list(config.solver.test_iter)[:1] != [0]:
-                found.train += [_plan(config, net, found, elsewhere) for net in config.nets.tests]
+            found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
         if config.test or config.blobs:
             found.inference = [_plan(config, config.net(TEST), found, elsewhere)]
     except _Unseen as e:

@@ -19,7 +19,7 @@ import tarfile
 from typing import Dict, List, NoReturn, Optional, Sequence
 
 from ..errors import CaffeOnSparkError, ConfigError
-from ..flags import FLAGS
+from ..settings import FLAGS
 from ..spark.library_zip import library_digest
 from ..spark.yarn import check_request, explain_refusal
 from ..storage import is_local, local_path, scheme

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ..api.config import Config
+from typing import Any
+
 from ..errors import ConfigError
 from ..nets.schema import SolverParameter
+from ..storage import Storage
 
 __all__ = ["ending_of", "find_file", "model_uri", "name_beside"]
 
@@ -27,19 +29,16 @@ def name_beside(model: str, ending: str) -> str:
     return model + ending
 
 
-def model_uri(config: Config) -> str:
-    """Where ``-model`` goes: its suffix follows the solver's snapshot_format, as in CaffeOnSpark."""
-    if not config.model:
-        raise ConfigError("-model is missing: name the file to save the model to")
-    path = str(config.model)
-    if config.solver.snapshot_format == SolverParameter.HDF5:
-        return path if path.endswith(".h5") else path + ".h5"
-    return path[: -len(".h5")] if path.endswith(".h5") else path
+def model_uri(model: str, solver: Any) -> str:
+    """Where a solver's model goes that is to be called ``model``: its suffix follows the snapshot_format."""
+    if solver.snapshot_format == SolverParameter.HDF5:
+        return model if model.endswith(".h5") else model + ".h5"
+    return model[: -len(".h5")] if model.endswith(".h5") else model
 
 
-def find_file(config: Config, path: str, what: str) -> str:
+def find_file(storage: Storage, path: str, what: str) -> str:
     """Where a model or state is: as given on the default file system, else as a local file."""
     for candidate in (path, "file:" + path):
-        if (":" not in path.partition("/")[0] or candidate == path) and config.storage.exists(candidate):
+        if (":" not in path.partition("/")[0] or candidate == path) and storage.exists(candidate):
             return candidate
     raise ConfigError(f"{what} {path} does not exist")

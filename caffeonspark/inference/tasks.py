@@ -16,7 +16,6 @@ import numpy as np
 from pyspark import StorageLevel
 from pyspark.accumulators import AccumulatorParam
 
-from ..api.config import Config
 from ..data.batches import BatchRandom
 from ..data.records import BadRecord, BadRecords, Column, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
@@ -25,6 +24,7 @@ from ..engines.batching import BatchedNet, concatenate, split, take
 from ..errors import ConfigError, DataError, from_spark
 from ..formats.endings import ending_of, find_file
 from ..plans.net_plan import LayerPlan, NetPlan
+from ..plans.run_config import RunConfig
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds, has_stable_partitions, limit_arrow_batches, rows_by_layer, rows_for_ranks
 
@@ -59,12 +59,12 @@ class Task:
     skipped: Any
 
 
-def task_for(config: Config, plan: NetPlan, blobs: Sequence[str]) -> Task:
+def task_for(config: RunConfig, plan: NetPlan, blobs: Sequence[str]) -> Task:
     """The task of running ``plan`` with the model of ``-model``. Raises ConfigError."""
-    if not config.model:
+    if not config.settings.model:
         raise ConfigError("-model is missing: name the model to use")
-    path = find_file(config, str(config.model), "the model (-model)")
-    return make_task(config.spark(), plan, blobs, config.storage.read(path), ending_of(path))
+    path = find_file(config.storage, config.settings.model, "the model (-model)")
+    return make_task(config.spark, plan, blobs, config.storage.read(path), ending_of(path))
 
 
 def make_task(spark: Any, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
@@ -114,7 +114,7 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
     from pyspark.sql import types as T
 
     source = source.for_blobs(blobs)
-    task = task_for(source.config, source.plan, blobs)
+    task = task_for(source.run_config, source.plan, blobs)
     fields = [T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in task.blobs]
     schema = T.StructType([T.StructField("SampleID", T.StringType(), False), *fields])
     rows, parts = _task_rows(source)
@@ -128,7 +128,7 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
 
 def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
     """The mean over all records of each output blob of the TEST net."""
-    task = task_for(source.config, source.plan, source.plan.outputs)
+    task = task_for(source.run_config, source.plan, source.plan.outputs)
     rows, parts = _task_rows(source)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -225,8 +225,8 @@ def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
     Rows of a single frame source are used where they are (0 tasks); otherwise records are spread over tasks as
     they are over ranks.
     """
-    config = source.config
-    spark = config.spark()
+    config = source.run_config
+    spark = config.spark
     frames = [(number, one.frame(), False) for number, one in enumerate(source.sources) if isinstance(one, FrameSource)]
     if len(source.sources) == 1 and frames:
         frame = frames[0][1]
@@ -235,7 +235,7 @@ def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
     sizes = {layer.batch_size for layer in source.plan.layers}
     if len(sizes) > 1:
         raise ConfigError(f"{source.net.path}: the data layers of the TEST net have different batch sizes: {sizes}")
-    parts = int(config.lmdb_partitions or config.ranks)
+    parts = int(config.settings.lmdb_partitions or config.ranks)
     frames = [
         (n, one if has_stable_partitions(one) else one.persist(StorageLevel.DISK_ONLY), test) for n, one, test in frames
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import List, Optional, Tuple
 
 from ..comm.handshake import Credentials
+from ..settings import Settings
 from .net_plan import LayerPlan, NetPlan
 
 __all__ = ["Job", "ResumePoint", "ValidationPlan"]
@@ -63,13 +64,7 @@ class Job:
     start : where it starts from
     driver : (host, port) of the monitor
     credentials : of this attempt
-    stall_timeout : seconds without progress after which a peer is given up
-    decoders : helper processes of each rank that decode images
-    monitor : the output of the first test net that decides about stopping and the best model; "" for its first loss
-    patience : validations without a better one after which training stops; 0 for never
-    keep_best : whether the model is the best validated one
-    ports : (lowest, highest) port for the ranks to listen on; (0, 0) for any
-    interface : network interface the ranks use; "" for the address Spark uses
+    settings : the flags, without those that may hold passwords
     """
 
     ranks: int
@@ -80,13 +75,7 @@ class Job:
     start: ResumePoint
     driver: Tuple[str, int]
     credentials: Credentials = field(repr=False)
-    stall_timeout: float
-    decoders: int
-    monitor: str = ""
-    patience: int = 0
-    keep_best: bool = False
-    ports: Tuple[int, int] = (0, 0)
-    interface: str = ""
+    settings: Settings
 
     def validation_layers(self) -> List[Tuple[ValidationPlan, int]]:
         """Each validation and the number of its first layer in ``layers``."""

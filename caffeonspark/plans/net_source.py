@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 
-from ..api.config import Config
 from ..data import sources as kinds  # noqa: F401  (registers every kind of source)
 from ..data.records import BadRecordPolicy
 from ..data.sources.base import FrameSource, RangeSource, Source, make_source
@@ -15,6 +14,7 @@ from ..errors import ConfigError, suggest
 from ..nets.net import Net
 from .labels import label_ranges
 from .net_plan import LayerPlan, NetPlan
+from .run_config import Configured, RunConfig
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -27,19 +27,19 @@ class NetSource:
 
     Attributes
     ----------
-    config : Config
+    config : whose ``run_config`` says how the data is read, as it is when the plan is made
     net : Net
     sources : one Source for each data layer, in the order they stand
     """
 
-    def __init__(self, config: Config, net: Net, dataframe: Optional[DataFrame] = None) -> None:
+    def __init__(self, config: Configured, net: Net, dataframe: Optional[DataFrame] = None) -> None:
         self.config = config
         self.net = net
         layers = net.data_layers()
         if not layers:
             raise ConfigError(f"{net.path}: the net has no data layer in the {net.phase_name} phase")
         if dataframe is None:
-            self.sources: List[Source] = [make_source(config, net, layer) for layer in layers]
+            self.sources: List[Source] = [make_source(config.run_config.for_sources, net, layer) for layer in layers]
         else:
             self.sources = [self._given(layers, dataframe)]
         self._dataframe = dataframe
@@ -63,9 +63,9 @@ class NetSource:
             raise ConfigError(f"{where}: a DataFrame can only stand for the data of a net's single data layer")
         source: FrameSource
         if layer.type == "CoSData":
-            source = DataFrameSource(self.config, self.net, layer)
+            source = DataFrameSource(self.run_config.for_sources, self.net, layer)
         elif layer.type in ("Data", "MemoryData", "ImageData"):
-            source = ImageDataFrame(self.config, self.net, layer)
+            source = ImageDataFrame(self.run_config.for_sources, self.net, layer)
         else:
             raise ConfigError(f"{where}: a DataFrame cannot stand for the data of a {layer.type} layer; use CoSData")
         source.given = dataframe
@@ -73,6 +73,11 @@ class NetSource:
 
     def __repr__(self) -> str:
         return f"NetSource({self.net.phase_name}: {', '.join(s.description for s in self.sources)})"
+
+    @property
+    def run_config(self) -> RunConfig:
+        """The run's configuration, as it is now."""
+        return self.config.run_config
 
     @property
     def plan(self) -> NetPlan:
@@ -111,13 +116,14 @@ class NetSource:
 
     def _layer_plan(self, source: Source) -> LayerPlan:
         assert isinstance(source, (RangeSource, FrameSource))
+        settings = self.run_config.settings
         return LayerPlan(
             name=source.layer.name,
             description=f"{source.where}: {source.description}",
             tops=source.tops,
             batch_size=source.batch_size,
-            shuffle=source.shuffle or bool(self.config.shuffle),
+            shuffle=source.shuffle or settings.shuffle,
             reader=source.reader(),
             count=source.count() if isinstance(source, RangeSource) else None,
-            bad=BadRecordPolicy(self.config.badRecords == "skip", float(self.config.badRecordsMax)),
+            bad=BadRecordPolicy(settings.badRecords == "skip", settings.badRecordsMax),
         )

@@ -35,7 +35,7 @@ class Best:
     def __init__(self, job: Job) -> None:
         outputs = job.validations[0].net.outputs if job.validations else ()
         losses = [name for name in outputs if "loss" in name.lower()]
-        self.name = job.monitor or (losses or list(outputs) or [""])[0]
+        self.name = job.settings.monitor or (losses or list(outputs) or [""])[0]
         self.lower = any(part in self.name.lower() for part in ("loss", "err"))
         self.value = job.start.best
         self.since = job.start.since_best
@@ -161,10 +161,10 @@ class Loop:
                 self.connection.send(
                     FrameKind.VALIDATION, net=number, iteration=self.solver.iteration, rows=rows, outputs=outputs
                 )
-            if number == 0 and self.best.update(outputs) and self.job.keep_best:
+            if number == 0 and self.best.update(outputs) and self.job.settings.best:
                 self.send_model(best=True)
-            if number == 0 and self.job.patience:
-                over = self.best.since >= self.job.patience
+            if number == 0 and self.job.settings.patience:
+                over = self.best.since >= self.job.settings.patience
         self.tests_done += 1
         return over
 
@@ -209,7 +209,7 @@ class Loop:
 
     def finish(self, stopped: str) -> None:
         self.report()
-        if stopped != "signal" and not (self.job.keep_best and self.best_sent):
+        if stopped != "signal" and not (self.job.settings.best and self.best_sent):
             self.send_model(best=False)
         self.connection.send(FrameKind.DONE, iteration=self.solver.iteration, stopped=stopped)
         # nobody leaves before everybody's last collective is over

@@ -116,7 +116,7 @@ class Rank:
                 [(str(host), int(port)) for host, port in peers.data["addresses"]],
                 listener,
                 self.job.credentials,
-                stall_timeout=self.job.stall_timeout,
+                stall_timeout=self.job.settings.stallTimeout,
                 watch=self.connection.fileno(),
                 on_watch=self.connection.check,
             )
@@ -137,9 +137,9 @@ class Rank:
     def open_listener(self) -> Listener:
         """Where the other ranks connect to this one."""
         job, host = self.job, self.host
-        own = interface_address(job.interface, ipv6=":" in host) if job.interface else host
+        own = interface_address(job.settings.interface, ipv6=":" in host) if job.settings.interface else host
         needed = self.hosts.count(host) + 1
-        return open_listener(own, job.ports, job.credentials, self.rank, needed)
+        return open_listener(own, job.settings.ports, job.credentials, self.rank, needed)
 
     # ---- data
 
@@ -163,7 +163,7 @@ class Rank:
                     self.heartbeat()
             store.finish()
             if layer.bad.skip and needs_decoding(store):
-                drop_bad_images(store, bad[number], self.job.decoders, self.heartbeat)
+                drop_bad_images(store, bad[number], self.job.settings.decoders, self.heartbeat)
         self.align(layers[:training], stores[:training], bad)
         for validation, first in self.job.validation_layers():
             count = len(validation.net.layers)
@@ -218,8 +218,8 @@ class Rank:
             feed = Batches(
                 stores[number], layer.batch_size, self.batch_random(number), layer.shuffle, layer.description
             )
-            if self.job.decoders and needs_decoding(stores[number]):
-                feed = PooledBatches(feed, self.job.decoders)
+            if self.job.settings.decoders and needs_decoding(stores[number]):
+                feed = PooledBatches(feed, self.job.settings.decoders)
             feeds.append(feed)
         return feeds
 

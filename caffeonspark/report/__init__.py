@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Iterator, List
 
-from ..formats.endings import model_uri, name_beside
+from ..formats.endings import name_beside
 from .base import Observer, Observers
 from .curve import Curve
 from .metrics import MetricsFile, read_metrics
@@ -14,17 +14,17 @@ from .terminal import Terminal
 from .web import Web
 
 if TYPE_CHECKING:
-    from ..api.config import Config
+    from ..plans.run_config import RunConfig
 
 __all__ = ["Observer", "observers_for", "read_metrics"]
 
 
-def observers_for(config: Config, keep: bool = True) -> Observer:
+def observers_for(config: RunConfig, keep: bool = True) -> Observer:
     """The observers that a configuration asks for.
 
     Parameters
     ----------
-    config : Config
+    config : RunConfig
     keep : whether the model stays where ``-model`` says, so that files beside it make sense
 
     Raises
@@ -44,12 +44,12 @@ def observers_for(config: Config, keep: bool = True) -> Observer:
     return observers
 
 
-def _members(config: Config, keep: bool, observers: Observers) -> Iterator[Observer]:
+def _members(config: RunConfig, keep: bool, observers: Observers) -> Iterator[Observer]:
     """Each observer, made when the ones before it are."""
     yield Recorder(config, observers.record)
-    if not config.quiet:
+    if not config.settings.quiet:
         yield Terminal()
-    uri = model_uri(config) if keep and config.model else ""
+    uri = config.model_uri if keep and config.settings.model else ""
     state = RunState()
     if uri:
         log = MetricsFile(config.storage, name_beside(uri, ".metrics.jsonl"), observers.note)
@@ -57,16 +57,16 @@ def _members(config: Config, keep: bool, observers: Observers) -> Iterator[Obser
         yield log
         yield state
         yield Curve(config.storage, uri, state, observers.note)
-    elif config.web:
+    elif config.settings.web:
         yield state
-    if config.tensorboard:
+    if config.settings.tensorboard:
         from .tensorboard import TensorBoard
 
-        yield TensorBoard(config.storage, str(config.tensorboard), observers.note)
-    if config.mlflow:
+        yield TensorBoard(config.storage, config.settings.tensorboard, observers.note)
+    if config.settings.mlflow:
         from .mlflow import MLflow
 
-        yield MLflow(str(config.mlflow), observers.note)
-    if config.web:  # the last, to hear of the end when the others have said what they had to say about it
-        settings = config.spark().sparkContext.getConf()
-        yield Web(str(config.web), state, settings.get("spark.driver.host", ""))
+        yield MLflow(config.settings.mlflow, observers.note)
+    if config.settings.web:  # the last, to hear of the end when the others have said what they had to say about it
+        settings = config.spark.sparkContext.getConf()
+        yield Web(config.settings.web, state, settings.get("spark.driver.host", ""))

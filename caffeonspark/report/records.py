@@ -18,7 +18,8 @@ from .result import RankTiming, TrainingResult, ValidationResult
 from .speed import Speed
 
 if TYPE_CHECKING:
-    from ..api.config import Config
+    from ..plans.run_config import RunConfig
+    from ..settings import Settings
 
 __all__ = ["FORMAT", "WIDEST", "Recorder", "curve_name", "name_of"]
 
@@ -34,11 +35,11 @@ class Recorder(Observer):
 
     Parameters
     ----------
-    config : Config
+    config : RunConfig
     emit : takes each record
     """
 
-    def __init__(self, config: Config, emit: Callable[[Record], None]) -> None:
+    def __init__(self, config: RunConfig, emit: Callable[[Record], None]) -> None:
         self._config = config
         self._emit = emit
         self._result: Optional[TrainingResult] = None
@@ -70,7 +71,7 @@ class Recorder(Observer):
             net=str(config.nets.train.message.name),
             model=result.model,
             resumed=result.resumed,
-            settings=settings(config),
+            settings=shown_settings(config.settings),
             solver=solver_fields(config.solver),
             versions=versions(config),
         )
@@ -179,9 +180,9 @@ def one_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def settings(config: Config) -> Dict[str, Any]:
+def shown_settings(settings: Settings) -> Dict[str, Any]:
     """The flags that were given, without passwords."""
-    shown = dict(config.changed)
+    shown = settings.changed()
     if "readerOptions" in shown:
         shown["readerOptions"] = [
             f"{option.partition('=')[0]}=…" if _SECRET.search(option.partition("=")[0]) else option
@@ -210,11 +211,13 @@ def _plain(field: Any, value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-def versions(config: Config) -> Dict[str, str]:
+def versions(config: RunConfig) -> Dict[str, str]:
     """The software that trained: the library, Caffe, Python and Spark."""
     import caffeonspark
 
-    return {"caffeonspark": caffeonspark.__version__, **config.versions, "Spark": str(config.spark().version)}
+    from ..engines.caffe.solver import versions as engine_versions
+
+    return {"caffeonspark": caffeonspark.__version__, **engine_versions(), "Spark": str(config.spark.version)}
 
 
 # ---- names

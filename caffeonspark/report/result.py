@@ -66,7 +66,7 @@ class TrainingResult:
     stopped : why it ended before max_iter ("" if it did not): "patience" or "signal"
     best : the ValidationResult whose weights are the model, with -best
     restarts : how often it was started anew
-    timing : for each rank, its RankTiming at every report, a few in a second; of long runs, not all of them
+    timings : for each rank, its RankTiming at every report, a few in a second; of long runs, not all of them
     resumed : the solver state it went on from, "" if it began at the beginning
     """
 
@@ -81,7 +81,7 @@ class TrainingResult:
     stopped: str = ""
     best: Optional[ValidationResult] = None
     restarts: int = 0
-    timing: Dict[int, List[RankTiming]] = field(default_factory=dict)
+    timings: Dict[int, List[RankTiming]] = field(default_factory=dict)
     resumed: str = ""
     _begun: float = field(default_factory=time.monotonic, repr=False)
 
@@ -91,7 +91,7 @@ class TrainingResult:
 
     def record_timing(self, rank: int, timing: RankTiming) -> None:
         """Take a rank's report. There is no end to them in a long run: some are forgotten, the first and last never."""
-        timings = self.timing.setdefault(rank, [])
+        timings = self.timings.setdefault(rank, [])
         timings.append(timing)
         if len(timings) > _MOST_TIMINGS:
             del timings[1:-1:2]

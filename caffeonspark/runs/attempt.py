@@ -8,7 +8,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ..api.config import Config
 from ..comm.addresses import bind_host, driver_host
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
@@ -16,6 +15,7 @@ from ..data.records import BadRecords
 from ..errors import CaffeOnSparkError, InfrastructureError, Interrupted, RankLost, StallError, TrainingError, from_text
 from ..launchers.spark_barrier import Stage
 from ..plans.job import Job
+from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import RankTiming, TrainingResult, ValidationResult
 from .encryption import asked_for
@@ -41,7 +41,7 @@ class Attempt:
 
     Parameters
     ----------
-    config : Config
+    config : RunConfig
     result : filled in as the ranks report
     observer : told about everything
     folder : where files that ranks send arrive
@@ -55,7 +55,7 @@ class Attempt:
 
     def __init__(
         self,
-        config: Config,
+        config: RunConfig,
         result: TrainingResult,
         observer: Observer,
         folder: str,
@@ -79,9 +79,9 @@ class Attempt:
 
     def run(self, rows: DataFrame, files: Sequence[Any], make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure, or Interrupted."""
-        context = self.config.spark().sparkContext
+        context = self.config.spark.sparkContext
         credentials = Credentials.new(encrypted=bool(asked_for(self.config)))
-        with RankServer(bind_host(context), self.config.ports, credentials, self.ranks, self.folder) as server:
+        with RankServer(bind_host(context), self.config.settings.ports, credentials, self.ranks, self.folder) as server:
             self.job = make_job((driver_host(context), server.address[1]), credentials)
             self.observer.doing(self.result, "waiting for Spark to start the ranks")
             stage = Stage(rows, self.job, files)
@@ -137,13 +137,13 @@ class Attempt:
             if rank in self.ended or (loading and rank in self.ready):  # who is ready waits for the others
                 continue
             silent = now - self.heard.get(rank, self.first_heard)
-            patience = self.config.stallTimeout + 2 * _GRACE  # its peers notice first, and know more
+            patience = self.config.settings.stallTimeout + 2 * _GRACE  # its peers notice first, and know more
             if silent > (patience if rank in self.heard else max(patience, _START)):
                 host = self.result.hosts.get(rank, "an unknown host")
                 what = "said nothing" if rank in self.heard else "did not start"
                 raise StallError(
                     f"rank {rank} of {self.ranks} on {host} {what} for {silent:.0f} s: it is stuck, or -stallTimeout "
-                    f"{self.config.stallTimeout:g} is shorter than one of its iterations"
+                    f"{self.config.settings.stallTimeout:g} is shorter than one of its iterations"
                 )
 
     def on_event(self, event: Event, server: RankServer) -> None:
@@ -174,7 +174,7 @@ class Attempt:
         handler = handlers.get(event.kind)
         if handler is not None:
             handler(event)
-            if event.kind == FrameKind.HELLO and self.config.logRanks:
+            if event.kind == FrameKind.HELLO and self.config.settings.logRanks:
                 server.send(event.rank, FrameKind.LOG)
             if event.kind == FrameKind.READY and len(self.ready) == self.ranks:
                 self.send_peer_addresses(server)
@@ -186,7 +186,9 @@ class Attempt:
 
     def on_hello(self, event: Event) -> None:
         self.result.hosts[event.rank] = str(event.data["host"])
-        mine, theirs = self.config.versions, dict(event.data["versions"])
+        from ..engines.caffe.solver import versions
+
+        mine, theirs = versions(), dict(event.data["versions"])
         if mine != theirs:
             raise TrainingError(different_versions(event.rank, self.result.hosts[event.rank], mine, theirs))
         self.say_ready()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from ..api.config import Config
 from ..comm import encryption
+from ..plans.run_config import RunConfig
 
 __all__ = ["asked_for", "check_encryption"]
 
@@ -20,14 +20,14 @@ _SETTINGS = (
 _RPC = ("spark.network.crypto.enabled", "spark.authenticate.enableSaslEncryption", "spark.ssl.rpc.enabled")
 
 
-def asked_for(config: Config) -> str:
+def asked_for(config: RunConfig) -> str:
     """The setting because of which connections are encrypted; "" when they are not."""
-    if config.encrypt:
+    if config.settings.encrypt:
         return "-encrypt"
     return next((name for name in _SETTINGS if _is_on(config, name)), "")
 
 
-def check_encryption(config: Config, say: Callable[[str], None]) -> None:
+def check_encryption(config: RunConfig, say: Callable[[str], None]) -> None:
     """Raise ConfigError where encryption is asked for and cannot be had; tell what it leaves open."""
     if _is_on(config, "spark.io.encryption.enabled"):
         say(
@@ -46,6 +46,6 @@ def check_encryption(config: Config, say: Callable[[str], None]) -> None:
         )
 
 
-def _is_on(config: Config, name: str) -> bool:
-    settings: Any = config.spark().sparkContext.getConf()
+def _is_on(config: RunConfig, name: str) -> bool:
+    settings: Any = config.spark.sparkContext.getConf()
     return str(settings.get(name, "false")).strip().lower() == "true"

@@ -7,9 +7,9 @@ import threading
 import time
 from typing import Any, Callable, Optional
 
-from ..api.config import Config
 from ..comm.addresses import check_ports
 from ..errors import ConfigError
+from ..plans.run_config import RunConfig
 from ..spark.yarn import check_ended, check_executors
 
 __all__ = ["check_cluster", "check_driver"]
@@ -17,13 +17,13 @@ __all__ = ["check_cluster", "check_driver"]
 _LOCAL_WAIT, _CLUSTER_WAIT = 60.0, 600.0  # seconds for executors to register
 
 
-def check_cluster(config: Config, say: Callable[[str], None], stop: threading.Event) -> None:
+def check_cluster(config: RunConfig, say: Callable[[str], None], stop: threading.Event) -> None:
     """Raise ConfigError unless the cluster can run ``config.ranks`` tasks at once.
 
     Waits for executors that are still registering, as long as the configuration promises enough of them and
     until ``stop`` is set; ``say`` is told about the wait.
     """
-    context = config.spark().sparkContext
+    context = config.spark.sparkContext
     ranks = config.ranks
     promised = _promised_slots(context)
     if promised is not None and promised < ranks:
@@ -44,9 +44,9 @@ def check_cluster(config: Config, say: Callable[[str], None], stop: threading.Ev
             return
 
 
-def check_driver(config: Config) -> None:
+def check_driver(config: RunConfig) -> None:
     """Raise ConfigError for settings that cannot work, whatever the cluster is."""
-    context = config.spark().sparkContext
+    context = config.spark.sparkContext
     settings = context.getConf()
     if settings.get("spark.dynamicAllocation.enabled", "false").lower() == "true":
         raise ConfigError(
@@ -57,10 +57,10 @@ def check_driver(config: Config) -> None:
         raise ConfigError(
             "spark.speculation is true, and Spark would start ranks twice: set spark.speculation to false"
         )
-    ports = config.ports
+    ports = config.settings.ports
     if context.master.startswith("local"):
         check_ports(ports, config.ranks)
-    check_executors(config.spark().sparkContext._jvm, settings)
+    check_executors(config.spark.sparkContext._jvm, settings)
 
 
 def _slots(context: Any) -> int:
@@ -85,7 +85,7 @@ def _promised_slots(context: Any) -> Optional[int]:
     return None
 
 
-def _too_few(config: Config, slots: int, context: Any) -> str:
+def _too_few(config: RunConfig, slots: int, context: Any) -> str:
     cpus = context.getConf().get("spark.task.cpus", "1")
     return (
         f"{config.describe_cluster()} need {config.ranks} task slots, and the cluster has {slots} "

@@ -11,14 +11,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
-from ..api.config import Config
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
 from ..data.sources.base import FrameSource
 from ..errors import CaffeOnSparkError, ConfigError, DataError, InfrastructureError, Interrupted, suggest
-from ..formats.endings import model_uri
 from ..launchers.spark_barrier import replace_executors, signals_are_for_python
 from ..plans.job import Job, ValidationPlan
+from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import TrainingResult
 from ..spark.library_zip import ship_library
@@ -39,12 +38,12 @@ __all__ = ["train"]
 _SAME_SIGNAL_SECONDS = 1.0  # a signal to a whole group of processes comes twice: to Python, and by way of the JVM
 
 
-def train(config: Config, source: NetSource, validation: Sequence[NetSource], observer: Observer) -> TrainingResult:
+def train(config: RunConfig, source: NetSource, validation: Sequence[NetSource], observer: Observer) -> TrainingResult:
     """Train, and save the model.
 
     Parameters
     ----------
-    config : Config
+    config : RunConfig
     source : the TRAIN phase's data
     validation : the data of the test nets to run at every test_interval
     observer : told about everything
@@ -80,7 +79,9 @@ def _name_of_run(application: str) -> str:
 class _Run:
     """The state of a run over all its attempts."""
 
-    def __init__(self, config: Config, source: NetSource, validation: Sequence[NetSource], observer: Observer) -> None:
+    def __init__(
+        self, config: RunConfig, source: NetSource, validation: Sequence[NetSource], observer: Observer
+    ) -> None:
         self.config = config
         self.sources = [source, *validation]
         self.observer = observer
@@ -91,7 +92,7 @@ class _Run:
     def prepare(self) -> None:
         """Everything that can be wrong before a task runs."""
         config = self.config
-        uri = model_uri(config)
+        uri = config.model_uri
         check_driver(config)
         check_encryption(config, self.observer.note)
         config.storage.check_writable(uri)
@@ -99,12 +100,12 @@ class _Run:
         self.validations = tuple(_validation(config, number, data) for number, data in enumerate(self.sources[1:]))
         check_monitored(config, self.validations)
         check_cluster(config, self.observer.note, self.stop)
-        ship_library(config.spark().sparkContext)
+        ship_library(config.spark.sparkContext)
         self.solver = type(config.solver)()
         self.solver.CopyFrom(config.solver)
         if self.validations and not self.solver.test_interval:
             self.solver.test_interval = self.solver.max_iter
-        context = config.spark().sparkContext
+        context = config.spark.sparkContext
         self.snapshots = SnapshotStore(config, self.observer.note, _name_of_run(context.applicationId))
         attempt = attempt_number(context)
         self.start, self.contents, seed = read_resume_point(config, self.snapshots, again=attempt > 1)
@@ -139,7 +140,7 @@ class _Run:
 
     def attempt(self) -> None:
         config = self.config
-        context = config.spark().sparkContext
+        context = config.spark.sparkContext
         with contextlib.ExitStack() as cleanup:
             rows = _rows(config, self.sources, cleanup)
             files = [context.broadcast(content) for content in self.contents]
@@ -160,13 +161,7 @@ class _Run:
             start=self.start,
             driver=address,
             credentials=credentials,
-            stall_timeout=float(config.stallTimeout),
-            decoders=int(config.decoders),
-            monitor=str(config.monitor),
-            patience=int(config.patience or 0),
-            keep_best=bool(config.best),
-            ports=config.ports,
-            interface=str(config.interface),
+            settings=config.settings.for_ranks,
         )
 
     def take_file(self, kind: str, about: Mapping[str, Any], path: str) -> None:
@@ -193,7 +188,7 @@ class _Run:
         """Prepare the next attempt, from the newest snapshot; raises ``error`` when there is to be none."""
         if self.stop.is_set():
             raise self.interrupted() from error
-        if self.result.restarts >= int(self.config.maxRestarts):
+        if self.result.restarts >= self.config.settings.maxRestarts:
             if self.result.restarts:
                 error.args = (f"{error.message} (after {self.result.restarts} restarts)",)
             raise error
@@ -203,7 +198,7 @@ class _Run:
             self.start, self.contents = newest.start, self.snapshots.read(newest)
         self.result.rewind(self.start.iteration)
         self.observer.note(
-            f"{error.message}; restart {self.result.restarts} of {self.config.maxRestarts} "
+            f"{error.message}; restart {self.result.restarts} of {self.config.settings.maxRestarts} "
             f"from iteration {self.start.iteration}"
         )
         self.observer.restarted(self.result, error)
@@ -218,7 +213,7 @@ class _Run:
         """Without this, Spark would give what comes next to executors that it takes minutes to find lost."""
         if self.last.unresponsive:
             self.observer.note(f"executor {', '.join(self.last.unresponsive)} does not answer and is replaced")
-            replace_executors(self.config.spark().sparkContext, self.last.unresponsive)
+            replace_executors(self.config.spark.sparkContext, self.last.unresponsive)
 
     # ---- the end
 
@@ -226,7 +221,8 @@ class _Run:
         """Say how it ended; raises Interrupted when a signal stopped it."""
         if self.result.stopped == "patience":
             self.observer.note(
-                f"stopped at iteration {self.result.iteration}: no better validation in the last {self.config.patience}"
+                f"stopped at iteration {self.result.iteration}: no better validation in the last "
+                f"{self.config.settings.patience}"
             )
         if self.result.stopped == "signal":
             raise self.interrupted()
@@ -261,35 +257,36 @@ class _Run:
         for number in numbers:
             signal.signal(number, handle)
         try:
-            with signals_are_for_python(self.config.spark().sparkContext):
+            with signals_are_for_python(self.config.spark.sparkContext):
                 yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def _validation(config: Config, number: int, source: NetSource) -> ValidationPlan:
+def _validation(config: RunConfig, number: int, source: NetSource) -> ValidationPlan:
     """A test net's plan, with as many rows as the solver's test_iter says."""
     iterations = list(config.solver.test_iter)
     count = int(iterations[number]) if number < len(iterations) else 0
     return ValidationPlan(source.plan, count * source.plan.batch_size if count else None)
 
 
-def check_monitored(config: Config, validations: Sequence[ValidationPlan]) -> None:
+def check_monitored(config: RunConfig, validations: Sequence[ValidationPlan]) -> None:
     """Raise ConfigError where -patience, -best or -monitor have nothing to look at."""
-    wanted = [name for name in ("patience", "best", "monitor") if getattr(config, name)]
+    settings = config.settings
+    wanted = [name for name in ("patience", "best", "monitor") if getattr(settings, name)]
     if not wanted:
         return
     if not validations:
         raise ConfigError(f"-{wanted[0]} needs validation: give the solver a test_interval and the net a TEST phase")
     outputs = validations[0].net.outputs
-    if config.monitor and config.monitor not in outputs:
+    if settings.monitor and settings.monitor not in outputs:
         raise ConfigError(
-            f"-monitor: the TEST net has no output '{config.monitor}'. {suggest(config.monitor, outputs)}"
+            f"-monitor: the TEST net has no output '{settings.monitor}'. {suggest(settings.monitor, outputs)}"
         )
 
 
-def _rows(config: Config, sources: Sequence[NetSource], cleanup: contextlib.ExitStack) -> DataFrame:
+def _rows(config: RunConfig, sources: Sequence[NetSource], cleanup: contextlib.ExitStack) -> DataFrame:
     """The DataFrame whose partitions are the ranks' rows."""
     from pyspark import StorageLevel
 
@@ -299,13 +296,13 @@ def _rows(config: Config, sources: Sequence[NetSource], cleanup: contextlib.Exit
         for source in net_source.sources:
             if isinstance(source, FrameSource):
                 frame = source.frame()
-                if (config.persistent and which == 0) or not has_stable_partitions(frame):
+                if (config.settings.persistent and which == 0) or not has_stable_partitions(frame):
                     frame = frame.persist(StorageLevel.DISK_ONLY)
                     cleanup.callback(frame.unpersist)
                 frames.append((number, frame, which > 0))
             number += 1
     try:
-        return rows_for_ranks(config.spark(), frames, config.ranks)
+        return rows_for_ranks(config.spark, frames, config.ranks)
     except CaffeOnSparkError:
         raise
     except Exception as e:

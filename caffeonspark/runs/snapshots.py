@@ -12,12 +12,12 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..api.config import Config
 from ..data.sources.hdf5 import open_hdf5
 from ..errors import ConfigError, DataError, StorageError
-from ..formats.endings import ending_of, find_file, model_uri
+from ..formats.endings import ending_of, find_file
 from ..nets.schema import SolverParameter, SolverState
 from ..plans.job import ResumePoint
+from ..plans.run_config import RunConfig
 from ..storage import is_local, join, local_path, parent
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def snapshot_prefix(config: Config) -> str:
+def snapshot_prefix(config: RunConfig) -> str:
     """The first part of snapshots' names: of the solver's snapshot_prefix, or the solver's own name as in Caffe.
 
     The prefix's folder does not count, as in CaffeOnSpark: snapshots go beside the model.
@@ -96,36 +96,36 @@ def learned_net_for(uri: str) -> str:
 
 
 def read_resume_point(
-    config: Config, snapshots: SnapshotStore, again: bool = False
+    config: RunConfig, snapshots: SnapshotStore, again: bool = False
 ) -> Tuple[ResumePoint, List[bytes], Optional[int]]:
     """What training starts from by ``-resume``, ``-snapshot`` and ``-weights``; the content of the files; the seed.
 
     The seed is the solver's random_seed, else that of the run that took the snapshot, else None. A run that is begun
     ``again``, because its driver was lost, goes on from its own newest snapshot if it has one.
     """
-    names = [name.strip() for name in str(config.weights).split(",") if name.strip()]
+    names = [name.strip() for name in config.settings.weights.split(",") if name.strip()]
     seed = int(config.solver.random_seed) if config.solver.random_seed >= 0 else None
     own = snapshots.newest(of_this_run=True) if again else None
     if own is not None:
         return own.start, snapshots.read(own), seed if seed is not None else snapshots.seed(own)
-    if config.resume:
-        if config.snapshot:
+    if config.settings.resume:
+        if config.settings.snapshot:
             raise ConfigError("-resume finds the newest snapshot by itself: give it or -snapshot, not both")
         newest = snapshots.newest()
         if newest is not None:
             return newest.start, snapshots.read(newest), seed if seed is not None else snapshots.seed(newest)
-    if config.snapshot:
+    if config.settings.snapshot:
         if not names:
             raise ConfigError(
-                f"-snapshot {config.snapshot} needs -weights: name the .caffemodel that was saved with it"
+                f"-snapshot {config.settings.snapshot} needs -weights: name the .caffemodel that was saved with it"
             )
         if len(names) > 1:
             raise ConfigError("-snapshot goes with one -weights file, the one that was saved with it")
-        weights = find_file(config, names[0], "the model (-weights)")
-        state = find_file(config, str(config.snapshot), "the solver state (-snapshot)")
+        weights = find_file(config.storage, names[0], "the model (-weights)")
+        state = find_file(config.storage, config.settings.snapshot, "the solver state (-snapshot)")
         found = snapshots.look(weights, state)
         return found.start, snapshots.read(found), seed if seed is not None else snapshots.seed(found)
-    paths = [find_file(config, name, "the model (-weights)") for name in names]
+    paths = [find_file(config.storage, name, "the model (-weights)") for name in names]
     contents = [config.storage.read(path) for path in paths]
     return ResumePoint(weights=tuple(ending_of(path) for path in paths)), contents, seed
 
@@ -142,19 +142,19 @@ class SnapshotStore:
 
     Parameters
     ----------
-    config : Config
+    config : RunConfig
     say : told about every snapshot
     run : names the run whose snapshots are taken
     """
 
-    def __init__(self, config: Config, say: Callable[[str], None], run: str) -> None:
+    def __init__(self, config: RunConfig, say: Callable[[str], None], run: str) -> None:
         self._config = config
         self._storage = config.storage
         self._say = say
         self._run = run
         self._waiting: Dict[int, str] = {}  # weights whose state has not come yet
         self._taken: List[int] = []
-        self._folder = parent(model_uri(config))
+        self._folder = parent(config.model_uri)
         self._prefix = snapshot_prefix(config)
         self._ending = ".h5" if config.solver.snapshot_format == SolverParameter.HDF5 else ""
 
@@ -196,7 +196,7 @@ class SnapshotStore:
         return state_uri
 
     def _remove_old(self) -> None:
-        keep = self._config.keepSnapshots
+        keep = self._config.settings.keepSnapshots
         while keep and len(self._taken) > keep:
             self._remove(self._taken.pop(0))
 
@@ -263,7 +263,7 @@ class SnapshotStore:
             raise DataError(f"{uri} is damaged: remove it to resume without it") from None
 
 
-def _tests_before(config: Config, iteration: int) -> int:
+def _tests_before(config: RunConfig, iteration: int) -> int:
     """How many validations stock Caffe had done when it stood at ``iteration``, before the one due there."""
     interval = int(config.solver.test_interval)
     if not interval or not iteration:

@@ -42,7 +42,7 @@ def open_images(config: Config, path: str, kind: str) -> ImageSource:
     layer.data_param.source = path
     layer.data_param.batch_size = 1
     classes = {"lmdb": LMDBSource, "sequence": SequenceFileSource}
-    source = classes.get(kind, ImageDataFrame)(config, Net(net, path, TEST), layer)
+    source = classes.get(kind, ImageDataFrame)(config.run_config.for_sources, Net(net, path, TEST), layer)
     if isinstance(source, ImageDataFrame) and kind not in classes:
         source.given = config.spark().read.format(kind).load(spark_path(config.storage, path))
     source.open()

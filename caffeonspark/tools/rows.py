@@ -37,7 +37,7 @@ _PART_BYTES = 128 << 20  # of a file of images
 
 def lmdb_rows(config: Config, path: str, partitions: int) -> DataFrame:
     """The Datums of an LMDB in key order, in ``partitions`` contiguous ranges. Raises ConfigError or DataError."""
-    location = find_lmdb(config, path, "the LMDB")
+    location = find_lmdb(config.run_config.for_sources, path, "the LMDB")
     spark = config.spark()
     ship_library(spark.sparkContext)
     total = count_entries(location)

@@ -13,14 +13,16 @@ from __future__ import annotations
 import importlib
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple, Type
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 
 import numpy as np
 
 from ...errors import ConfigError, DataError, suggest
 from ...nets.net import TRAIN, Net
+from ...nets.prototxt import Files
 from ...nets.schema import BlobProto
-from ...storage import is_local, local_path
+from ...storage import Storage, is_local, local_path
 from ..records import BadRecords, Records
 from ..tops import Top
 from ..transform import Transform, make_transform
@@ -29,9 +31,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-    from ...api.config import Config
-
-__all__ = ["FrameReader", "FrameSource", "RangeReader", "RangeSource", "Source", "make_source", "register"]
+__all__ = [
+    "FrameReader",
+    "FrameSource",
+    "RangeReader",
+    "RangeSource",
+    "Source",
+    "SourceConfig",
+    "make_source",
+    "register",
+]
 
 
 class RangeReader(ABC):
@@ -57,12 +66,38 @@ class FrameReader(ABC):
         """The records of an Arrow batch with the source's columns; ``index`` counts from 0 in the batch."""
 
 
+@dataclass(frozen=True)
+class SourceConfig:
+    """What data sources may use of a run.
+
+    Attributes
+    ----------
+    files : finds and reads the files that prototxts name
+    storage : reads and writes files by URI
+    session : the SparkSession, or None
+    resize : whether images are to be resized to what the layer takes (``-resize``)
+    reader_options : options of Spark's reader (``-readerOptions``)
+    """
+
+    files: Files
+    storage: Storage
+    session: Any = None
+    resize: bool = False
+    reader_options: Mapping[str, str] = field(default_factory=dict)
+
+    def spark(self) -> Any:
+        """The SparkSession; raises ConfigError where there is none."""
+        if self.session is None:
+            raise ConfigError("this Config was made without a SparkSession: use Config(spark, …)")
+        return self.session
+
+
 class Source(ABC):
     """What one data layer names.
 
     Parameters
     ----------
-    config : Config
+    config : SourceConfig
     net : Net
         The phase the layer is in.
     layer : LayerParameter
@@ -74,7 +109,7 @@ class Source(ABC):
     shuffle : whether the prototxt asks for shuffling
     """
 
-    def __init__(self, config: Config, net: Net, layer: Any) -> None:
+    def __init__(self, config: SourceConfig, net: Net, layer: Any) -> None:
         self.config = config
         self.net = net
         self.layer = layer
@@ -202,9 +237,8 @@ class FrameSource(Source):
     def read(self, kind: str) -> DataFrame:
         """What ``source`` names, read by the Spark reader ``kind`` with the options of ``-readerOptions``."""
         path = self.stored_path()
-        options = dict(option.partition("=")[::2] for option in self.config.readerOptions)
         try:
-            rows: DataFrame = self.config.spark().read.format(kind).options(**options).load(path)
+            rows: DataFrame = self.config.spark().read.format(kind).options(**self.config.reader_options).load(path)
         except Exception as e:
             raise DataError(f"{self.where}: source {path} cannot be read as {kind}: {str(e).splitlines()[0]}") from None
         return rows
@@ -260,7 +294,7 @@ def _class_named(name: str, where: str) -> Type[Source]:
     raise ConfigError(f"{where}: unknown source_class '{name}'. {suggest(name, _REGISTRY)}")
 
 
-def make_source(config: Config, net: Net, layer: Any) -> Source:
+def make_source(config: SourceConfig, net: Net, layer: Any) -> Source:
     """The source that a data layer names, not yet opened. Raises ConfigError."""
     where = f"{net.path}: layer '{layer.name}'"
     if layer.type in ("MemoryData", "CoSData"):

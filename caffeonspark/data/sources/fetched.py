@@ -10,13 +10,11 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, Tuple
+from typing import Any, Dict, Tuple
 
 from ...errors import ConfigError, DataError, StorageError
 from ...storage import java_message
-
-if TYPE_CHECKING:
-    from ...api.config import Config
+from .base import SourceConfig
 
 __all__ = ["Fetched", "fetch"]
 
@@ -56,12 +54,12 @@ class Fetched:
         return folder
 
 
-def fetch(config: Config, uri: str, where: str) -> Fetched:
+def fetch(config: SourceConfig, uri: str, where: str) -> Fetched:
     """Have Spark bring the folder ``uri`` to the driver now, and to each node before its next task.
 
     Parameters
     ----------
-    config : Config
+    config : SourceConfig
     uri : a folder of small and large files, without folders in it
     where : file and layer, for errors
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterator, List, Tuple, Union
+from typing import Any, Iterator, List, Tuple, Union
 
 import lmdb
 import numpy as np
@@ -19,12 +19,9 @@ from ...nets.schema import Datum
 from ...storage import local_path
 from ..records import BadRecord, BadRecords, Column, Records
 from ..tops import Top
-from .base import RangeReader, RangeSource, register
+from .base import RangeReader, RangeSource, SourceConfig, register
 from .fetched import Fetched, fetch
 from .images import ImageSource, image_entry
-
-if TYPE_CHECKING:
-    from ...api.config import Config
 
 __all__ = [
     "LMDBLocation",
@@ -79,7 +76,7 @@ def count_entries(location: LMDBLocation) -> int:
         raise DataError(f"LMDB {path} cannot be opened: {e}") from None
 
 
-def find_lmdb(config: Config, path: str, where: str) -> LMDBLocation:
+def find_lmdb(config: SourceConfig, path: str, where: str) -> LMDBLocation:
     """Where the LMDB ``path`` is on every node, fetched there if need be. Raises ConfigError with ``where``."""
     storage = config.storage
     if not storage.exists(path):

@@ -1,0 +1,161 @@
+"""The settings of a run: every flag of the command line, with its type, its default and what it means.
+
+A flag is one field here: it is then in ``-help``, an attribute of ``Config``, and known to the ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from .errors import ConfigError
+from .flags import flag, table_of
+
+__all__ = ["FLAGS", "Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every flag by its name, without the dash."""
+
+    train: bool = flag("switch", False, "train, and save the model", section="What to do")
+    test: bool = flag("switch", False, "print and save the mean of each output blob of the TEST net")
+    features: Tuple[str, ...] = flag(
+        "names", [], "save these blobs of the TEST net, one row for each sample", "BLOB,BLOB…"
+    )
+    label: str = flag("text", "", "one more blob for -features", "BLOB")
+    conf: str = flag("text", "", "the solver prototxt", "FILE", section="Files")
+    model: str = flag("text", "", "the model: written by -train, read by -test and -features", "FILE")
+    output: str = flag("text", "output", "where -features and -test write", "PATH")
+    outputFormat: str = flag("text", "json", "format of -features: json, parquet or any Spark writer", "NAME")
+    weights: str = flag("text", "", "start from these .caffemodel files (comma-separated), by layer name", "FILE")
+    snapshot: str = flag("text", "", "resume from this .solverstate; needs -weights", "FILE")
+    resume: bool = flag("switch", False, "resume from the newest complete snapshot beside the model, if there is one")
+    keepSnapshots: Optional[int] = flag("int", None, "keep only the newest N snapshots of the run", "N", minimum=1)
+    clusterSize: Optional[int] = flag(
+        "int",
+        None,
+        "executors that train together (default: spark.executor.instances, else 1)",
+        "N",
+        minimum=1,
+        section="Cluster",
+    )
+    devices: int = flag("int", 1, "ranks (solvers) in each executor", "N", minimum=1)
+    connection: str = flag(
+        "choice",
+        "ethernet",
+        "how gradients travel; infiniband runs as ethernet over IPoIB",
+        "NAME",
+        choices=("ethernet", "infiniband"),
+    )
+    maxRestarts: int = flag(
+        "int", 3, "restart from the newest snapshot at most N times after a failure", "N", minimum=0
+    )
+    port: str = flag("text", "", "ports to listen on, on driver and executors (default: any)", "LOW-HIGH")
+    interface: str = flag("text", "", "network interface for the gradients (default: the one Spark uses)", "NAME")
+    encrypt: bool = flag("switch", False, "encrypt what ranks send (by itself where Spark encrypts its own traffic)")
+    stallTimeout: float = flag("float", 120.0, "seconds without progress after which a rank is lost", "S", minimum=1)
+    resize: bool = flag("switch", False, "resize decoded images to the layer's height and width", section="Data")
+    shuffle: bool = flag("switch", False, "shuffle each rank's samples anew for every epoch")
+    readerOptions: Tuple[str, ...] = flag("names", [], "options of the Spark reader of a DataFrame", "NAME=VALUE,…")
+    badRecords: str = flag(
+        "choice",
+        "fail",
+        "what a record that cannot be used does: fail the job, or be skipped",
+        "fail|skip",
+        choices=("fail", "skip"),
+    )
+    badRecordsMax: float = flag("float", 0.01, "skip at most this fraction of the records", "F", minimum=0)
+    decoders: int = flag("int", 2, "a rank's processes that decode images ahead of it", "N", minimum=0)
+    persistent: bool = flag("switch", False, "keep the training DataFrame on Spark's disks between attempts")
+    lmdb_partitions: Optional[int] = flag(
+        "int",
+        None,
+        "partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)",
+        "N",
+        minimum=1,
+    )
+    patience: Optional[int] = flag(
+        "int", None, "stop after N validations without a better one", "N", minimum=1, section="Validation"
+    )
+    best: bool = flag("switch", False, "the model is the best validated one, not the last")
+    monitor: str = flag("text", "", "the output -patience and -best look at (default: the first loss)", "BLOB")
+    quiet: bool = flag("switch", False, "no progress bar, and no notes about the run", section="Display")
+    logRanks: bool = flag("switch", False, "show every rank's log lines")
+    web: str = flag(
+        "text",
+        "",
+        "serve a page that shows the run, on this machine only unless ADDRESS says otherwise; alone: any port",
+        "[[ADDRESS:]PORT]",
+        alone="0",
+    )
+    tensorboard: str = flag("text", "", "write event files for TensorBoard into this folder", "DIR")
+    mlflow: str = flag(
+        "text",
+        "",
+        "log the run to this MLflow server or store; alone: where MLFLOW_TRACKING_URI says, or ./mlruns",
+        "[URI]",
+        alone="default",
+    )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """The settings with these values, as ``FLAGS`` parses them."""
+        given: Dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
+        return cls(**given)
+
+    def changed(self) -> Dict[str, Any]:
+        """The flags whose values are not their defaults."""
+        values = {name: getattr(self, name) for name in FLAGS}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value != getattr(_DEFAULTS, name)
+        }
+
+    @property
+    def for_ranks(self) -> Settings:
+        """What ranks get of them: those that may hold passwords stay on the driver."""
+        return replace(self, readerOptions=(), mlflow="")
+
+    @property
+    def blobs(self) -> List[str]:
+        """The blobs of ``-features``, ``-label`` last."""
+        label = [self.label] if self.label and self.label not in self.features else []
+        return [*self.features, *label]
+
+    @property
+    def weight_files(self) -> List[str]:
+        """The files of ``-weights``."""
+        return [name.strip() for name in self.weights.split(",") if name.strip()]
+
+    @property
+    def ports(self) -> Tuple[int, int]:
+        """(lowest, highest) of ``-port``; (0, 0) for any. Raises ConfigError."""
+        if not self.port:
+            return 0, 0
+        low, _, high = self.port.partition("-")
+        try:
+            ports = int(low), int(high or low)
+        except ValueError:
+            ports = 0, 0
+        if not 0 < ports[0] <= ports[1] < 65_536:
+            raise ConfigError(f"-port {self.port}: give a port or LOW-HIGH, each from 1 to 65535")
+        return ports
+
+
+# CaffeOnSpark's names of the same settings on its Python ``Config``.
+_ALIASES: Dict[str, str] = {
+    "protoFile": "conf",
+    "isTraining": "train",
+    "isTest": "test",
+    "modelPath": "model",
+    "outputPath": "output",
+    "isRddPersistent": "persistent",
+    "snapshotStateFile": "snapshot",
+    "snapshotModelFile": "weights",
+}
+
+#: What everything but the tools is configured by.
+FLAGS = table_of(Settings, _ALIASES)
+_DEFAULTS = Settings()
