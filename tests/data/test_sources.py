@@ -313,7 +313,8 @@ def test_a_users_own_class(spark, tmp_path):
     layer = (
         f'layer {{ name: "data" type: "CoSData" top: "x" top: "label" {PHASES} '
         'source_class: "tests.support.own_source.Squares" cos_data_param { batch_size: 4 '
-        'top { name: "x" type: FLOAT_ARRAY channels: 3 sample_num_axes: 1 } top { name: "label" type: INT sample_num_axes: 0 } } }'
+        'top { name: "x" type: FLOAT_ARRAY channels: 3 sample_num_axes: 1 } '
+        'top { name: "label" type: INT sample_num_axes: 0 } } }'
     )
     net = 'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 2 } } \
         layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }'
