@@ -2,21 +2,17 @@
 
 import gzip
 import os
-import pathlib
-import sys
 
-import lmdb
 import numpy as np
 import pytest
+
+from tests.support.data_files import write_lmdb
+from tests.support.paths import MNIST
 
 # One BLAS thread everywhere: bit-equality needs the same on both sides, and the machine has few cores.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-ROOT = pathlib.Path(__file__).parent.parent
-MNIST = ROOT.parent / "shared" / "data" / "mnist"
 
 
 @pytest.fixture(scope="session")
@@ -56,25 +52,6 @@ def mnist():
         name: (read_idx(MNIST / f"{stem}-images-idx3-ubyte.gz"), read_idx(MNIST / f"{stem}-labels-idx1-ubyte.gz"))
         for name, stem in (("train", "train"), ("test", "t10k"))
     }
-
-
-def write_lmdb(path, images, labels, floats=False, encoded=None):
-    """An LMDB of Datums as Caffe's tools write it; images are (n, channels, height, width)."""
-    from caffeonspark.nets.schema import Datum
-
-    with lmdb.open(str(path), map_size=1 << 30) as env, env.begin(write=True) as transaction:
-        for number, (image, label) in enumerate(zip(images, labels)):
-            datum = Datum(label=int(label))
-            if encoded is not None:
-                datum.encoded, datum.data = True, encoded(image)
-            else:
-                datum.channels, datum.height, datum.width = image.shape
-                if floats:
-                    datum.float_data.extend(float(v) for v in image.reshape(-1))
-                else:
-                    datum.data = image.tobytes()
-            transaction.put(b"%08d" % number, datum.SerializeToString())
-    return path
 
 
 @pytest.fixture(scope="session")

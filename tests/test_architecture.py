@@ -71,3 +71,15 @@ def test_imports_point_one_way(path):
         assert ours <= ALONE[unit]
     if any(name.split(".")[0] == "caffe" for name in names):
         assert path.relative_to(PACKAGE).as_posix().startswith(("engines/caffe/", "nets/schema.py"))
+
+
+def test_nothing_in_the_library_unpickles():
+    banned = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "jsonpickle"}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = {alias.name.split(".")[0] for alias in node.names} | {getattr(node, "module", None) or ""}
+                assert not banned & {name.split(".")[0] for name in names}, path
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "np.load", "numpy.load", "yaml.load"), path

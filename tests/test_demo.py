@@ -5,8 +5,9 @@ import re
 import subprocess
 
 import pytest
-from conftest import ROOT
-from stock import caffe
+
+from tests.support.paths import ROOT
+from tests.support.stock import caffe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

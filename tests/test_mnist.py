@@ -4,9 +4,9 @@ import pathlib
 import re
 
 import pytest
-from conftest import MNIST, ROOT
 
 from caffeonspark import CaffeOnSpark, Config, DataSource
+from tests.support.paths import MNIST, ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -6,7 +6,6 @@ import lmdb
 import numpy as np
 import pytest
 from PIL import Image
-from stock import caffe
 
 from caffeonspark.api.config import Config
 from caffeonspark.data.decode import CannotDecode, decode_image
@@ -14,6 +13,7 @@ from caffeonspark.data.records import BadRecords
 from caffeonspark.nets.net import TEST
 from caffeonspark.nets.schema import Datum
 from caffeonspark.plans.net_source import NetSource
+from tests.support.stock import caffe
 
 
 def picture(mode="RGB"):

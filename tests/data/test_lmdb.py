@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import stock
-from conftest import write_lmdb
 
 from caffeonspark import CaffeOnSpark, CaffeOnSparkError, Config, ConfigError, DataError, DataSource
+from tests.support import stock
+from tests.support.data_files import write_lmdb
 
 SOLVER = 'net: "net.prototxt" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" random_seed: 3 max_iter: 5'
 

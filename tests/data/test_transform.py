@@ -6,8 +6,6 @@ import tempfile
 import lmdb
 import numpy as np
 import pytest
-from conftest import write_lmdb
-from stock import caffe
 
 from caffeonspark.api.config import Config
 from caffeonspark.data.batches import Batches, BatchRandom
@@ -16,6 +14,8 @@ from caffeonspark.data.store import RecordStore
 from caffeonspark.nets.net import TEST, TRAIN
 from caffeonspark.nets.schema import BlobProto
 from caffeonspark.plans.net_source import NetSource
+from tests.support.data_files import write_lmdb
+from tests.support.stock import caffe
 
 COUNT = 3
 

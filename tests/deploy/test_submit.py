@@ -11,8 +11,6 @@ import sys
 import tarfile
 
 import pytest
-import stock
-from conftest import ROOT, write_lmdb
 
 from caffeonspark.deploy import submit
 from caffeonspark.deploy.memory import driver_overhead, executor_overhead
@@ -20,6 +18,9 @@ from caffeonspark.deploy.options import SubmitOptions, megabytes
 from caffeonspark.errors import CaffeOnSparkError, ConfigError
 from caffeonspark.spark.library_zip import library_digest
 from caffeonspark.spark.yarn import Limits, check_request, explain_refusal
+from tests.support import stock
+from tests.support.data_files import write_lmdb
+from tests.support.paths import ROOT
 
 SOLVER = 'net: "net.prototxt" type: "SGD" base_lr: 0.01 lr_policy: "fixed" max_iter: 10 '
 

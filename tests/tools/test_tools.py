@@ -9,14 +9,13 @@ import subprocess
 import lmdb
 import numpy as np
 import pytest
-import stock
-from conftest import write_lmdb
 from PIL import Image
-from test_datasets import cifar_tarball, entries, idx
 
 from caffeonspark import CaffeOnSpark, CaffeOnSparkError, Config, ConfigError, DataError, DataSource
 from caffeonspark.nets.schema import BlobProto, Datum
 from caffeonspark.tools.commands import run_tool
+from tests.support import stock
+from tests.support.data_files import cifar_tarball, entries, idx, write_lmdb
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ import sys
 
 import pytest
 
-from .hadoop import ROOT, Hadoop, Page
+from tests.support.paths import ROOT
+
+from .hadoop import Hadoop, Page
 
 MISSING = ("cannot be fetched", "mvn is missing", "HADOOP_HOME", "Java is missing")
 

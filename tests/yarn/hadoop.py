@@ -9,9 +9,8 @@ import subprocess
 import threading
 import time
 
-import processes
-
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests.support import processes
+from tests.support.paths import ROOT
 
 
 class Page:

@@ -5,8 +5,9 @@ import re
 import shutil
 import time
 
-import processes
 import pytest
+
+from tests.support import processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

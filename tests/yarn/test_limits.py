@@ -2,7 +2,7 @@
 
 import pytest
 
-from .hadoop import ROOT
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -4,8 +4,8 @@ A stranger knows everything but the job's secret: the source, the ports, and wha
 attack gets a ``Target`` and gives back every byte that it was told, which has to be none. Sockets it puts into
 ``target.held`` stay open.
 
-``python adversary.py LOW HIGH`` attacks whatever listens on ports LOW to HIGH of 127.0.0.1 until its standard input
-ends, and prints for every port how often each attack was tried, and how many bytes came back.
+``python -m tests.support.adversary LOW HIGH FOLDER`` attacks whatever listens on ports LOW to HIGH of 127.0.0.1 until
+its standard input ends, and prints for every port how often each attack was tried, and how many bytes came back.
 """
 
 import collections
@@ -468,7 +468,7 @@ def listening(low, high):
 
 
 def main():
-    import capture
+    from tests.support import capture
 
     low, high, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     recorder = Recorder(low, high)

@@ -1,17 +1,17 @@
 """Snapshots, resuming, finetuning, formats, devices, BatchNorm, shuffling."""
 
 import os
-import pathlib
 import re
 import subprocess
 
 import numpy as np
 import pytest
-import stock
-from stock import caffe
-from test_equality import EVERYTHING, RULES, train
 
 from caffeonspark import CaffeOnSpark, Config, ConfigError, DataSource, TrainingError
+from tests.support import stock
+from tests.support.paths import ROOT
+from tests.support.stock import caffe
+from tests.support.training import EVERYTHING, RULES, train
 
 SGD = 'type: "SGD" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" random_seed: 3'
 NET = stock.input_net(10)
@@ -213,7 +213,7 @@ def test_solver_forms(spark, tmp_path, small_lmdb):
 @pytest.mark.parametrize("more", ["", " snapshot: 3"])
 def test_ranks_that_drift_apart_are_an_error(spark, tmp_path, small_lmdb, more):
     """Rank 1 makes a mistake in the fifth iteration: of what comes after it, neither model nor snapshot is saved."""
-    spark.sparkContext.addPyFile(str(pathlib.Path(__file__).with_name("drifting_source.py")))
+    spark.sparkContext.addPyFile(str(ROOT / "tests" / "support" / "drifting_source.py"))
     layer = (
         'layer { name: "data" type: "MemoryData" top: "data" top: "label" source_class: "drifting_source.DriftingLMDB" '
         f"transform_param {{ scale: {stock.SCALE} }} "

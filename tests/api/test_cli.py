@@ -3,9 +3,9 @@
 import json
 
 import pytest
-import stock
 
 from caffeonspark.api import cli
+from tests.support import stock
 
 
 @pytest.fixture

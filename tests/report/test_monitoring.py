@@ -13,12 +13,7 @@ import time
 import urllib.parse
 import urllib.request
 
-import browser
-import processes
 import pytest
-import stock
-from test_estimator import SOLVER as ESTIMATOR_SOLVER
-from test_inference import COS_LAYER, rows_of
 
 from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError, DataSource, TrainingError
 from caffeonspark.errors import Interrupted
@@ -26,6 +21,8 @@ from caffeonspark.report import read_metrics
 from caffeonspark.report.base import Observer, Observers
 from caffeonspark.report.curve import draw_png
 from caffeonspark.runs.run import train
+from tests.support import browser, processes, stock
+from tests.support.prototxts import COS_LAYER, ESTIMATOR_SOLVER, rows_of
 
 SGD = 'type: "SGD" base_lr: 0.05 momentum: 0.9 lr_policy: "step" gamma: 0.5 stepsize: 20 random_seed: 3 '
 
@@ -446,9 +443,8 @@ def test_the_page_shows_errors_and_runs_nothing_in_them(spark, tmp_path, small_l
 
 
 def test_a_driver_that_is_gone_is_said(tab):
-    from test_report import iteration, start, state_of
-
     from caffeonspark.report.web import Web
+    from tests.support.run_records import iteration, start, state_of
 
     state = state_of(start(), iteration(0))
     server = Web("0", state)

@@ -2,39 +2,27 @@
 
 import gzip
 import importlib
-import io
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
-import tarfile
 
-import lmdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import stock
 
 from caffeonspark import Config
 from caffeonspark.errors import ConfigError, DataError, StorageError
 from caffeonspark.nets.net import TEST, TRAIN
 from caffeonspark.plans.net_source import NetSource
 from caffeonspark.tools import datasets
+from tests.support import stock
+from tests.support.data_files import cifar_tarball, entries, idx, numbers
+from tests.support.paths import ROOT
 
-ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "data"))
 make_cifar10, make_digits, make_mnist = map(importlib.import_module, ("make_cifar10", "make_digits", "make_mnist"))
-
-
-def idx(array):
-    """A file of MNIST's format."""
-    head = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return head + array.tobytes()
-
-
-def numbers(*shape):
-    return np.random.default_rng(list(shape)).integers(0, 256, shape, np.uint8)
 
 
 @pytest.fixture
@@ -49,27 +37,6 @@ def mnist_like(tmp_path):
         (folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
         content[name] = images, labels
     return folder, content
-
-
-def cifar_tarball(path, per_file=20, leave_out=()):
-    """A tarball like CIFAR-10's, with few images; the training images and labels."""
-    records = numbers(6, per_file, 3073)
-    records[:, :, 0] %= 10
-    names = [f"data_batch_{n}.bin" for n in range(1, 6)] + ["test_batch.bin"]
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in [("batches.meta.txt", b"airplane\n"), *zip(names, map(np.ndarray.tobytes, records))]:
-            if name not in leave_out:
-                member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-    train = records[:5].reshape(-1, 3073)
-    return train[:, 1:].reshape(-1, 3, 32, 32), train[:, 0]
-
-
-def entries(path):
-    """The keys and values of an LMDB."""
-    with lmdb.open(str(path), readonly=True, lock=False) as env, env.begin() as transaction:
-        return list(transaction.cursor())
 
 
 def through_caffe(path, count):

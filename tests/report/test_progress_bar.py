@@ -13,10 +13,10 @@ import termios
 import threading
 import time
 
-import processes
 import pytest
-import stock
-from conftest import ROOT
+
+from tests.support import processes, stock
+from tests.support.paths import ROOT
 
 
 class Screen:

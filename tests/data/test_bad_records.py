@@ -6,10 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-import stock
-from conftest import write_lmdb
 from PIL import Image
-from test_sources import PHASES, SCALE, SOLVER
 
 from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, DataError, DataSource
 from caffeonspark.data.batches import Batches, BatchRandom
@@ -19,6 +16,9 @@ from caffeonspark.data.store import RecordStore
 from caffeonspark.data.tops import ImageTop, NumberTop
 from caffeonspark.data.transform import Transform
 from caffeonspark.errors import InfrastructureError
+from tests.support import stock
+from tests.support.data_files import write_lmdb
+from tests.support.prototxts import PHASES, SCALE, SOLVER
 
 
 def encode(image, kind="PNG", **options):

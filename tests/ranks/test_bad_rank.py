@@ -9,15 +9,14 @@ import time
 
 import lmdb
 import numpy as np
-import processes
 import pytest
-import stock
-from conftest import write_lmdb
 from PIL import Image
-from test_sources import PHASES, SCALE
 
 from caffeonspark import CaffeOnSpark, Config, DataSource
 from caffeonspark.errors import CaffeOnSparkError
+from tests.support import processes, stock
+from tests.support.data_files import write_lmdb
+from tests.support.prototxts import PHASES, SCALE
 
 RANKS, COUNT = 4, 400  # the last hundred are rank 3's, in batches of 8
 LAST = f"r{COUNT - 1}"

@@ -4,13 +4,14 @@ import math
 import pathlib
 
 import pytest
-import stock
 
 from caffeonspark import Config
 from caffeonspark.engines.caffe.solver import inspect_net, layer_types
 from caffeonspark.nets.net import TEST, TRAIN
+from tests.support import stock
+from tests.support.paths import ROOT
 
-PROTOTXT = pathlib.Path(__file__).parent.parent / "prototxt"
+PROTOTXT = ROOT / "prototxt"
 SOLVERS = sorted(path.name for path in PROTOTXT.glob("*_solver*.prototxt"))
 NETS = sorted(path.name for path in PROTOTXT.glob("*_train_test.prototxt"))
 LENETS = [name for name in NETS if name.startswith(("lenet", "digits_lenet"))]

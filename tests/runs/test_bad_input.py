@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-import stock
-from conftest import ROOT, write_lmdb
+
+from tests.support import stock
+from tests.support.data_files import write_lmdb
+from tests.support.paths import ROOT
 
 SOLVER = (
     'net: "net.prototxt" base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" max_iter: 40 random_seed: 1 test_interval: 0\n'

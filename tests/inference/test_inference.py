@@ -2,18 +2,11 @@
 
 import numpy as np
 import pytest
-import stock
-from conftest import write_lmdb
 
 from caffeonspark import CaffeOnSpark, Config, ConfigError, DataSource
-
-COS_LAYER = """
-layer {{ name: "data" type: "CoSData" top: "data" top: "label" include {{ phase: TRAIN }} include {{ phase: TEST }}
-  source_class: "com.yahoo.ml.caffe.DataFrameSource"
-  cos_data_param {{ batch_size: {batch} source: "{source}"
-    top {{ name: "data" type: RAW_IMAGE channels: 1 height: 12 width: 12 transform_param {{ scale: {scale} }} }}
-    top {{ name: "label" type: INT channels: 1 sample_num_axes: 0 }} }} }}
-"""
+from tests.support import stock
+from tests.support.data_files import write_lmdb
+from tests.support.prototxts import COS_LAYER, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +27,6 @@ def config_for(spark, folder, net, model, **flags):
 def cos_config(spark, folder, model, batch=8, **flags):
     net = COS_LAYER.format(batch=batch, source="", scale=stock.SCALE) + stock.LAYERS
     return config_for(spark, folder, net, model, **flags)
-
-
-def rows_of(images, labels):
-    return [
-        (f"id{number}", image.transpose(1, 2, 0).tobytes(), int(label))
-        for number, (image, label) in enumerate(zip(images, labels))
-    ]
 
 
 def test_all_mnist_rows_with_a_batch_that_does_not_divide_them(spark, tmp_path, mnist):

@@ -7,19 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-import stock
-from conftest import write_lmdb
 from PIL import Image
 
 from caffeonspark import CaffeOnSpark, Config, ConfigError, DataError, DataSource
 from caffeonspark.data.sources.sequence_file import parse_key, write_key
-
-PHASES = "include { phase: TRAIN } include { phase: TEST }"
-SCALE = f"transform_param {{ scale: {stock.SCALE} }}"
-SOLVER = (
-    'net: "net.prototxt" type: "SGD" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" random_seed: 3 '
-    "max_iter: {iterations}"
-)
+from tests.support import stock
+from tests.support.data_files import write_lmdb
+from tests.support.prototxts import PHASES, SCALE, SOLVER
 
 
 def png(image):
@@ -317,8 +311,9 @@ def test_level_db_names_the_converter(spark, tmp_path):
 
 def test_a_users_own_class(spark, tmp_path):
     layer = (
-        f'layer {{ name: "data" type: "CoSData" top: "x" top: "label" {PHASES} source_class: "own_source.Squares" '
-        'cos_data_param { batch_size: 4 top { name: "x" type: FLOAT_ARRAY channels: 3 sample_num_axes: 1 } '
+        f'layer {{ name: "data" type: "CoSData" top: "x" top: "label" {PHASES} '
+        'source_class: "tests.support.own_source.Squares" cos_data_param { batch_size: 4 '
+        'top { name: "x" type: FLOAT_ARRAY channels: 3 sample_num_axes: 1 } '
         'top { name: "label" type: INT sample_num_axes: 0 } } }'
     )
     net = 'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 2 } } \
@@ -330,7 +325,7 @@ def test_a_users_own_class(spark, tmp_path):
     rows = cos.features(data.getSource(config, False)).collect()
     assert sorted(row.x for row in rows) == [[float(n), float(n * n), 0.0] for n in range(20)]
     config = config_for(spark, tmp_path, layer.replace("Squares", "Nowhere"), net, 5)
-    with pytest.raises(ConfigError, match=r"source_class own_source.Nowhere cannot be loaded"):
+    with pytest.raises(ConfigError, match=r"source_class tests.support.own_source.Nowhere cannot be loaded"):
         data.getSource(config, True)
 
 

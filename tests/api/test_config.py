@@ -1,10 +1,14 @@
 """Flags in their four forms, CaffeOnSpark's names for them, and where files are looked for."""
 
 import pytest
-import stock
 
 from caffeonspark import Config, ConfigError
+<<<<<<< HEAD:tests/test_config.py
 from caffeonspark.settings import FLAGS
+=======
+from caffeonspark.settings import FLAGS
+from tests.support import stock
+>>>>>>> wt-testslayout:tests/api/test_config.py
 
 SOLVER = 'net: "net.prototxt" max_iter: 1'
 
@@ -143,3 +147,11 @@ def test_prototxts_that_are_wrong(tmp_path, solver, net, message):
     (tmp_path / "net.prototxt").write_bytes(net.encode("latin-1") or stock.lmdb_net("x", 4).encode())
     with pytest.raises(ConfigError, match=message):
         Config(None, conf=str(tmp_path / "solver.prototxt"))
+
+
+def test_flags_that_may_stand_alone():
+    assert FLAGS.parse_args(["-web", "-train"]) == {"web": "0", "train": True}
+    assert FLAGS.parse_args(["-web", "8080", "-mlflow"]) == {"web": "8080", "mlflow": "default"}
+    assert FLAGS.parse_mapping({"web": True, "mlflow": False}) == {"web": "0", "mlflow": ""}
+    with pytest.raises(ConfigError, match="needs a value"):
+        FLAGS.parse_args(["-tensorboard", "-web"])

@@ -12,19 +12,13 @@ import threading
 import time
 import zlib
 
-import adversary
-import capture
 import numpy as np
-import processes
 import pytest
-import stock
-from conftest import ROOT, write_lmdb
-from test_recovery import Victim
 
-from caffeonspark.comm.addresses import bare_host, interface_address
-from caffeonspark.errors import ConfigError
-from caffeonspark.runs.encryption import asked_for
-from caffeonspark.settings import Settings
+from tests.support import adversary, capture, processes, stock
+from tests.support.data_files import write_lmdb
+from tests.support.paths import ROOT
+from tests.support.victim import Victim
 
 ITERATIONS, LATE = 1000, 7
 LOW = 20_000 + os.getpid() % 500 * 20  # below Linux's ports for outgoing connections; another test run has others
@@ -36,7 +30,7 @@ needs_packets = pytest.mark.skipif(bool(capture.why_not()), reason=capture.why_n
 def victim():
     driver = Victim(
         "local-cluster[2,2,1024]",
-        f"spark.executorEnv.PYTHONPATH={ROOT}:{ROOT}/tests",
+        f"spark.executorEnv.PYTHONPATH={ROOT}",
         "spark.authenticate=true",
         "spark.authenticate.secret=of the tests",
     )
@@ -52,7 +46,7 @@ def make_folder(folder, images, **flags):
         'memory_data_param {{ source: "{}/lmdb" batch_size: 8 channels: 1 height: 12 width: 12 }} '
         "transform_param {{ scale: 0.00390625 }} }}\n"
     )
-    (folder / "net.prototxt").write_text(layer.format("slow_source.SlowLMDB", folder) + stock.LAYERS)
+    (folder / "net.prototxt").write_text(layer.format("tests.support.slow_source.SlowLMDB", folder) + stock.LAYERS)
     (folder / "solver.prototxt").write_text(
         'net: "net.prototxt" base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" random_seed: 3 '
         f'max_iter: {ITERATIONS} snapshot: 500 snapshot_prefix: "run" '
@@ -115,7 +109,8 @@ def undisturbed(victim, small_images, tmp_path_factory):
 def siege(folder):
     """Every attack on whatever listens on the job's ports; gives a dict that has the report in the end."""
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "adversary.py"), str(LOW), str(HIGH), str(folder)],
+        [sys.executable, "-m", "tests.support.adversary", str(LOW), str(HIGH), str(folder)],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -273,35 +268,6 @@ def test_where_spark_encrypts_its_traffic_ours_is_encrypted(tmp_path, setting):
     assert seen.compressed > 0.99
 
 
-class FakeSpark:
-    """A configuration; nothing else is asked for."""
-
-    def __init__(self, encrypt, conf):
-        self.settings = Settings(encrypt=encrypt)
-        self.spark = self.sparkContext = self
-        self.conf = conf
-
-    def getConf(self):  # noqa: N802
-        return self.conf
-
-
-@pytest.mark.parametrize(
-    "encrypt, settings, reason",
-    [
-        (False, {}, ""),
-        (True, {}, "-encrypt"),
-        (True, {"spark.ssl.enabled": "true"}, "-encrypt"),
-        (False, {"spark.network.crypto.enabled": "TRUE"}, "spark.network.crypto.enabled"),
-        (False, {"spark.authenticate.enableSaslEncryption": "true"}, "spark.authenticate.enableSaslEncryption"),
-        (False, {"spark.ssl.enabled": " true"}, "spark.ssl.enabled"),
-        (False, {"spark.ssl.rpc.enabled": "true"}, "spark.ssl.rpc.enabled"),
-        (False, {"spark.authenticate": "true", "spark.ssl.ui.enabled": "true", "spark.ssl.enabled": "false"}, ""),
-    ],
-)
-def test_what_asks_for_encryption(encrypt, settings, reason):
-    assert asked_for(FakeSpark(encrypt, settings)) == reason
-
-
 @pytest.mark.slow
 def test_an_executor_that_cannot_encrypt_ends_the_job(tmp_path):
     shadow = tmp_path / "shadow" / "cryptography"
@@ -350,20 +316,6 @@ def test_an_interface_and_what_is_wrong_with_it(victim, tmp_path):
     flags = make_constant_folder(tmp_path)
     assert order(victim, {**flags, "interface": "lo"}) is None
     assert "-interface eth99: no such interface with an address on" in order(victim, {**flags, "interface": "eth99"})
-
-
-def test_addresses():
-    assert interface_address("lo") == "127.0.0.1"
-    if pathlib.Path("/proc/net/if_inet6").exists():
-        assert interface_address("lo", ipv6=True) == "::1"
-    with pytest.raises(ConfigError, match=r"it has .*lo"):
-        interface_address("nonsense")
-    assert [bare_host(host) for host in ("[fd00::1]", "fd00::1", "10.0.0.1", "name")] == [
-        "fd00::1",
-        "fd00::1",
-        "10.0.0.1",
-        "name",
-    ]
 
 
 @pytest.mark.slow

@@ -1,19 +1,16 @@
 """Lost and frozen executors and workers: the run ends by itself with the undisturbed run's model, bit for bit."""
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
-import threading
 import time
 
 import numpy as np
-import processes
 import pytest
-import stock
-from conftest import ROOT, write_lmdb
+
+from tests.support import processes, stock
+from tests.support.data_files import write_lmdb
+from tests.support.victim import Victim
 
 ITERATIONS, INTERVAL = 600, 100
 SOLVER = (
@@ -21,47 +18,6 @@ SOLVER = (
     f'max_iter: {ITERATIONS} snapshot: {INTERVAL} snapshot_prefix: "run" '
     "iter_size: 8 "  # slow enough to be harmed at a chosen moment
 )
-
-
-class Victim:
-    """A driver in a process of its own."""
-
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "victim.py"), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.errors = []
-        threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True).start()
-        self.wait_for("ready")
-
-    def order(self, flags, validate=False):
-        self.process.stdin.write(json.dumps({"flags": flags, "validate": validate}) + "\n")
-        self.process.stdin.flush()
-
-    def events(self):
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                yield json.loads(line)
-        raise AssertionError("the driver ended:\n" + "".join(self.errors[-30:]))
-
-    def wait_for(self, name):
-        """The events up to the first with this name."""
-        seen = []
-        for event in self.events():
-            seen.append(event)
-            if name in event:
-                return seen
-        return seen
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(60)
-        self.process.stdout.close()
-        self.process.stderr.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,19 @@
 
 import numpy as np
 import pytest
-import stock
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.linalg import Vectors
-from test_inference import COS_LAYER, rows_of
 
 from caffeonspark import CaffeEstimator, CaffeModel, ConfigError
-
-SOLVER = 'net: "net.prototxt" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" max_iter: 60 random_seed: 1'
+from tests.support import stock
+from tests.support.prototxts import COS_LAYER, ESTIMATOR_SOLVER, rows_of
 
 
 @pytest.fixture
 def conf(tmp_path):
     (tmp_path / "net.prototxt").write_text(COS_LAYER.format(batch=16, source="", scale=stock.SCALE) + stock.LAYERS)
-    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    (tmp_path / "solver.prototxt").write_text(ESTIMATOR_SOLVER)
     return str(tmp_path / "solver.prototxt")
 
 
@@ -69,7 +67,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "
 
 def test_in_a_pipeline_with_vectors(spark, tmp_path):
     (tmp_path / "net.prototxt").write_text(VECTOR_NET)
-    (tmp_path / "solver.prototxt").write_text(SOLVER.replace("0.05", "0.5"))
+    (tmp_path / "solver.prototxt").write_text(ESTIMATOR_SOLVER.replace("0.05", "0.5"))
     rng = np.random.default_rng(1)
     points = rng.standard_normal((300, 3))
     rows = [(float(a), float(b), float(c), int(a + b > c), Vectors.dense([a])) for a, b, c in points]

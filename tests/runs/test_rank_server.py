@@ -1,0 +1,224 @@
+"""Ranks that misbehave on their lines to the driver."""
+
+import socket
+import threading
+import time
+import types
+
+import pytest
+
+from caffeonspark.comm.handshake import Credentials, dial
+from caffeonspark.comm.wire import Frame, Wire
+from caffeonspark.errors import RankLost
+from caffeonspark.ranks.sidecar import DRIVER
+from caffeonspark.report.base import Observer
+from caffeonspark.report.result import TrainingResult
+from caffeonspark.runs.attempt import Attempt
+from caffeonspark.runs.rank_server import Event, RankServer
+from tests.support import adversary
+from tests.support.guard import WAIT
+from tests.support.tampering import BAD_FRAMES, TAMPERED
+
+
+@pytest.fixture
+def monitor_and_credentials(request, tmp_path):
+    credentials = Credentials.new(encrypted=request.param)
+    with RankServer("127.0.0.1", (0, 0), credentials, 3, str(tmp_path)) as monitor:
+        yield monitor, credentials
+
+
+BOTH = pytest.mark.parametrize("monitor_and_credentials", [False, True], ids=["plain", "encrypted"], indirect=True)
+
+
+class Rank:
+    """A rank's end of its line, in the test's hands."""
+
+    def __init__(self, monitor, credentials, rank):
+        self.peer = dial(monitor.address, credentials, rank, DRIVER, 5)
+        self.sock = self.peer.sock
+        self.wire = Wire(self.peer.keys)
+
+    def send(self, kind, /, payload=b"", **data):
+        self.sock.sendall(self.wire.pack(Frame(kind, data, payload)))
+
+    def raw(self, data):
+        """Bytes that a rank would not send, encrypted all the same."""
+        adversary.send(self.sock, data if self.wire._encryptor is None else self.wire._encryptor.encrypt(data))
+
+    def is_closed(self):
+        self.sock.settimeout(WAIT)
+        try:
+            return self.sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+def still_works(monitor, credentials, rank):
+    other = Rank(monitor, credentials, rank)
+    other.send("hello", host="here")
+    assert (monitor.events.get(timeout=WAIT).kind) == "hello"
+    other.send("bye")
+    assert monitor.events.get(timeout=WAIT).kind == "bye"
+    other.sock.close()
+
+
+@BOTH
+@pytest.mark.parametrize("name", BAD_FRAMES)
+def test_bad_frames_end_their_line_and_no_other(monitor_and_credentials, name):
+    monitor, credentials = monitor_and_credentials
+    rank = Rank(monitor, credentials, 0)
+    rank.raw(BAD_FRAMES[name])
+    event = monitor.events.get(timeout=WAIT)
+    assert (event.rank, event.kind) == (0, "lost")
+    assert event.data["why"].startswith("it sent what no rank sends")
+    assert rank.is_closed()
+    rank.sock.close()
+    still_works(monitor, credentials, 1)
+
+
+BAD_FILES = {
+    "no size": [("<begin", b"", {"kind": "model", "data": {}})],
+    "a negative size": [("<begin", b"", {"kind": "model", "size": -1, "data": {}})],
+    "a size that is none": [("<begin", b"", {"kind": "model", "size": "x", "data": {}})],
+    "more than announced": [("<begin", b"", {"kind": "model", "size": 5, "data": {}}), ("<piece", b"123456", {})],
+    "less than announced": [
+        ("<begin", b"", {"kind": "model", "size": 5, "data": {}}),
+        ("<piece", b"1234", {}),
+        ("<end", b"", {}),
+    ],
+    "a second begin": [("<begin", b"", {"kind": "model", "size": 5, "data": {}})] * 2,
+    "a piece of nothing": [("<piece", b"1234", {})],
+    "an end of nothing": [("<end", b"", {})],
+    "an unknown frame": [("<else", b"", {})],
+    "a petabyte": [("<begin", b"", {"kind": "model", "size": 1 << 50, "data": {}})],
+}
+
+
+@BOTH
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files_end_their_line_and_leave_nothing(monitor_and_credentials, name, tmp_path):
+    monitor, credentials = monitor_and_credentials
+    rank = Rank(monitor, credentials, 0)
+    for kind, payload, data in BAD_FILES[name]:
+        rank.sock.sendall(rank.wire.pack(Frame(kind, data, payload)))
+    event = monitor.events.get(timeout=WAIT)
+    if name == "a petabyte":
+        assert event.kind == "failed"
+        assert "cannot be kept" in event.data["message"]
+        assert "set TMPDIR" in event.data["message"]
+    else:
+        assert event.kind == "lost", event
+        assert event.data["why"].startswith("it sent what no rank sends")
+    assert rank.is_closed()
+    rank.sock.close()
+    assert not list(tmp_path.iterdir())
+    still_works(monitor, credentials, 1)
+
+
+@BOTH
+def test_a_line_that_breaks_in_a_file_leaves_nothing(monitor_and_credentials, tmp_path):
+    monitor, credentials = monitor_and_credentials
+    rank = Rank(monitor, credentials, 0)
+    rank.send("<begin", kind="model", size=10, data={})
+    rank.send("<piece", payload=b"1234")
+    deadline = time.monotonic() + WAIT
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert list(tmp_path.iterdir())
+    rank.sock.close()
+    assert monitor.events.get(timeout=WAIT).kind == "lost"
+    assert not list(tmp_path.iterdir())
+
+
+@BOTH
+def test_a_second_line_of_a_rank_is_refused_and_the_first_stands(monitor_and_credentials):
+    monitor, credentials = monitor_and_credentials
+    first = Rank(monitor, credentials, 0)
+    first.send("hello")
+    assert monitor.events.get(timeout=WAIT).kind == "hello"
+    for name in (0, 3, 77, DRIVER):  # rank 0 once more, and ranks that are not of this job
+        other = Rank(monitor, credentials, name)
+        assert other.is_closed()
+        other.sock.close()
+    first.send("ready")
+    assert monitor.events.get(timeout=WAIT).kind == "ready"
+    assert monitor.connected == [0]
+    first.sock.close()
+
+
+@BOTH
+def test_the_driver_stops_listening_when_every_rank_is_there(monitor_and_credentials):
+    monitor, credentials = monitor_and_credentials
+    ranks = [Rank(monitor, credentials, rank) for rank in range(3)]
+    deadline = time.monotonic() + WAIT
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(monitor.address).close()
+            time.sleep(0.01)
+        except ConnectionRefusedError:
+            break
+    else:
+        raise AssertionError("it still listens")
+    for rank in ranks:
+        rank.send("hello")
+    assert sorted(monitor.events.get(timeout=WAIT).rank for _ in ranks) == [0, 1, 2]
+    ranks[1].sock.close()
+    event = monitor.events.get(timeout=WAIT)
+    assert (event.rank, event.kind) == (1, "lost")
+    monitor.send(0, "stop")
+    ranks[0].sock.settimeout(WAIT)
+    assert [frame.kind for frame in ranks[0].wire.feed(ranks[0].sock.recv(1000))] == ["stop"]
+    for rank in ranks:
+        rank.sock.close()
+
+
+@pytest.mark.parametrize("monitor_and_credentials", [True], ids=["encrypted"], indirect=True)
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_tampered_line_is_lost(monitor_and_credentials, name):
+    monitor, credentials = monitor_and_credentials
+    rank = Rank(monitor, credentials, 0)
+    encrypted = [rank.wire.pack(Frame("loading", {"padding": "x" * 300})) for _ in range(3)]
+    for part in TAMPERED[name](encrypted):
+        adversary.send(rank.sock, part)
+    event = monitor.events.get(timeout=WAIT)
+    while event.kind == "loading":
+        event = monitor.events.get(timeout=WAIT)
+    assert event.kind == "lost"
+    assert "record" in event.data["why"]
+    rank.sock.close()
+    still_works(monitor, credentials, 1)
+
+
+@BOTH
+def test_a_line_cut_off_without_a_good_bye_is_lost(monitor_and_credentials):
+    """A connection's end can be forged by who is on the way, so it counts for nothing: the good-bye does."""
+    monitor, credentials = monitor_and_credentials
+    rank = Rank(monitor, credentials, 0)
+    rank.send("done", iteration=10)
+    rank.sock.shutdown(socket.SHUT_WR)
+    assert [monitor.events.get(timeout=WAIT).kind for _ in range(2)] == ["done", "lost"]
+    rank.sock.close()
+
+
+@BOTH
+def test_the_driver_is_not_filled_up_by_a_rank(monitor_and_credentials, monkeypatch):
+    monkeypatch.setattr("caffeonspark.runs.rank_server._MOST_EVENTS", 1000)
+    monitor, credentials = monitor_and_credentials
+    rank = Rank(monitor, credentials, 0)
+    rank.sock.settimeout(0.5)
+    with pytest.raises(socket.timeout):  # nobody handles the events, so the rank has to wait
+        for _ in range(10_000):
+            rank.sock.sendall(b"".join(rank.wire.pack(Frame("loading")) for _ in range(500)))
+    assert monitor.events.qsize() < 200_000
+    rank.sock.close()
+
+
+@pytest.mark.parametrize(
+    "kind, data",
+    [("nonsense", {}), ("progress", {}), ("progress", {"iteration": "x"}), ("test", {"iteration": []}), ("hello", {})],
+)
+def test_what_no_rank_says_ends_the_attempt_with_its_rank(kind, data):
+    config = types.SimpleNamespace(ranks=2, versions={})
+    attempt = Attempt(config, TrainingResult(model=""), Observer(), "", None, threading.Event())
+    with pytest.raises(RankLost, match=f"rank 1 of 2 sent a '{kind}' that no rank sends"):
+        attempt.on_event(Event(1, kind, data), None)

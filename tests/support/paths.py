@@ -1,0 +1,6 @@
+"""Where the repository and the data sets lie."""
+
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MNIST = ROOT.parent / "shared" / "data" / "mnist"
