@@ -3,12 +3,8 @@
 import pytest
 
 from caffeonspark import Config, ConfigError
-<<<<<<< HEAD:tests/test_config.py
-from caffeonspark.settings import FLAGS
-=======
 from caffeonspark.settings import FLAGS
 from tests.support import stock
->>>>>>> wt-testslayout:tests/api/test_config.py
 
 SOLVER = 'net: "net.prototxt" max_iter: 1'
 
