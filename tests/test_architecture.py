@@ -31,7 +31,7 @@ ORDER = [
     "tools",
     "deploy",
 ]
-ALONE = {"comm": {"errors"}, "data": {"errors", "process", "storage", "nets", "formats"}, "nets": {"errors", "storage"}, "formats": {"errors", "nets"}}
+ALONE = {"comm": {"errors"}, "data": {"errors", "process", "storage", "nets", "formats"}, "nets": {"errors", "storage"}, "formats": {"errors", "nets", "storage"}}
 
 
 def imports(path):

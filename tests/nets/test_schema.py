@@ -1,15 +1,12 @@
 """The schema: stock Caffe's to the letter, without Caffe, with a fork's messages over it, out of an archive."""
 
 import ast
-import os
 import pathlib
-import subprocess
-import sys
-import textwrap
 import zipfile
 
 import pytest
 from google.protobuf import descriptor_pb2
+from library_alone import WITHOUT_CAFFE, run
 
 from caffeonspark.errors import ConfigError
 from caffeonspark.nets import schema
@@ -18,28 +15,6 @@ from caffeonspark.nets.proto_file import Messages, read_proto
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 FIELD = descriptor_pb2.FieldDescriptorProto
-
-#: Only the parts of the library that are imported, so that nothing else brings Caffe in.
-PREAMBLE = """
-import sys, types
-sys.modules["caffeonspark"] = package = types.ModuleType("caffeonspark")
-package.__path__ = [{library!r}]
-"""
-
-
-def run(code, library=ROOT / "caffeonspark", path=()):
-    """What Python code prints in a process of its own, with folders before others on its path."""
-    paths = [*map(str, path), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-c", PREAMBLE.format(library=str(library)) + textwrap.dedent(code)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
 
 # ---- stock Caffe's
 
@@ -123,7 +98,6 @@ def test_classes_of_one_schema_go_together():
 def test_every_prototxt_parses_without_caffe():
     printed = run(
         f"""
-        sys.modules["caffe"] = None  # to Python, this is not there
         import pathlib
         from google.protobuf import text_format
         from caffeonspark.nets.schema import NetParameter, SolverParameter
@@ -131,7 +105,8 @@ def test_every_prototxt_parses_without_caffe():
             message = (SolverParameter if "solver" in path.name else NetParameter)()
             text_format.Parse(path.read_text(), message)
             print(path.name)
-        """
+        """,
+        before=WITHOUT_CAFFE,
     )
     assert printed.split() == sorted(path.name for path in (ROOT / "prototxt").glob("*.prototxt"))
 
