@@ -12,9 +12,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..data.sources.hdf5 import open_hdf5
 from ..errors import ConfigError, DataError, StorageError
 from ..formats.endings import ending_of, find_file
+from ..formats.hdf5 import open_hdf5
 from ..nets.schema import SolverParameter, SolverState
 from ..plans.job import ResumePoint
 from ..plans.run_config import RunConfig

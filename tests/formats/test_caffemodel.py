@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
+from caffe_files import SPOILED, make, snapshot
 from library_alone import WITHOUT_CAFFE, run
 
 from caffeonspark.errors import ConfigError, DataError
@@ -32,11 +33,11 @@ def layers_of(net):
 
 @NETS
 @pytest.mark.parametrize("by", ["snapshot", "save"])
-def test_caffes_binary_model_is_read(solver_of, snapshot, net, by, tmp_path):
+def test_caffes_binary_model_is_read(net, by, tmp_path):
     if by == "snapshot":
-        solver, path, _ = snapshot(net)
+        solver, path, _ = snapshot(tmp_path, net)
     else:
-        solver, path = solver_of(net), tmp_path / "saved.caffemodel"
+        solver, path = make(tmp_path, net), tmp_path / "saved.caffemodel"
         solver.net.save(str(path))
     read = read_caffemodel(str(path))
     expected = layers_of(solver.net)
@@ -49,11 +50,11 @@ def test_caffes_binary_model_is_read(solver_of, snapshot, net, by, tmp_path):
 
 
 @pytest.mark.parametrize("by", ["snapshot", "save_hdf5"])
-def test_caffes_hdf5_model_is_read(solver_of, snapshot, by, tmp_path):
+def test_caffes_hdf5_model_is_read(by, tmp_path):
     if by == "snapshot":
-        solver, path, _ = snapshot(hdf5=True)
+        solver, path, _ = snapshot(tmp_path, hdf5=True)
     else:
-        solver, path = solver_of(), tmp_path / "saved.caffemodel.h5"
+        solver, path = make(tmp_path), tmp_path / "saved.caffemodel.h5"
         solver.net.save_hdf5(str(path))
     read = read_caffemodel(str(path))
     expected = sorted(layers_of(solver.net), key=lambda layer: layer.name)
@@ -64,8 +65,8 @@ def test_caffes_hdf5_model_is_read(solver_of, snapshot, by, tmp_path):
             same(one, two)
 
 
-def test_shared_parameters_are_once_in_caffes_hdf5_model(snapshot):
-    solver, path, _ = snapshot("shared", hdf5=True)
+def test_shared_parameters_are_once_in_caffes_hdf5_model(tmp_path):
+    solver, path, _ = snapshot(tmp_path, "shared", hdf5=True)
     read = {layer.name: layer.blobs for layer in read_caffemodel(str(path))}
     for number in range(2):
         same(read["a"][number], solver.net.params["a"][number].data)
@@ -87,8 +88,8 @@ def tree(path):
 
 
 @NETS
-def test_our_hdf5_model_is_caffes(snapshot, net, tmp_path):
-    solver, path, _ = snapshot(net, hdf5=True)
+def test_our_hdf5_model_is_caffes(net, tmp_path):
+    solver, path, _ = snapshot(tmp_path, net, hdf5=True)
     from_net, from_file = (str(tmp_path / f"{name}.caffemodel.h5") for name in ("net", "file"))
     write_caffemodel(from_net, layers_of(solver.net))
     assert tree(from_net) == tree(path)
@@ -97,8 +98,8 @@ def test_our_hdf5_model_is_caffes(snapshot, net, tmp_path):
 
 
 @NETS
-def test_our_binary_model_says_what_caffes_does(snapshot, net, tmp_path):
-    _, path, _ = snapshot(net)
+def test_our_binary_model_says_what_caffes_does(net, tmp_path):
+    _, path, _ = snapshot(tmp_path, net)
     ours = tmp_path / "ours.caffemodel"
     write_caffemodel(str(ours), read_caffemodel(str(path)), "the net")
     expected = caffe_pb2.NetParameter.FromString(path.read_bytes())
@@ -112,9 +113,9 @@ def test_our_binary_model_says_what_caffes_does(snapshot, net, tmp_path):
 
 @BOTH
 @NETS
-def test_caffe_loads_our_model(solver_of, net, hdf5, tmp_path):
+def test_caffe_loads_our_model(net, hdf5, tmp_path):
     rng = np.random.default_rng(5)
-    target = solver_of(net).net
+    target = make(tmp_path, net).net
     layers = []
     made = {}  # shared parameters are the same array
     for layer in layers_of(target):
@@ -209,9 +210,10 @@ def test_numbers_in_double_precision_and_numbers_one_by_one(tmp_path):
 
 
 @BOTH
-def test_a_file_that_is_no_model_is_named(snapshot, spoil, hdf5, tmp_path):
-    _, path, _ = snapshot(hdf5=hdf5)
-    path.write_bytes(spoil(path.read_bytes()))
+@pytest.mark.parametrize("kind", SPOILED)
+def test_a_file_that_is_no_model_is_named(kind, hdf5, tmp_path):
+    _, path, _ = snapshot(tmp_path, hdf5=hdf5)
+    path.write_bytes(SPOILED[kind](path.read_bytes()))
     with pytest.raises(DataError) as e:
         read_caffemodel(str(path))
     assert e.value.message.startswith(f"{path} ") and "\n" not in str(e.value)
@@ -227,8 +229,8 @@ def test_a_model_that_is_not_there_is_named(hdf5, tmp_path):
 
 
 @BOTH
-def test_a_solver_state_is_no_model(snapshot, hdf5, tmp_path):
-    _, model, state = snapshot(hdf5=hdf5)
+def test_a_solver_state_is_no_model(hdf5, tmp_path):
+    _, model, state = snapshot(tmp_path, hdf5=hdf5)
     model.write_bytes(state.read_bytes())
     with pytest.raises(DataError, match="is no model of Caffe's"):
         read_caffemodel(str(model))
@@ -262,8 +264,8 @@ def test_layer_names_that_hdf5_cannot_hold(names, tmp_path):
     write_caffemodel(str(tmp_path / "m.caffemodel"), [LayerWeights(name) for name in names])  # this can
 
 
-def test_a_binary_model_needs_shared_numbers(snapshot, tmp_path):
-    _, path, _ = snapshot("shared", hdf5=True)
+def test_a_binary_model_needs_shared_numbers(tmp_path):
+    _, path, _ = snapshot(tmp_path, "shared", hdf5=True)
     with pytest.raises(ConfigError, match="parameter 0 of layer 'c' is shared"):
         write_caffemodel(str(tmp_path / "m.caffemodel"), read_caffemodel(str(path)))
 
@@ -282,9 +284,9 @@ def test_a_missing_h5py_is_named(monkeypatch, tmp_path):
             use(str(tmp_path / "m.caffemodel.h5"))
 
 
-def test_no_caffe_is_needed(snapshot, tmp_path):
+def test_no_caffe_is_needed(tmp_path):
     for hdf5 in (False, True):
-        snapshot(hdf5=hdf5)
+        snapshot(tmp_path, hdf5=hdf5)
     printed = run(
         f"""
         from caffeonspark.formats.caffemodel import read_caffemodel, write_caffemodel

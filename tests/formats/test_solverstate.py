@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
+from caffe_files import SPOILED, make, snapshot
 
 from caffeonspark.errors import ConfigError, DataError
 from caffeonspark.formats.solverstate import (
@@ -30,8 +31,8 @@ def ours(path, hdf5):
 
 @BOTH
 @RULES
-def test_caffes_state_is_read(snapshot, rule, hdf5):
-    solver, model, path = snapshot(rule=rule, hdf5=hdf5)
+def test_caffes_state_is_read(rule, hdf5, tmp_path):
+    solver, model, path = snapshot(tmp_path, rule=rule, hdf5=hdf5)
     state = read_solverstate(str(path))
     assert (state.iteration, state.learned_net, state.current_step) == (3, str(model), 1)
     if hdf5:
@@ -51,11 +52,11 @@ def test_caffes_state_is_read(snapshot, rule, hdf5):
 @BOTH
 @RULES
 @pytest.mark.parametrize("net", ["BatchNorm", "shared"])
-def test_caffe_goes_on_from_our_state_as_from_its_own(solver_of, snapshot, net, rule, hdf5):
-    solver, _, path = snapshot(net, rule, hdf5)
+def test_caffe_goes_on_from_our_state_as_from_its_own(net, rule, hdf5, tmp_path):
+    solver, _, path = snapshot(tmp_path, net, rule, hdf5)
     written = ours(path, hdf5)
     write_solverstate(written, read_solverstate(str(path)))
-    resumed = solver_of(net, rule, hdf5)
+    resumed = make(tmp_path, net, rule, hdf5)
     resumed.restore(written)
     assert resumed.iter == 3
     for one in (solver, resumed):
@@ -64,15 +65,15 @@ def test_caffe_goes_on_from_our_state_as_from_its_own(solver_of, snapshot, net, 
 
 
 @RULES
-def test_our_binary_state_says_what_caffes_does(snapshot, rule):
-    _, _, path = snapshot(rule=rule)
+def test_our_binary_state_says_what_caffes_does(rule, tmp_path):
+    _, _, path = snapshot(tmp_path, rule=rule)
     written = ours(path, False)
     write_solverstate(written, read_solverstate(str(path)))
     with open(written, "rb") as f:
         assert caffe_pb2.SolverState.FromString(f.read()) == caffe_pb2.SolverState.FromString(path.read_bytes())
 
 
-def test_our_hdf5_state_says_what_caffes_does(snapshot):
+def test_our_hdf5_state_says_what_caffes_does(tmp_path):
     def tree(file):
         found = {}
         with h5py.File(file, "r") as f:
@@ -83,21 +84,21 @@ def test_our_hdf5_state_says_what_caffes_does(snapshot):
             )
         return found
 
-    _, _, path = snapshot(rule="Adam", hdf5=True)
+    _, _, path = snapshot(tmp_path, rule="Adam", hdf5=True)
     write_solverstate(ours(path, True), read_solverstate(str(path)))
     assert tree(ours(path, True)) == tree(path)
 
 
 @BOTH
-def test_a_state_without_weights_and_history(solver_of, hdf5, tmp_path):
+def test_a_state_without_weights_and_history(hdf5, tmp_path):
     path = str(tmp_path / ("s.solverstate.h5" if hdf5 else "s.solverstate"))
     write_solverstate(path, SolverState(0))
     assert read_solverstate(path) == SolverState(0, "", 0, [])
 
 
 @BOTH
-def test_learned_net_is_changed_and_nothing_else(solver_of, snapshot, hdf5):
-    solver, model, path = snapshot(rule="Adam", hdf5=hdf5)
+def test_learned_net_is_changed_and_nothing_else(hdf5, tmp_path):
+    solver, model, path = snapshot(tmp_path, rule="Adam", hdf5=hdf5)
     before = read_solverstate(str(path))
     moved = model.parent / "wörter" / model.name
     moved.parent.mkdir()
@@ -107,16 +108,17 @@ def test_learned_net_is_changed_and_nothing_else(solver_of, snapshot, hdf5):
     assert (after.iteration, after.learned_net, after.current_step) == (3, str(moved), 1)
     assert [a.tobytes() for a in after.history] == [a.tobytes() for a in before.history]
     assert state_iteration(str(path), "it") == 3
-    resumed = solver_of(rule="Adam", hdf5=hdf5)
+    resumed = make(tmp_path, rule="Adam", hdf5=hdf5)
     resumed.restore(str(path))
     assert [array.tobytes() for array in weights(resumed)] == [array.tobytes() for array in weights(solver)]
 
 
 @BOTH
+@pytest.mark.parametrize("kind", SPOILED)
 @pytest.mark.parametrize("use", [read_solverstate, state_iteration])
-def test_a_file_that_is_no_state_is_named(snapshot, spoil, hdf5, use):
-    _, _, path = snapshot(hdf5=hdf5)
-    path.write_bytes(spoil(path.read_bytes()))
+def test_a_file_that_is_no_state_is_named(kind, hdf5, use, tmp_path):
+    _, _, path = snapshot(tmp_path, hdf5=hdf5)
+    path.write_bytes(SPOILED[kind](path.read_bytes()))
     with pytest.raises(DataError, match=r"^hdfs:///s ") as e:
         use(str(path), "hdfs:///s")
     assert "\n" not in str(e.value)
@@ -124,8 +126,8 @@ def test_a_file_that_is_no_state_is_named(snapshot, spoil, hdf5, use):
 
 @BOTH
 @pytest.mark.parametrize("use", [read_solverstate, state_iteration])
-def test_a_model_is_no_state(snapshot, hdf5, use):
-    _, model, path = snapshot(hdf5=hdf5)
+def test_a_model_is_no_state(hdf5, use, tmp_path):
+    _, model, path = snapshot(tmp_path, hdf5=hdf5)
     path.write_bytes(model.read_bytes())
     with pytest.raises(DataError, match=r"^hdfs:///s is no solver state of Caffe's"):
         use(str(path), "hdfs:///s")

@@ -51,6 +51,8 @@ def test_the_description_is_stock_caffe_to_the_letter():
 
     ours = Messages(read_proto("caffeonspark.nets", "caffe.proto"))["NetParameter"].DESCRIPTOR.file
     theirs = caffe_pb2.DESCRIPTOR
+    if "clip_param" not in caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name:
+        pytest.skip("the installed Caffe is older than August 2018")
     assert list(ours.message_types_by_name) == list(theirs.message_types_by_name)
     for name, message in theirs.message_types_by_name.items():
         assert facts(ours.message_types_by_name[name]) == facts(message), name

@@ -1,7 +1,6 @@
 """Nets with everything that matters to Caffe's files, and solvers over them."""
 
 import numpy as np
-import pytest
 from stock import make_solver
 
 INPUTS = """
@@ -44,37 +43,27 @@ RULES = {
 }
 
 
-@pytest.fixture
-def solver_of(tmp_path):
-    """A function that makes a solver over one of the nets, its inputs filled, which saves into a folder of the test."""
-
-    def make(net="BatchNorm", rule="SGD", hdf5=False):
-        settings = (
-            f"{RULES[rule]} base_lr: 0.001 lr_policy: 'multistep' gamma: 0.5 stepvalue: 2 random_seed: 3 "
-            f"max_iter: 100 solver_mode: CPU snapshot_prefix: '{tmp_path}/caffe' "
-            f"snapshot_format: {'HDF5' if hdf5 else 'BINARYPROTO'}"
-        )
-        solver = make_solver(settings, NETS[net])
-        rng = np.random.default_rng(11)
-        for name in ("data", "target"):
-            solver.net.blobs[name].data[...] = rng.normal(size=solver.net.blobs[name].data.shape)
-        return solver
-
-    return make
+def make(folder, net="BatchNorm", rule="SGD", hdf5=False):
+    """A solver over one of the nets, its inputs filled, which saves into the folder."""
+    settings = (
+        f"{RULES[rule]} base_lr: 0.001 lr_policy: 'multistep' gamma: 0.5 stepvalue: 2 random_seed: 3 "
+        f"max_iter: 100 solver_mode: CPU snapshot_prefix: '{folder}/caffe' "
+        f"snapshot_format: {'HDF5' if hdf5 else 'BINARYPROTO'}"
+    )
+    solver = make_solver(settings, NETS[net])
+    rng = np.random.default_rng(11)
+    for name in ("data", "target"):
+        solver.net.blobs[name].data[...] = rng.normal(size=solver.net.blobs[name].data.shape)
+    return solver
 
 
-@pytest.fixture
-def snapshot(solver_of, tmp_path):
-    """A function that trains three iterations and takes a snapshot: (solver, path of the model, of the state)."""
-
-    def take(net="BatchNorm", rule="SGD", hdf5=False):
-        solver = solver_of(net, rule, hdf5)
-        solver.step(3)
-        solver.snapshot()
-        end = ".h5" if hdf5 else ""
-        return solver, tmp_path / f"caffe_iter_3.caffemodel{end}", tmp_path / f"caffe_iter_3.solverstate{end}"
-
-    return take
+def snapshot(folder, net="BatchNorm", rule="SGD", hdf5=False):
+    """A snapshot after three iterations: (solver, path of the model, path of the state)."""
+    solver = make(folder, net, rule, hdf5)
+    solver.step(3)
+    solver.snapshot()
+    end = ".h5" if hdf5 else ""
+    return solver, folder / f"caffe_iter_3.caffemodel{end}", folder / f"caffe_iter_3.solverstate{end}"
 
 
 #: What people mistake for one of Caffe's files, or have left of one.
@@ -85,8 +74,3 @@ SPOILED = {
     "cut short": lambda content: content[: len(content) * 2 // 3],
     "web page": lambda content: b"<!DOCTYPE html>\n<html><head><title>404</title></head></html>\n",
 }
-
-
-@pytest.fixture(params=SPOILED)
-def spoil(request):
-    return SPOILED[request.param]
