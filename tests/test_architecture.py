@@ -31,7 +31,12 @@ ORDER = [
     "tools",
     "deploy",
 ]
-ALONE = {"comm": {"errors"}, "data": {"errors", "process", "storage", "nets", "formats"}, "nets": {"errors", "storage"}, "formats": {"errors", "nets", "storage"}}
+ALONE = {
+    "comm": {"errors"},
+    "data": {"errors", "process", "storage", "nets", "formats"},
+    "nets": {"errors", "storage"},
+    "formats": {"errors", "nets", "storage"},
+}
 
 
 def imports(path):
