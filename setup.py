@@ -17,12 +17,18 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["caffeonspark", "caffeonspark.*"]),
-    package_data={"caffeonspark": ["py.typed"], "caffeonspark.report": ["page.*"]},
+    package_data={
+        "caffeonspark": ["py.typed"],
+        "caffeonspark.nets": ["*.proto"],
+        "caffeonspark.formats": ["*.proto"],
+        "caffeonspark.report": ["page.*"],
+    },
     python_requires=">=3.8",
     install_requires=["pyspark>=3.5,<4.1", "numpy", "protobuf", "lmdb", "pyarrow", "pandas", "pillow", "tqdm"],
     extras_require={
         "encrypt": ["cryptography>=42"],
         "jpeg": ["simplejpeg"],
+        "hdf5": ["h5py"],
         "curve": ["matplotlib"],
         "tensorboard": ["tensorboardX>=2.5,<2.6"],  # later ones need a newer protobuf than Caffe's
         "mlflow": ["mlflow-skinny"],

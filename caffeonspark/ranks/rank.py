@@ -26,6 +26,7 @@ from ..data.records import BadRecords, Records
 from ..data.sources.base import FrameReader, RangeReader
 from ..data.store import RecordStore, scratch_folder
 from ..errors import CaffeOnSparkError, DataError, RankLost
+from ..formats.solverstate import with_learned_net
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
 from ..plans.net_plan import LayerPlan
@@ -238,8 +239,6 @@ class Rank:
         start = self.job.start
         paths = self.write_files(files)
         if start.state is not None:
-            from ..runs.snapshots import with_learned_net
-
             with_learned_net(paths[-1], paths[0])
             solver.restore(paths[-1])
             solver.reseed(self.job.seed, self.rank)

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
 
 from ..errors import Interrupted
+from ..formats.endings import name_beside
 from ..storage import local_path
 from .base import Observer, Record
 from .result import RankTiming, TrainingResult, ValidationResult
@@ -226,9 +227,7 @@ def versions(config: RunConfig) -> Dict[str, str]:
 def name_of(start: Record) -> str:
     """What to call a run: its model's name, else its net's."""
     name = os.path.basename(local_path(str(start["model"])))
-    for ending in (".h5", ".caffemodel"):
-        name = name[: -len(ending)] if name.endswith(ending) else name
-    return name or str(start["net"]) or "training"
+    return name_beside(name, "") or str(start["net"]) or "training"
 
 
 def curve_name(net: int, name: str, number: int, width: int) -> str:

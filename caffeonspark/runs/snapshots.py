@@ -10,12 +10,10 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-import numpy as np
-
-from ..data.sources.hdf5 import open_hdf5
 from ..errors import ConfigError, DataError, StorageError
-from ..formats.endings import ending_of, find_file
-from ..nets.schema import SolverParameter, SolverState
+from ..formats.endings import ending_of, find_file, model_ending, state_ending
+from ..formats.solverstate import state_iteration, with_learned_net
+from ..nets.schema import SolverParameter
 from ..plans.job import ResumePoint
 from ..plans.run_config import RunConfig
 from ..storage import is_local, join, local_path, parent
@@ -25,8 +23,6 @@ __all__ = [
     "SnapshotStore",
     "read_resume_point",
     "snapshot_prefix",
-    "state_iteration",
-    "with_learned_net",
 ]
 
 
@@ -46,45 +42,6 @@ class Snapshot:
     weights: str
     state: str
     start: ResumePoint
-
-
-# ---- solver states
-
-
-def state_iteration(path: str, name: str) -> int:
-    """The iteration a solver state in the local ``path`` was saved at; raises DataError if it is none, calling it
-    ``name``."""
-    try:
-        if path.endswith(".h5"):
-            with open_hdf5(path, "r") as f:
-                return int(f["iter"][()])
-        with open(path, "rb") as f:
-            return int(SolverState.FromString(f.read()).iter)
-    except ConfigError:
-        raise
-    except Exception as e:
-        raise DataError(f"{name} is not a solver state: {' '.join(str(e).split())}") from None
-
-
-def with_learned_net(path: str, weights: str) -> None:
-    """Make the solver state at the local ``path`` name ``weights`` as its learned_net."""
-    if path.endswith(".h5"):
-        import h5py
-
-        value = weights.encode() + b"\0"
-        with open_hdf5(path, "r+") as f:
-            del f["learned_net"]
-            # a C string of fixed size, as H5LTmake_dataset_string writes it and Caffe reads it
-            kind = h5py.h5t.C_S1.copy()
-            kind.set_size(len(value))
-            space = h5py.h5s.create(h5py.h5s.SCALAR)
-            h5py.h5d.create(f.id, b"learned_net", kind, space).write(space, space, np.array(value), kind)
-        return
-    with open(path, "rb") as f:
-        state = SolverState.FromString(f.read())
-    state.learned_net = weights
-    with open(path, "wb") as f:
-        f.write(state.SerializeToString())
 
 
 def learned_net_for(uri: str) -> str:
@@ -156,11 +113,11 @@ class SnapshotStore:
         self._taken: List[int] = []
         self._folder = parent(config.model_uri)
         self._prefix = snapshot_prefix(config)
-        self._ending = ".h5" if config.solver.snapshot_format == SolverParameter.HDF5 else ""
+        self._hdf5 = config.solver.snapshot_format == SolverParameter.HDF5
 
     def _uris(self, iteration: int) -> Tuple[str, str]:
         base = join(self._folder, f"{self._prefix}_iter_{iteration}")
-        return f"{base}.caffemodel{self._ending}", f"{base}.solverstate{self._ending}"
+        return base + model_ending(self._hdf5), base + state_ending(self._hdf5)
 
     # ---- taking
 
@@ -214,7 +171,7 @@ class SnapshotStore:
     def newest(self, of_this_run: bool = False) -> Optional[Snapshot]:
         """The newest complete snapshot beside the model, of whatever run or only of this one."""
         names = set(self._storage.names(self._folder))
-        pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+)\.solverstate{re.escape(self._ending)}")
+        pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+){re.escape(state_ending(self._hdf5))}")
         found = [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
         for iteration in sorted(found, reverse=True):
             weights, state = self._uris(iteration)

@@ -47,21 +47,21 @@ def _archive() -> bytes:
 
 
 def library_folder() -> str:
-    """Where this library's modules are."""
+    """Where this library is."""
     return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def library_files() -> Dict[str, str]:
-    """The paths of this library's modules by their names relative to its folder, sorted."""
+    """The paths of this library's modules and schemas by their names relative to its folder, sorted."""
     package = library_folder()
     found: List[str] = []
     for folder, _, names in os.walk(package):
-        found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
+        found += [os.path.join(folder, name) for name in names if name.endswith((".py", ".proto"))]
     return {os.path.relpath(path, package): path for path in sorted(found)}
 
 
 def library_digest() -> str:
-    """A name for the content of this library's modules."""
+    """A name for the content of the library's files."""
     digest = hashlib.sha256()
     for name, path in library_files().items():
         with open(path, "rb") as f:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Tuple
+from typing import Iterator, List, Tuple
 
 import numpy as np
 
 from ...errors import ConfigError, DataError
+from ...formats.hdf5 import open_hdf5
 from ..records import BadRecords, Column, Records
 from ..tops import NumberTop
 from .base import RangeReader, RangeSource, register
 
-__all__ = ["HDF5Reader", "HDF5Source", "open_hdf5"]
+__all__ = ["HDF5Reader", "HDF5Source"]
 
 _CHUNK = 256  # records
-
-
-def open_hdf5(path: str, mode: str = "r") -> Any:
-    """Open an HDF5 file. Raises ConfigError without h5py, DataError for what is no HDF5 file."""
-    try:
-        import h5py
-    except ImportError:
-        raise ConfigError(f"{path}: HDF5 files need the package h5py: pip install h5py") from None
-    try:
-        return h5py.File(path, mode)
-    except OSError as e:
-        raise DataError(f"{path} cannot be opened as HDF5: {e}") from None
 
 
 @dataclass(frozen=True)

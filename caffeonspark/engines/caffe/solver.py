@@ -1,7 +1,7 @@
 """Everything that touches pycaffe: a solver and its nets behind the few operations the rank loop needs.
 
-Blobs and parameters are float32 arrays that share Caffe's memory. No other module imports ``caffe`` (``proto/schema``
-takes only its message descriptors), so another engine can stand behind the same operations.
+Blobs and parameters are float32 arrays that share Caffe's memory. No other module imports ``caffe``, so another
+engine can stand behind the same operations.
 
 pycaffe facts this module is built around: it holds the GIL for a whole forward or backward pass; an
 exception raised in a callback comes out of ``step``; a failed native CHECK ends the process, after glog has
@@ -25,6 +25,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from ...errors import ConfigError
+from ...formats.endings import is_hdf5, model_ending, state_ending
 from ...nets.schema import NetParameter, SolverParameter
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # read when caffe is loaded: errors only
@@ -235,7 +236,11 @@ class TrainingSolver:
     @property
     def model_ending(self) -> str:
         """``.caffemodel.h5`` or ``.caffemodel``, by the solver's snapshot_format."""
-        return ".caffemodel.h5" if self.param.snapshot_format == SolverParameter.HDF5 else ".caffemodel"
+        return model_ending(self._hdf5)
+
+    @property
+    def _hdf5(self) -> bool:
+        return bool(self.param.snapshot_format == SolverParameter.HDF5)
 
     def load_weights(self, path: str) -> None:
         """Copy the parameters of layers with the same name from a .caffemodel or .caffemodel.h5."""
@@ -243,7 +248,7 @@ class TrainingSolver:
 
     def save_weights(self, path: str) -> None:
         """Write the model; HDF5 where ``path`` ends in .h5."""
-        if path.endswith(".h5"):
+        if is_hdf5(path):
             self._net.save_hdf5(path)
         else:
             self._net.save(path)
@@ -255,9 +260,8 @@ class TrainingSolver:
     def snapshot(self) -> Tuple[str, str]:
         """Write model and solver state to the temporary folder; their paths."""
         self._solver.snapshot()
-        ending = ".h5" if self.param.snapshot_format == SolverParameter.HDF5 else ""
         base = f"{self.param.snapshot_prefix}_iter_{self.iteration}"
-        return f"{base}.caffemodel{ending}", f"{base}.solverstate{ending}"
+        return base + model_ending(self._hdf5), base + state_ending(self._hdf5)
 
 
 class InferenceNet:

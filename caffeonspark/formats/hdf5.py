@@ -1,0 +1,41 @@
+"""Opening HDF5 files, with the package that is needed for it named where it is missing."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Iterator
+
+from ..errors import ConfigError, DataError
+
+__all__ = ["open_hdf5", "reading_hdf5"]
+
+
+def open_hdf5(path: str, mode: str = "r", name: str = "") -> Any:
+    """Open the HDF5 file at the local ``path``, which errors call ``name`` if it is given.
+
+    Raises ConfigError without h5py, DataError for what is no HDF5 file.
+    """
+    try:
+        import h5py
+    except ImportError as e:
+        raise ConfigError(f"{name or path}: HDF5 needs h5py ({e}): pip install 'caffeonspark[hdf5]'") from None
+    try:
+        return h5py.File(path, mode)
+    except OSError as e:
+        raise DataError(f"{name or path} cannot be opened as HDF5: {e}") from None
+
+
+@contextlib.contextmanager
+def reading_hdf5(path: str, name: str, what: str) -> Iterator[Any]:
+    """One of Caffe's HDF5 files, open for reading; what is not there or cannot be read becomes a DataError.
+
+    Parameters
+    ----------
+    name : what errors call the file
+    what : the kind of file, for errors: ``model``
+    """
+    with open_hdf5(path, name=name) as f:
+        try:
+            yield f
+        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as e:  # h5py's
+            raise DataError(f"{name} is no {what} of Caffe's, or it is damaged: {e}") from None
