@@ -11,12 +11,12 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from pyspark.ml import Pipeline, PipelineModel
-from stock import caffe
 
 from caffeonspark import CaffeEstimator, CaffeModel, CaffeOnSpark, Config, DataSource
 from caffeonspark.report import read_metrics
+from tests.support.paths import ROOT
+from tests.support.stock import caffe
 
 FIXTURES = ROOT / "tests" / "fixtures"
 sys.path.insert(0, str(FIXTURES))

@@ -8,12 +8,12 @@ import h5py
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
-from caffe_files import SPOILED, make, snapshot
-from library_alone import WITHOUT_CAFFE, run
 
 from caffeonspark.errors import ConfigError, DataError
 from caffeonspark.formats import binary
 from caffeonspark.formats.caffemodel import LayerWeights, read_caffemodel, write_caffemodel
+from tests.support.caffe_files import SPOILED, make, snapshot
+from tests.support.library_alone import WITHOUT_CAFFE, run
 
 BOTH = pytest.mark.parametrize("hdf5", [False, True], ids=["binary", "HDF5"])
 NETS = pytest.mark.parametrize("net", ["BatchNorm", "shared"])

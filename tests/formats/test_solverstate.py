@@ -6,7 +6,6 @@ import h5py
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
-from caffe_files import SPOILED, make, snapshot
 
 from caffeonspark.errors import ConfigError, DataError
 from caffeonspark.formats.solverstate import (
@@ -16,6 +15,7 @@ from caffeonspark.formats.solverstate import (
     with_learned_net,
     write_solverstate,
 )
+from tests.support.caffe_files import SPOILED, make, snapshot
 
 BOTH = pytest.mark.parametrize("hdf5", [False, True], ids=["binary", "HDF5"])
 RULES = pytest.mark.parametrize("rule", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])

@@ -6,12 +6,12 @@ import zipfile
 
 import pytest
 from google.protobuf import descriptor_pb2
-from library_alone import WITHOUT_CAFFE, run
 
 from caffeonspark.errors import ConfigError
 from caffeonspark.nets import schema
 from caffeonspark.nets.forks import lay_over, read_generated
 from caffeonspark.nets.proto_file import Messages, read_proto
+from tests.support.library_alone import WITHOUT_CAFFE, run
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 FIELD = descriptor_pb2.FieldDescriptorProto

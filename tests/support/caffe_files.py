@@ -1,7 +1,8 @@
 """Nets with everything that matters to Caffe's files, and solvers over them."""
 
 import numpy as np
-from stock import make_solver
+
+from tests.support.stock import make_solver
 
 INPUTS = """
 layer { name: "in" type: "Input" top: "data" top: "target"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 
-LIBRARY = pathlib.Path(__file__).parent.parent / "caffeonspark"
+LIBRARY = pathlib.Path(__file__).parent.parent.parent / "caffeonspark"
 
 PREAMBLE = """
 import sys, types
