@@ -41,6 +41,7 @@ class Settings:
         section="Cluster",
     )
     devices: int = flag("int", 1, "ranks (solvers) in each executor", "N", minimum=1)
+    engine: str = flag("text", "caffe", "what computes: a name, or MODULE:CLASS for one of your own", "NAME")
     connection: str = flag(
         "choice",
         "ethernet",

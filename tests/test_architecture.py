@@ -1,4 +1,4 @@
-"""Imports point one way, and only one module knows pycaffe."""
+"""Imports point one way, and only one package knows pycaffe."""
 
 import ast
 import pathlib
@@ -12,6 +12,7 @@ ORDER = [
     "_version",
     "errors",
     "flags",
+    "plugins",
     "settings",
     "process",
     "storage",
@@ -75,8 +76,20 @@ def test_imports_point_one_way(path):
     assert not later
     if unit in ALONE:
         assert ours <= ALONE[unit]
-    if any(name.split(".")[0] == "caffe" for name in names):
-        assert path.relative_to(PACKAGE).as_posix().startswith("engines/caffe/")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_its_engine_knows_caffe(path):
+    """Not for typing either."""
+    known = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            known |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            known.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            known |= {"caffe"} & {*(node.module or "").split("."), *(alias.name for alias in node.names)}
+    assert "caffe" not in known or path.relative_to(PACKAGE).parts[:2] == ("engines", "caffe")
 
 
 def test_nothing_in_the_library_unpickles():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
+from ..engines.base import Engine
+from ..engines.registry import engine_named
 from ..errors import ConfigError, suggest
 from ..nets.net import TEST, TRAIN, Net, SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
@@ -192,9 +194,11 @@ class Config:
     @property
     def versions(self) -> Dict[str, str]:
         """What has to be the same on driver and executors."""
-        from ..engines.caffe.solver import versions
+        return self.load_engine().versions()
 
-        return versions()
+    def load_engine(self) -> Engine:
+        """What ``-engine`` names. Raises ConfigError."""
+        return engine_named(self.settings.engine)
 
     def net(self, phase: int) -> Net:
         """The net of a phase; TEST is the first test net. Raises ConfigError where there is none."""

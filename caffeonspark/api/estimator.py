@@ -177,7 +177,7 @@ class CaffeModel(Model, _CaffeParams, MLReadable, MLWritable):
         taken = sorted(set(blobs) & set(dataset.columns))
         if taken:
             raise ConfigError(f"the DataFrame has a column '{taken[0]}' already: rename it, or choose other features")
-        task = make_task(dataset.sparkSession, source.plan, blobs, self._content, self._ending)
+        task = make_task(config.run_config, source.plan, blobs, self._content, self._ending)
         return with_outputs(dataset, source, task)
 
     def copy(self, extra: Any = None) -> CaffeModel:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..api.config import Config
+from ..engines.base import Engine
 from ..errors import CaffeOnSparkError, ConfigError
 from ..formats.endings import find_file
 from ..nets.net import TEST, TRAIN
@@ -34,6 +35,7 @@ class JobCheck:
 
     Attributes
     ----------
+    engine : what they are run by; None where no net was looked at
     train : plans of the TRAIN net and of the nets it is validated with
     inference : plans of the nets that -test and -features run
     solver : the solver's type
@@ -43,6 +45,7 @@ class JobCheck:
     limits : YARN's
     """
 
+    engine: Optional[Engine] = None
     train: List[NetPlan] = field(default_factory=list)
     inference: List[NetPlan] = field(default_factory=list)
     solver: str = ""
@@ -97,6 +100,7 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     config = _LookedAt(spark, {**values, "clusterSize": values.get("clusterSize") or 1})
     if not config.conf:
         raise ConfigError("no solver is given: set -conf to the solver prototxt")
+    found.engine = config.load_engine()
     found.solver = str(config.solver.type)
     found.read = config.read
     for name in ("weights", "snapshot", *(() if values.get("train") else ("model",))):

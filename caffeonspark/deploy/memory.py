@@ -1,37 +1,41 @@
 """How much memory ranks, tasks and the driver take beside the JVM's heap: what YARN calls overhead.
 
-Estimates from the plan of a net, on the safe side of what was measured (docs/yarn.md has the figures). YARN adds up
-the resident memory of every process of a container, pages that processes share once for each.
+Estimates on the safe side of what was measured (docs/yarn.md has the figures); the engine says what it takes for a
+net. YARN adds up the resident memory of every process of a container, pages that processes share once for each.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Sequence
+from typing import Optional, Sequence
 
 from ..data.tops import ImageTop
+from ..engines.base import Engine
 from ..plans.net_plan import NetPlan
 
 __all__ = ["driver_overhead", "executor_overhead"]
 
 JVM = 384  # MB beside the heap: code, threads, buffers of the network and of Arrow
 DAEMON = 64  # MB of the Python process that forks a Spark executor's workers
-WORKER = 256  # MB of a Python worker with Caffe and Arrow, without a net
+WORKER = 256  # MB of a Python worker with the engine's library and Arrow, without a net
 KEEPER = 128  # MB of a rank's sidecar, almost all shared with the rank
 DECODER = 192  # MB of a process that decodes images, likewise
 _STEP = 128  # MB that results are multiples of
 
-# Copies of the parameters that a solver type keeps, with values, gradients, and what a snapshot takes for a moment.
-_COPIES = {"SGD": 5, "Nesterov": 6, "AdaGrad": 6, "RMSProp": 6, "AdaDelta": 8, "Adam": 7}
-
 
 def executor_overhead(
-    train: Sequence[NetPlan], inference: Sequence[NetPlan], solver: str, ranks: int, tasks: int, decoders: int
+    engine: Optional[Engine],
+    train: Sequence[NetPlan],
+    inference: Sequence[NetPlan],
+    solver: str,
+    ranks: int,
+    tasks: int,
+    decoders: int,
 ) -> int:
     """MB an executor needs beside its heap.
 
     Parameters
     ----------
+    engine : the nets'; None where there is no net
     train : the TRAIN net and the nets it is validated with, or nothing
     inference : the nets that -test and -features run, or nothing
     solver : the solver's type
@@ -39,29 +43,26 @@ def executor_overhead(
     tasks : tasks of -test and -features that run in it at once
     decoders : processes of a rank that decode images, where it has encoded ones
     """
+    if engine is None:
+        return _rounded(JVM + DAEMON)
     need = 0.0
     if train:
-        blobs = 2 * _blobs(train[0]) + sum(_blobs(net) for net in train[1:])
         helpers = decoders * DECODER if any(_encoded(net) for net in train) else 0
-        net = blobs + _COPIES.get(solver, 8) * _parameters(train[0])
-        need = ranks * (WORKER + KEEPER + helpers + 1.2 * net)
+        need = ranks * (WORKER + KEEPER + helpers + 1.2 * engine.training_memory(solver, train[0], train[1:]))
     for plan in inference:
-        need = max(need, tasks * (WORKER + 1.2 * (_blobs(plan) + 3 * _parameters(plan))))
+        need = max(need, tasks * (WORKER + 1.2 * engine.inference_memory(plan)))
     return _rounded(JVM + DAEMON + need)
 
 
-def driver_overhead(nets: Sequence[NetPlan]) -> int:
+def driver_overhead(engine: Optional[Engine], nets: Sequence[NetPlan]) -> int:
     """MB the driver of cluster mode needs beside its heap: it builds each net once, and passes model files on."""
-    largest = max((_blobs(net) + 4 * _parameters(net) for net in nets), default=0.0)
+    if engine is None:
+        return _rounded(JVM + 2 * WORKER)
+    largest = max((engine.inspection_memory(net) + 3 * _model_file(net) for net in nets), default=0.0)
     return _rounded(JVM + 2 * WORKER + 1.2 * largest)
 
 
-def _blobs(net: NetPlan) -> float:
-    """MB of a net's blobs."""
-    return 4e-6 * sum(math.prod(shape) for shape in net.shapes.values())
-
-
-def _parameters(net: NetPlan) -> float:
+def _model_file(net: NetPlan) -> float:
     """MB of a net's parameters."""
     return 4e-6 * net.parameters
 

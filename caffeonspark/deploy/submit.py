@@ -215,10 +215,12 @@ class _Job:
         # nets that could not be looked at are taken for ones of middle size
         guess = 1536 if found.unseen or not (found.train or found.inference) else 0
         if self.options.get("spark.executor.memoryOverhead") is None:
-            need = executor_overhead(found.train, found.inference, found.solver, devices, tasks, int(decoders))
+            need = executor_overhead(
+                found.engine, found.train, found.inference, found.solver, devices, tasks, int(decoders)
+            )
             self.options.add("spark.executor.memoryOverhead", str(need + guess * devices))
         if self.cluster_mode and self.options.get("spark.driver.memoryOverhead") is None:
-            need = driver_overhead([*found.train, *found.inference])
+            need = driver_overhead(found.engine, [*found.train, *found.inference])
             self.options.add("spark.driver.memoryOverhead", str(need + guess // 2))
 
     def _check_limits(self, found: JobCheck) -> None:

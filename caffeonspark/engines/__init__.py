@@ -1,1 +1,1 @@
-"""What computes: the interface that loop, validation and inference use, and one package for each engine."""
+"""What computes: the interface that ranks, inference and planning use, and one package for each engine."""

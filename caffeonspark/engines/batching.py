@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data.records import Column
 from ..plans.net_plan import NetPlan
-from .caffe.solver import InferenceNet
+from .base import Predictor
 
 __all__ = ["BatchedNet", "concatenate", "split", "take"]
 
@@ -19,10 +19,10 @@ class BatchedNet:
     Parameters
     ----------
     plan : NetPlan
-    net : InferenceNet built from it
+    net : Predictor built from it
     """
 
-    def __init__(self, plan: NetPlan, net: InferenceNet) -> None:
+    def __init__(self, plan: NetPlan, net: Predictor) -> None:
         self._plan = plan
         self._net = net
 

@@ -21,6 +21,7 @@ from ..data.records import BadRecord, BadRecords, Column, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
 from ..data.store import RecordStore, scratch_folder
 from ..engines.batching import BatchedNet, concatenate, split, take
+from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError, from_spark
 from ..formats.endings import ending_of, find_file
 from ..plans.net_plan import LayerPlan, NetPlan
@@ -43,14 +44,16 @@ class Task:
 
     Attributes
     ----------
+    engine : name of the engine
     plan : NetPlan of the TEST phase
     blobs : names of the blobs to return
     model : Spark broadcast of the model file's bytes
     ending : of the model file's name
-    digest : names plan and model, so that a worker knows its net again
+    digest : names engine, plan and model, so that a worker knows its net again
     skipped : Spark accumulator of what was skipped: {layer: [counts by cause, examples]}
     """
 
+    engine: str
     plan: NetPlan
     blobs: Tuple[str, ...]
     model: Any
@@ -64,16 +67,17 @@ def task_for(config: RunConfig, plan: NetPlan, blobs: Sequence[str]) -> Task:
     if not config.settings.model:
         raise ConfigError("-model is missing: name the model to use")
     path = find_file(config.storage, config.settings.model, "the model (-model)")
-    return make_task(config.spark, plan, blobs, config.storage.read(path), ending_of(path))
+    return make_task(config, plan, blobs, config.storage.read(path), ending_of(path))
 
 
-def make_task(spark: Any, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
+def make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
     """The task of running ``plan`` with the model file whose content is ``model``."""
-    digest = hashlib.sha256(plan.content + model).hexdigest()
-    ship_library(spark.sparkContext)
-    context = spark.sparkContext
+    engine = config.settings.engine
+    digest = hashlib.sha256(engine.encode() + b"\0" + plan.content + model).hexdigest()
+    context = config.spark.sparkContext
+    ship_library(context)
     skipped = context.accumulator({}, _MergeSkipped())
-    return Task(plan, tuple(blobs), context.broadcast(model), ending, digest, skipped)
+    return Task(engine, plan, tuple(blobs), context.broadcast(model), ending, digest, skipped)
 
 
 class _MergeSkipped(AccumulatorParam[Dict[str, Any]]):
@@ -251,13 +255,11 @@ _nets: Dict[str, BatchedNet] = {}
 def _net_for(task: Task) -> BatchedNet:
     """The worker's net for this task, built if the worker has another one."""
     if task.digest not in _nets:
-        from ..engines.caffe.solver import load_net
-
         _nets.clear()
         with tempfile.NamedTemporaryFile(suffix=task.ending, dir=scratch_folder()) as f:
             f.write(task.model.value)
             f.flush()
-            _nets[task.digest] = BatchedNet(task.plan, load_net(task.plan.message(), f.name))
+            _nets[task.digest] = BatchedNet(task.plan, engine_named(task.engine).predictor(task.plan.message(), f.name))
     return _nets[task.digest]
 
 

@@ -60,7 +60,7 @@ class Job:
     solver : the user's SolverParameter, serialised
     train : NetPlan
     validations : the test nets
-    seed : of everything random but Caffe's own
+    seed : of everything random but the engine's own
     start : where it starts from
     driver : (host, port) of the monitor
     credentials : of this attempt

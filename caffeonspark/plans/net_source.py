@@ -87,9 +87,8 @@ class NetSource:
         return self._plan
 
     def _make_plan(self) -> NetPlan:
-        from ..engines.caffe.solver import inspect_net, layer_types
-
-        self.net.check(layer_types())
+        engine = self.config.load_engine()
+        self.net.check(engine.layer_types())
         for source in self.sources:
             source.open()
         layers = tuple(self._layer_plan(source) for source in self.sources)
@@ -97,7 +96,7 @@ class NetSource:
         larger = {}
         for layer in layers:
             larger.update(layer.shapes(layer.batch_size + 1))
-        found = inspect_net(message, larger, layers[0].batch_size, self.net.path)
+        found = engine.inspect(message, larger, layers[0].batch_size, self.net.path)
         labels = label_ranges(message, found.shapes)
         layers = tuple(
             replace(layer, labels={top.name: labels[top.name] for top in layer.tops if top.name in labels})

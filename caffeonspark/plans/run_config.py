@@ -12,6 +12,7 @@ from ..nets.net import TRAIN, Net, SolverNets
 from ..nets.prototxt import Files
 from ..settings import Settings
 from ..storage import Storage
+from .inspection import NetInspector
 
 __all__ = ["Configured", "RunConfig"]
 
@@ -101,7 +102,9 @@ class RunConfig:
 
 
 class Configured(Protocol):
-    """What gives a run's configuration as it is at the moment: ``Config``, whose flags may change."""
+    """What gives a run's configuration and engine as they are at the moment: ``Config``, whose flags may change."""
 
     @property
     def run_config(self) -> RunConfig: ...
+
+    def load_engine(self) -> NetInspector: ...

@@ -12,13 +12,14 @@ import numpy as np
 from ..comm.tcp import TCPCommunicator
 from ..comm.wire import FrameKind
 from ..data.batches import Batches
+from ..engines.base import Trainer
 from ..errors import TrainingError
+from ..formats.endings import model_ending
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
 from .validate import Validator
 
 if TYPE_CHECKING:
-    from ..engines.caffe.solver import TrainingSolver
     from .rank import Rank
 
 __all__ = ["Loop"]
@@ -57,7 +58,7 @@ class Loop:
     Parameters
     ----------
     rank : whose they are
-    solver : TrainingSolver
+    trainer : Trainer
     comm : TCPCommunicator
     feeds : the batches of each data layer of the train net
     validators : one for each test net
@@ -66,7 +67,7 @@ class Loop:
     def __init__(
         self,
         rank: Rank,
-        solver: TrainingSolver,
+        trainer: Trainer,
         comm: TCPCommunicator,
         feeds: Sequence[Batches],
         validators: Sequence[Validator],
@@ -74,10 +75,12 @@ class Loop:
         self.rank = rank
         self.job = rank.job
         self.connection = rank.connection
-        self.solver = solver
+        self.trainer = trainer
         self.comm = comm
         self.feeds = feeds
         self.validators = validators
+        self.solver = rank.solver
+        self.model_ending = model_ending(self.solver.snapshot_format == SolverParameter.HDF5)
         self.stats = np.zeros(2, np.float32)  # loss, votes to stop
         self.tests_done = self.job.start.tests_done
         self.best = Best(rank.job)
@@ -94,8 +97,9 @@ class Loop:
     def load(self) -> None:
         self.rank.heartbeat()
         begin = time.perf_counter()
+        inputs = self.trainer.inputs
         for layer, feed in zip(self.job.train.layers, self.feeds):
-            feed.load([self.solver.blob(top.name) for top in layer.tops])
+            feed.load([inputs[top.name] for top in layer.tops])
         self.loading += time.perf_counter() - begin
 
     def exchange(self, loss: float) -> None:
@@ -104,52 +108,51 @@ class Loop:
         self.stats[1] = self.connection.stopping
         before = self.comm.waited  # which also counts what validation waits
         self.comm.all_reduce(
-            [*self.solver.gradients, *self.solver.statistics, self.stats],
+            [*self.trainer.gradients, *self.trainer.statistics, self.stats],
             scale=None if self.comm.size == 1 else 1.0 / self.comm.size,
         )
         self.waited += self.comm.waited - before
         if not np.isfinite(self.stats[0]):
             self.report()  # how it came to that
             raise TrainingError(
-                f"the loss became {self.stats[0]} at iteration {self.solver.iteration}: lower base_lr, or set "
+                f"the loss became {self.stats[0]} at iteration {self.trainer.iteration}: lower base_lr, or set "
                 "clip_gradients; the weights before are in the newest snapshot"
             )
 
     # ---- the whole
 
     def run(self) -> None:
-        solver, param = self.solver, self.solver.param
-        user = SolverParameter.FromString(self.job.solver)  # the one that runs has testing and snapshots off
-        test_interval = int(user.test_interval) if self.validators else 0
+        trainer, solver = self.trainer, self.solver
+        test_interval = int(solver.test_interval) if self.validators else 0
         stopped = ""
-        while solver.iteration < param.max_iter and not stopped:
-            at = solver.iteration
-            if test_interval and at % test_interval == 0 and (at or user.test_initialization) and self.validate():
+        while trainer.iteration < solver.max_iter and not stopped:
+            at = trainer.iteration
+            if test_interval and at % test_interval == 0 and (at or solver.test_initialization) and self.validate():
                 stopped = "patience"
                 break
             begin = time.perf_counter()
-            rate = solver.rate
-            solver.step(self.load, self.exchange)
+            rate = trainer.rate
+            trainer.step(self.load, self.exchange)
             if self.stats[1] > 0:
                 stopped = "signal"
             self.connection.check()
             self.training += time.perf_counter() - begin
             self.record_iteration(at, float(self.stats[0]), rate)
-            if user.snapshot and solver.iteration % user.snapshot == 0 and not stopped:
+            if solver.snapshot and trainer.iteration % solver.snapshot == 0 and not stopped:
                 self.snapshot()
-        at = solver.iteration
+        at = trainer.iteration
         if not stopped and test_interval and at % test_interval == 0:
             self.validate()
-        if stopped == "signal" or self.is_due_at_the_end(user, at):
+        if stopped == "signal" or self.is_due_at_the_end(solver, at):
             self.snapshot()
         self.finish(stopped)
 
     @staticmethod
-    def is_due_at_the_end(user: Any, at: int) -> bool:
+    def is_due_at_the_end(solver: Any, at: int) -> bool:
         """Whether ``snapshot_after_train`` asks for a snapshot: where it is set, or ``snapshot`` is, and there is none
         of this iteration yet."""
-        wanted = bool(user.snapshot_after_train and (user.snapshot or user.HasField("snapshot_after_train")))
-        return wanted and not (user.snapshot and at % user.snapshot == 0)
+        wanted = bool(solver.snapshot_after_train and (solver.snapshot or solver.HasField("snapshot_after_train")))
+        return wanted and not (solver.snapshot and at % solver.snapshot == 0)
 
     def validate(self) -> bool:
         """Run every test net; whether patience with the first one is over."""
@@ -159,7 +162,7 @@ class Loop:
             rows, outputs = validator.run(self.tests_done)
             if self.rank.rank == 0:
                 self.connection.send(
-                    FrameKind.VALIDATION, net=number, iteration=self.solver.iteration, rows=rows, outputs=outputs
+                    FrameKind.VALIDATION, net=number, iteration=self.trainer.iteration, rows=rows, outputs=outputs
                 )
             if number == 0 and self.best.update(outputs) and self.job.settings.best:
                 self.send_model(best=True)
@@ -171,26 +174,26 @@ class Loop:
     def check_weights_equal(self) -> None:
         """Raise TrainingError unless every rank has the same weights, to the bit; called before they are saved."""
         digest = hashlib.sha256()
-        for blob in self.solver.weights:
+        for blob in self.trainer.weights:
             digest.update(np.ascontiguousarray(blob).data)
         digests = self.comm.all_gather(digest.digest())
         different = [str(rank) for rank, found in enumerate(digests) if found != digests[0]]
         if different:
             raise TrainingError(
                 f"rank {', '.join(different)} of {len(digests)} came to other weights than rank 0 by iteration "
-                f"{self.solver.iteration}: they are not saved. The ranks' machines do not compute alike: a different "
+                f"{self.trainer.iteration}: they are not saved. The ranks' machines do not compute alike: a different "
                 "Caffe or BLAS, or a defect"
             )
 
     def snapshot(self) -> None:
         self.check_weights_equal()
-        self.solver.reseed(self.job.seed, self.rank.rank)  # as a run that resumes from here will
+        self.trainer.reseed(self.job.seed)  # as a run that resumes from here will
         if self.rank.rank != 0:
             return
         self.report()
-        weights, state = self.solver.snapshot()
+        weights, state = self.trainer.snapshot()
         about = {
-            "iteration": self.solver.iteration,
+            "iteration": self.trainer.iteration,
             "tests_done": self.tests_done,
             "best": self.best.value,
             "since_best": self.best.since,
@@ -203,15 +206,15 @@ class Loop:
         self.check_weights_equal()
         self.best_sent = self.best_sent or best
         if self.rank.rank == 0:
-            path = os.path.join(self.rank.folder, f"model-{self.solver.iteration}{self.solver.model_ending}")
-            self.solver.save_weights(path)
-            self.connection.send_file(FrameKind.MODEL, path, iteration=self.solver.iteration, best=best)
+            path = os.path.join(self.rank.folder, f"model-{self.trainer.iteration}{self.model_ending}")
+            self.trainer.save_weights(path)
+            self.connection.send_file(FrameKind.MODEL, path, iteration=self.trainer.iteration, best=best)
 
     def finish(self, stopped: str) -> None:
         self.report()
         if stopped != "signal" and not (self.job.settings.best and self.best_sent):
             self.send_model(best=False)
-        self.connection.send(FrameKind.DONE, iteration=self.solver.iteration, stopped=stopped)
+        self.connection.send(FrameKind.DONE, iteration=self.trainer.iteration, stopped=stopped)
         # nobody leaves before everybody's last collective is over
         self.comm.barrier()
 
@@ -228,7 +231,7 @@ class Loop:
         self.reported = time.monotonic()
         self.connection.send(
             FrameKind.PROGRESS,
-            iteration=self.solver.iteration,
+            iteration=self.trainer.iteration,
             history=self.history,
             training=self.training,
             waited=self.waited,

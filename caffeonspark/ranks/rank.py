@@ -1,4 +1,4 @@
-"""One rank: loads its records, meets its peers, and steps its solver until the end.
+"""One rank: loads its records, meets its peers, and steps its trainer until the end.
 
 Runs in the Python worker of a barrier task. Errors never leave the task as exceptions, which Spark would wrap
 in Java stacks: they go to the driver over the rank's line.
@@ -25,8 +25,9 @@ from ..data.pool import PooledBatches, drop_bad_images, needs_decoding
 from ..data.records import BadRecords, Records
 from ..data.sources.base import FrameReader, RangeReader
 from ..data.store import RecordStore, scratch_folder
+from ..engines.base import Trainer
+from ..engines.registry import engine_named
 from ..errors import CaffeOnSparkError, DataError, RankLost
-from ..formats.solverstate import with_learned_net
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
 from ..plans.net_plan import LayerPlan
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ..comm.handshake import Listener
-    from ..engines.caffe.solver import TrainingSolver
 
 __all__ = ["run_rank"]
 
@@ -88,18 +88,22 @@ class Rank:
 
     def __init__(self, job: Job, rank: int, hosts: Sequence[str], connection: DriverConnection, folder: str) -> None:
         self.job = job
+        self.solver = SolverParameter.FromString(job.solver)
         self.rank = rank
         self.hosts = hosts
         self.host = hosts[rank]
         self.connection = connection
         self.folder = folder
+        self.engine = engine_named(job.settings.engine)
         self.last_heartbeat = time.monotonic()
 
     def run(self, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) -> None:
-        from ..engines.caffe.solver import versions
-
         self.connection.send(
-            FrameKind.HELLO, host=self.host, machine=socket.gethostname(), pid=os.getpid(), versions=versions()
+            FrameKind.HELLO,
+            host=self.host,
+            machine=socket.gethostname(),
+            pid=os.getpid(),
+            versions=self.engine.versions(),
         )
         layers = self.job.layers()
         bad = [BadRecords(layer.description, layer.bad) for layer in layers]
@@ -124,11 +128,11 @@ class Rank:
         with comm:
             feeds = self.make_batches(stores)
             try:
-                solver = self.build_solver(files, comm)
-                for feed in feeds:
-                    feed.used = solver.iteration * int(solver.param.iter_size)
-                validators = self.make_validators(stores, solver, comm, peers.data["totals"])
-                Loop(self, solver, comm, feeds, validators).run()
+                with contextlib.closing(self.build_trainer(files, comm)) as trainer:
+                    for feed in feeds:
+                        feed.used = trainer.iteration * int(self.solver.iter_size)
+                    validators = self.make_validators(stores, trainer, comm, peers.data["totals"])
+                    Loop(self, trainer, comm, feeds, validators).run()
             finally:
                 for feed in feeds:
                     feed.close()
@@ -224,13 +228,11 @@ class Rank:
             feeds.append(feed)
         return feeds
 
-    # ---- solver
+    # ---- trainer
 
-    def build_solver(self, files: Sequence[Any], comm: Communicator) -> TrainingSolver:
-        from ..engines.caffe.solver import TrainingSolver
-
-        solver = TrainingSolver(
-            SolverParameter.FromString(self.job.solver),
+    def build_trainer(self, files: Sequence[Any], comm: Communicator) -> Trainer:
+        trainer = self.engine.trainer(
+            self.solver,
             self.job.train.message(),
             [validation.net.message() for validation in self.job.validations],
             self.rank,
@@ -239,16 +241,15 @@ class Rank:
         start = self.job.start
         paths = self.write_files(files)
         if start.state is not None:
-            with_learned_net(paths[-1], paths[0])
-            solver.restore(paths[-1])
-            solver.reseed(self.job.seed, self.rank)
+            trainer.restore(paths[0], paths[-1])
+            trainer.reseed(self.job.seed)
         else:
             for path in paths:
-                solver.load_weights(path)
+                trainer.load_weights(path)
         for path in paths:
             os.unlink(path)
-        comm.broadcast(solver.weights)
-        return solver
+        comm.broadcast(trainer.weights)
+        return trainer
 
     def write_files(self, files: Sequence[Any]) -> List[str]:
         start = self.job.start
@@ -262,7 +263,7 @@ class Rank:
         return paths
 
     def make_validators(
-        self, stores: Sequence[RecordStore], solver: TrainingSolver, comm: Communicator, totals: List[int]
+        self, stores: Sequence[RecordStore], trainer: Trainer, comm: Communicator, totals: List[int]
     ) -> List[Validator]:
         validators = []
         for which, (validation, number) in enumerate(self.job.validation_layers()):
@@ -270,7 +271,7 @@ class Rank:
             validators.append(
                 Validator(
                     validation.net,
-                    solver.test_net(which),
+                    trainer.test_net(which),
                     stores[number : number + count],
                     min(totals[number : number + count]),
                     validation.rows,

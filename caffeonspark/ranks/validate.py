@@ -9,8 +9,8 @@ import numpy as np
 from ..comm.base import Communicator
 from ..data.batches import BatchRandom
 from ..data.store import RecordStore
+from ..engines.base import Predictor
 from ..engines.batching import BatchedNet
-from ..engines.caffe.solver import InferenceNet
 from ..plans.net_plan import NetPlan
 
 __all__ = ["Validator"]
@@ -34,7 +34,7 @@ class Validator:
     def __init__(
         self,
         plan: NetPlan,
-        net: InferenceNet,
+        net: Predictor,
         stores: Sequence[RecordStore],
         total: int,
         rows: Optional[int],

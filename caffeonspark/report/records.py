@@ -11,6 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
 
+from ..engines.registry import engine_named
 from ..errors import Interrupted
 from ..formats.endings import name_beside
 from ..storage import local_path
@@ -213,12 +214,11 @@ def _plain(field: Any, value: Any) -> Any:
 
 
 def versions(config: RunConfig) -> Dict[str, str]:
-    """The software that trained: the library, Caffe, Python and Spark."""
+    """The software that trained: the library, what its engine names (Caffe, Python), and Spark."""
     import caffeonspark
 
-    from ..engines.caffe.solver import versions as engine_versions
-
-    return {"caffeonspark": caffeonspark.__version__, **engine_versions(), "Spark": str(config.spark.version)}
+    engine = engine_named(config.settings.engine)
+    return {"caffeonspark": caffeonspark.__version__, **engine.versions(), "Spark": str(config.spark.version)}
 
 
 # ---- names

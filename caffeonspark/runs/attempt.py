@@ -12,6 +12,7 @@ from ..comm.addresses import bind_host, driver_host
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
 from ..data.records import BadRecords
+from ..engines.registry import engine_named
 from ..errors import CaffeOnSparkError, InfrastructureError, Interrupted, RankLost, StallError, TrainingError, from_text
 from ..launchers.spark_barrier import Stage
 from ..plans.job import Job
@@ -69,6 +70,7 @@ class Attempt:
         self.take_file = take_file
         self.stop = stop
         self.ranks = config.ranks
+        self.engine = engine_named(config.settings.engine)
         self.ready: Dict[int, Dict[str, Any]] = {}
         self.done: Dict[int, Dict[str, Any]] = {}
         self.ended: Dict[int, str] = {}  # rank: how its line ended
@@ -125,7 +127,9 @@ class Attempt:
                         raise self.stage_failure(stage)
         if self.failures:
             self.collect_failures(server)
-            raise self.error_before_connection(stage) or first_failure(self.failures, self.ranks, self.result.hosts)
+            raise self.error_before_connection(stage) or first_failure(
+                self.failures, self.ranks, self.result.hosts, self.engine.explain_crash
+            )
 
     def check_stall(self) -> None:
         """Raise StallError when a rank said nothing for too long, or never came although others did."""
@@ -186,9 +190,7 @@ class Attempt:
 
     def on_hello(self, event: Event) -> None:
         self.result.hosts[event.rank] = str(event.data["host"])
-        from ..engines.caffe.solver import versions
-
-        mine, theirs = versions(), dict(event.data["versions"])
+        mine, theirs = self.engine.versions(), dict(event.data["versions"])
         if mine != theirs:
             raise TrainingError(different_versions(event.rank, self.result.hosts[event.rank], mine, theirs))
         self.say_ready()

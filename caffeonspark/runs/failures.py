@@ -7,7 +7,7 @@ need not be the cause's: a rank's own error counts before a dead rank, and that 
 from __future__ import annotations
 
 import re
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import Callable, List, Mapping, Sequence, Tuple
 
 from ..comm.wire import FrameKind
 from ..errors import (
@@ -22,13 +22,19 @@ from ..errors import (
 )
 from .rank_server import Event
 
-__all__ = ["ENVIRONMENT", "error_of", "first_failure", "native_check", "stage_error"]
+__all__ = ["ENVIRONMENT", "error_of", "first_failure", "stage_error"]
 
 
-def first_failure(failures: Sequence[Tuple[float, Event]], ranks: int, hosts: Mapping[int, str]) -> CaffeOnSparkError:
+#: Why an engine ended its process, from the last lines of its log; "" if it did not.
+ExplainCrash = Callable[[Sequence[str]], str]
+
+
+def first_failure(
+    failures: Sequence[Tuple[float, Event]], ranks: int, hosts: Mapping[int, str], explain_crash: ExplainCrash
+) -> CaffeOnSparkError:
     """The error to report of (time, event) failures. Its ``report`` tells the rest, line by line."""
     ordered = sorted(failures, key=lambda item: (_order(item[1]), item[0]))
-    errors = [error_of(event, ranks, hosts) for _, event in ordered]
+    errors = [error_of(event, ranks, hosts, explain_crash) for _, event in ordered]
     first, event = errors[0], ordered[0][1]
     lines: List[str] = []
     if event.data.get("trace"):
@@ -52,27 +58,18 @@ def _order(event: Event) -> int:
     return 1 if event.kind == FrameKind.DIED else 2
 
 
-def error_of(event: Event, ranks: int, hosts: Mapping[int, str]) -> CaffeOnSparkError:
+def error_of(event: Event, ranks: int, hosts: Mapping[int, str], explain_crash: ExplainCrash) -> CaffeOnSparkError:
     """The error an event stands for, with its rank and host."""
     where = f"rank {event.rank} of {ranks} on {hosts.get(event.rank, 'an unknown host')}"
     if event.kind == FrameKind.FAILED:
         return from_wire(event.data, where)
-    check = native_check(event.data.get("log", []))
-    if check:
-        return TrainingError(f"{where}: Caffe ended the process: {check}")
+    crash = explain_crash([str(line) for line in event.data.get("log", [])])
+    if crash:
+        return TrainingError(f"{where}: {crash}")
     if event.kind == FrameKind.DIED:
         return RankLost(f"{where}: its process ended without a word (killed, or out of memory?)")
     why = event.data.get("why", "its machine or executor is gone")
     return RankLost(f"{where}: the connection was lost ({why})")
-
-
-def native_check(lines: Sequence[Any]) -> str:
-    """The words of a failed native CHECK in a log (glog's FATAL lines begin with F and the date)."""
-    for line in lines:
-        text = str(line)
-        if text.startswith("F") and "] " in text and text[1:5].isdigit():
-            return text.partition("] ")[2].strip()
-    return ""
 
 
 def stage_error(error: BaseException, who: str) -> CaffeOnSparkError:

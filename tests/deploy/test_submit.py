@@ -305,11 +305,11 @@ def test_memory_follows_the_nets(nets):
     from caffeonspark.plans.net_source import NetSource
 
     config = Config(None, conf=str(nets / "solver.prototxt"))
-    plan = NetSource(config, config.net(TRAIN)).plan
+    plan, engine = NetSource(config, config.net(TRAIN)).plan, config.load_engine()
     assert plan.parameters > 0
-    one = executor_overhead([plan], [], "SGD", 1, 1, 2)
-    two = executor_overhead([plan], [], "SGD", 2, 2, 2)
+    one = executor_overhead(engine, [plan], [], "SGD", 1, 1, 2)
+    two = executor_overhead(engine, [plan], [], "SGD", 2, 2, 2)
     assert 512 <= one < two
-    assert executor_overhead([plan], [plan], "SGD", 1, 8, 2) > two  # eight tasks of features at once
+    assert executor_overhead(engine, [plan], [plan], "SGD", 1, 8, 2) > two  # eight tasks of features at once
     assert one % 128 == 0
-    assert driver_overhead([plan]) >= 512
+    assert driver_overhead(engine, [plan]) >= 512

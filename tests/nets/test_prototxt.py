@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from caffeonspark import Config
-from caffeonspark.engines.caffe.solver import inspect_net, layer_types
+from caffeonspark.engines.caffe import CaffeEngine
 from caffeonspark.nets.net import TEST, TRAIN
 from tests.support import stock
 from tests.support.paths import ROOT
@@ -102,11 +102,11 @@ def test_each_stage_starts_from_a_snapshot_of_the_one_before(prefix):
 def test_stock_caffe_builds_the_net(name):
     nets = nets_of(name)
     for net in (nets.train, *nets.tests):
-        net.check(layer_types())
+        net.check(CaffeEngine().layer_types())
         shapes, larger = (
             {top: shape for tops in input_shapes(net, extra).values() for top, shape in tops} for extra in (0, 1)
         )
-        found = inspect_net(net.with_inputs(input_shapes(net)), larger, shapes["data"][0], net.path)
+        found = CaffeEngine().inspect(net.with_inputs(input_shapes(net)), larger, shapes["data"][0], net.path)
         assert found.flexible
         assert {top: found.shapes[top] for top in shapes} == shapes
         outputs = net.output_blobs()

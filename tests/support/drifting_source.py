@@ -18,17 +18,17 @@ class DriftingReader(LMDBReader):
 
 
 def drift():
-    from caffeonspark.engines.caffe.solver import TrainingSolver
+    from caffeonspark.engines.caffe.trainer import CaffeTrainer
 
-    step = TrainingSolver.step
+    step = CaffeTrainer.step
 
     def wrong(self, load, exchange):
         step(self, load, exchange)
         if self.iteration == 5:
             self.weights[0].reshape(-1)[0] += 1e-7
-            TrainingSolver.step = step  # the worker may serve other tests
+            CaffeTrainer.step = step  # the worker may serve other tests
 
-    TrainingSolver.step = wrong
+    CaffeTrainer.step = wrong
 
 
 class DriftingLMDB(LMDBSource):

@@ -1,1 +1,63 @@
-"""The engine that is stock pycaffe. No other package imports ``caffe``."""
+"""The engine that is stock pycaffe. No other package imports ``caffe``.
+
+pycaffe is loaded when something is to be computed: explaining crashes and estimating memory does not need it.
+
+pycaffe facts this package is built around: it holds the GIL for a whole forward or backward pass; an exception raised
+in a callback comes out of ``step``; a failed native CHECK ends the process, after glog has written why to standard
+error.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Dict, Mapping, Sequence, Tuple
+
+from ...plans.inspection import Inspection
+from ...plans.net_plan import NetPlan
+from ..base import Engine, Predictor, Trainer
+from . import memory
+from .crash import fatal_message
+
+__all__ = ["CaffeEngine"]
+
+
+class CaffeEngine(Engine):
+    """Stock pycaffe: conda-forge's, Debian's, or a fork of Caffe."""
+
+    def versions(self) -> Dict[str, str]:
+        from .pycaffe import caffe
+
+        return {"Python": f"{sys.version_info[0]}.{sys.version_info[1]}", "Caffe": str(caffe.__version__)}
+
+    def layer_types(self) -> Sequence[str]:
+        from .pycaffe import caffe
+
+        return list(caffe.layer_type_list())
+
+    def inspect(self, net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, where: str) -> Inspection:
+        from .inspection import inspect_net
+
+        return inspect_net(net, larger, batch, where)
+
+    def trainer(self, solver: Any, train_net: Any, test_nets: Sequence[Any], rank: int, folder: str) -> Trainer:
+        from .trainer import CaffeTrainer
+
+        return CaffeTrainer(solver, train_net, test_nets, rank, folder)
+
+    def predictor(self, net: Any, weights: str) -> Predictor:
+        from .predictor import load_net
+
+        return load_net(net, weights)
+
+    def explain_crash(self, log: Sequence[str]) -> str:
+        message = fatal_message(log)
+        return f"Caffe ended the process: {message}" if message else ""
+
+    def training_memory(self, solver_type: str, train: NetPlan, tests: Sequence[NetPlan]) -> float:
+        return memory.training(solver_type, train, tests)
+
+    def inference_memory(self, net: NetPlan) -> float:
+        return memory.inference(net)
+
+    def inspection_memory(self, net: NetPlan) -> float:
+        return memory.inspection(net)

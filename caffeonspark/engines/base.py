@@ -1,0 +1,186 @@
+"""What an engine does for the rest of the library.
+
+Nets and solvers come in Caffe's language (``nets/schema``), models and solver states are Caffe's files. How an engine
+computes, and with which library, is its own business; where the library is missing it raises ConfigError, which names
+it and how to install it, when it is first asked for something that needs it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from ..plans.inspection import Inspection
+from ..plans.net_plan import NetPlan
+
+__all__ = ["Engine", "Predictor", "Trainer"]
+
+
+class Predictor(ABC):
+    """A TEST-phase net."""
+
+    @property
+    @abstractmethod
+    def blobs(self) -> Mapping[str, np.ndarray]:
+        """Every blob by name, float32. Inputs are written here in place; ``reshape`` and ``forward`` may replace the
+        arrays."""
+
+    @abstractmethod
+    def reshape(self, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+        """Give input blobs new shapes, and the rest of the net theirs."""
+
+    @abstractmethod
+    def forward(self) -> None:
+        """One forward pass with what is in the input blobs."""
+
+
+class Trainer(ABC):
+    """One rank's solver over a TRAIN-phase net, and the nets it is validated with.
+
+    Its arrays are float32 and the solver's own memory: what is written to them counts. They have the same order and
+    shapes on every rank.
+    """
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Mapping[str, np.ndarray]:
+        """The blobs that data comes in through, by name."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> List[np.ndarray]:
+        """Every parameter, each memory once, in the order of the layers."""
+
+    @property
+    @abstractmethod
+    def gradients(self) -> List[np.ndarray]:
+        """The gradients of ``weights``, in the same order."""
+
+    @property
+    @abstractmethod
+    def statistics(self) -> List[np.ndarray]:
+        """What forward passes change and ranks keep equal (BatchNorm's running sums); part of ``weights``."""
+
+    @property
+    @abstractmethod
+    def iteration(self) -> int:
+        """How many iterations were made."""
+
+    @property
+    @abstractmethod
+    def rate(self) -> float:
+        """The learning rate of the iteration that comes next."""
+
+    @abstractmethod
+    def step(self, load: Callable[[], None], gradients_ready: Callable[[float], None]) -> None:
+        """One iteration: ``iter_size`` forward and backward passes and one update.
+
+        Parameters
+        ----------
+        load : fills ``inputs``; called before each forward pass
+        gradients_ready : called with the mean loss of the iteration when ``gradients`` hold the sum over its passes,
+            before they are normalised, clipped and regularised; may change them and ``statistics``
+
+        Whatever they raise ends the iteration without an update and is raised here.
+        """
+
+    @abstractmethod
+    def test_net(self, number: int) -> Predictor:
+        """A test net. It shares the train net's weights from now on, so it always sees the newest."""
+
+    @abstractmethod
+    def reseed(self, seed: int) -> None:
+        """Make random numbers (dropout) from here on a function of seed, rank and iteration."""
+
+    # ---- files, in Caffe's formats: HDF5 where a path ends in .h5
+
+    @abstractmethod
+    def load_weights(self, path: str) -> None:
+        """Copy the parameters of layers with the same name from a .caffemodel."""
+
+    @abstractmethod
+    def save_weights(self, path: str) -> None:
+        """Write a .caffemodel."""
+
+    @abstractmethod
+    def restore(self, weights: str, state: str) -> None:
+        """Continue from a snapshot's .caffemodel and .solverstate, which may be changed."""
+
+    @abstractmethod
+    def snapshot(self) -> Tuple[str, str]:
+        """Write .caffemodel and .solverstate to the temporary folder, in the solver's ``snapshot_format``; their
+        paths."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back. Test nets and arrays must not be used any more."""
+
+
+class Engine(ABC):
+    """Something that computes nets. Made without arguments, on the driver and on executors; holds no state.
+
+    Nets are NetParameters whose data comes in through ``Input`` layers, with ``state.phase`` settled.
+    """
+
+    @abstractmethod
+    def versions(self) -> Dict[str, str]:
+        """What has to be the same on driver and executors: versions by name."""
+
+    @abstractmethod
+    def layer_types(self) -> Sequence[str]:
+        """The layer types it can compute."""
+
+    @abstractmethod
+    def inspect(self, net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, where: str) -> Inspection:
+        """Look at a net on the driver, before it is used.
+
+        Parameters
+        ----------
+        net : NetParameter
+        larger : the shape of each input blob that holds data when the batch has one more sample
+        batch : the net's batch size
+        where : the net's file, for errors
+
+        Raises
+        ------
+        ConfigError
+            If the engine cannot compute the net: ``where``, and why.
+        """
+
+    @abstractmethod
+    def trainer(self, solver: Any, train_net: Any, test_nets: Sequence[Any], rank: int, folder: str) -> Trainer:
+        """A solver.
+
+        Parameters
+        ----------
+        solver : SolverParameter of the user; its nets are ignored, and testing, snapshots and display are the caller's
+        train_net : NetParameter
+        test_nets : NetParameters; they share the train net's weights
+        rank : the solver's rank, which sets its random numbers (dropout) apart from the others'
+        folder : for temporary files
+        """
+
+    @abstractmethod
+    def predictor(self, net: Any, weights: str) -> Predictor:
+        """A net for inference, with the weights in the .caffemodel (.h5: HDF5) at the local path ``weights``."""
+
+    @abstractmethod
+    def explain_crash(self, log: Sequence[str]) -> str:
+        """Why the engine ended its process, in one sentence, from the last lines of its standard error; "" if it did
+        not."""
+
+    # ---- memory of a Python process beside what it has without a net, in MB
+
+    @abstractmethod
+    def training_memory(self, solver_type: str, train: NetPlan, tests: Sequence[NetPlan]) -> float:
+        """What a trainer takes, snapshots included; ``solver_type`` as in the solver's ``type``."""
+
+    @abstractmethod
+    def inference_memory(self, net: NetPlan) -> float:
+        """What a predictor takes, with the model's file while it is loaded."""
+
+    @abstractmethod
+    def inspection_memory(self, net: NetPlan) -> float:
+        """What looking at a net takes."""

@@ -1,0 +1,44 @@
+"""A pycaffe net for validation and inference."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Tuple
+
+import numpy as np
+
+from ..base import Predictor
+from .pycaffe import caffe, prototxt
+
+__all__ = ["CaffePredictor", "load_net"]
+
+
+class CaffePredictor(Predictor):
+    """A TEST-phase net; made by ``load_net`` or ``CaffeTrainer.test_net``."""
+
+    def __init__(self, net: Any) -> None:
+        self._net = net
+
+    @property
+    def blobs(self) -> Dict[str, np.ndarray]:
+        return {name: blob.data for name, blob in self._net.blobs.items()}
+
+    def reshape(self, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+        changed = False
+        for name, shape in shapes.items():
+            blob = self._net.blobs[name]
+            if tuple(blob.data.shape) != shape:
+                blob.reshape(*shape)
+                changed = True
+        if changed:
+            self._net.reshape()
+
+    def forward(self) -> None:
+        self._net.forward()
+
+
+def load_net(net: Any, weights: str) -> CaffePredictor:
+    """A net with the weights in a .caffemodel or .caffemodel.h5."""
+    with prototxt(net) as path:
+        built = caffe.Net(path, caffe.TEST)
+    built.copy_from(weights)
+    return CaffePredictor(built)

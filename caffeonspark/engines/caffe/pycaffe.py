@@ -1,0 +1,43 @@
+"""pycaffe itself, loaded quietly, and what all that uses it needs. Importing this module loads it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import warnings
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+from google.protobuf import text_format
+
+from ...errors import ConfigError
+
+os.environ.setdefault("GLOG_minloglevel", "2")  # read when caffe is loaded: errors only
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of the old packages caffe imports
+    try:
+        import caffe
+    except ImportError as e:
+        raise ConfigError(
+            f"the engine 'caffe' needs pycaffe, which this Python cannot import ({e}): install conda-forge's caffe "
+            "(conda env create -f conda-env.yml) or Debian's python3-caffe, or start the program with scripts/with-env"
+        ) from None
+
+__all__ = ["caffe", "prototxt", "unique"]
+
+
+@contextlib.contextmanager
+def prototxt(message: Any, folder: Optional[str] = None) -> Iterator[str]:
+    """A file with the message's text, for the constructors of pycaffe, which read files only."""
+    with tempfile.NamedTemporaryFile("w", suffix=".prototxt", dir=folder) as f:
+        f.write(text_format.MessageToString(message))
+        f.flush()
+        yield f.name
+
+
+def unique(blobs: Sequence[Any]) -> List[Any]:
+    """Blobs without those that share another's memory (layers with shared parameters)."""
+    seen: Dict[int, Any] = {}
+    for blob in blobs:
+        seen.setdefault(blob.data.ctypes.data, blob)
+    return list(seen.values())

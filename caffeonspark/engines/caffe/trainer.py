@@ -1,0 +1,157 @@
+"""A pycaffe solver. Blobs and parameters are float32 arrays that share Caffe's memory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from ...formats.endings import is_hdf5, model_ending, state_ending
+from ...formats.solverstate import with_learned_net
+from ...nets.schedule import learning_rate
+from ...nets.schema import SolverParameter
+from ..base import Trainer
+from .predictor import CaffePredictor
+from .pycaffe import caffe, prototxt, unique
+
+__all__ = ["CaffeTrainer"]
+
+_NEVER = 2**31 - 1
+
+
+def has_gpu() -> bool:
+    """Whether the installed Caffe was built with CUDA."""
+    with open("/proc/self/maps") as f:
+        return "libcudart" in f.read()
+
+
+class CaffeTrainer(Trainer):
+    """A pycaffe solver whose data comes in through its nets' Input layers.
+
+    Parameters are those of ``Engine.trainer``.
+    """
+
+    def __init__(self, param: Any, train_net: Any, test_nets: Sequence[Any], rank: int, folder: str) -> None:
+        self._param = SolverParameter()
+        self._param.CopyFrom(param)
+        for name in ("net", "net_param", "train_net", "test_net", "test_net_param", "test_state", "train_state"):
+            self._param.ClearField(name)
+        self._param.train_net_param.CopyFrom(train_net)
+        self._param.ClearField("test_iter")
+        for net in test_nets:
+            self._param.test_net_param.add().CopyFrom(net)
+            self._param.test_iter.append(1)
+        # Testing, snapshots and display are the rank loop's
+        self._param.test_interval = _NEVER
+        self._param.test_initialization = False
+        self._param.snapshot = 0
+        self._param.display = 0
+        self._param.snapshot_prefix = os.path.join(folder, "caffe")
+        if not has_gpu():
+            self._param.solver_mode = SolverParameter.CPU
+        with prototxt(self._param, folder) as path:
+            self._solver = caffe.get_solver(path)
+        if rank and param.random_seed >= 0:
+            caffe.set_random_seed(int(param.random_seed) + rank)
+        self._net = self._solver.net
+        self._learnable = unique([blob for blobs in self._net.params.values() for blob in blobs])
+        self._statistics = self._batch_norm_statistics()
+        self._loss_blobs = [(self._net.blobs[n], w) for n, w in self._net.blob_loss_weights.items() if w]
+        self._rank = rank
+        self._inputs = self._input_blobs()
+        self._load: Callable[[], None] = lambda: None
+        self._exchange: Callable[[float], None] = lambda loss: None
+        self._losses: List[float] = []
+        last = len(self._net.layers) - 1
+        self._net.before_forward(lambda layer: self._load() if layer == 0 else None)
+        self._net.after_forward(lambda layer: self._note_loss() if layer == last else None)
+        self._solver.add_callback(lambda: None, self._gradients_ready)
+
+    def _batch_norm_statistics(self) -> List[Any]:
+        """The running mean and variance of every BatchNorm layer that updates them."""
+        found = []
+        for layer in self._param.train_net_param.layer:
+            if layer.type == "BatchNorm" and not layer.batch_norm_param.use_global_stats:
+                found += list(self._net.params[layer.name])[:2]
+        return found
+
+    def _input_blobs(self) -> List[Tuple[str, Any]]:
+        """Name and blob of every top of an Input layer."""
+        layers = [layer for layer in self._param.train_net_param.layer if layer.type == "Input"]
+        return [(str(top), self._net.blobs[top]) for layer in layers for top in layer.top]
+
+    # ---- arrays
+
+    @property
+    def inputs(self) -> Dict[str, np.ndarray]:
+        return {name: blob.data for name, blob in self._inputs}
+
+    @property
+    def weights(self) -> List[np.ndarray]:
+        return [blob.data for blob in self._learnable]
+
+    @property
+    def gradients(self) -> List[np.ndarray]:
+        return [blob.diff for blob in self._learnable]
+
+    @property
+    def statistics(self) -> List[np.ndarray]:
+        return [blob.data for blob in self._statistics]
+
+    @property
+    def iteration(self) -> int:
+        return int(self._solver.iter)
+
+    @property
+    def rate(self) -> float:
+        return learning_rate(self._param, self.iteration)
+
+    # ---- training
+
+    def step(self, load: Callable[[], None], gradients_ready: Callable[[float], None]) -> None:
+        self._load, self._exchange = load, gradients_ready
+        self._losses.clear()
+        self._solver.step(1)
+
+    def _note_loss(self) -> None:
+        self._losses.append(sum(float(blob.data.sum()) * weight for blob, weight in self._loss_blobs))
+
+    def _gradients_ready(self) -> None:
+        self._exchange(sum(self._losses) / len(self._losses))
+
+    # ---- validation
+
+    def test_net(self, number: int) -> CaffePredictor:
+        net = self._solver.test_nets[number]
+        net.share_with(self._net)
+        return CaffePredictor(net)
+
+    def reseed(self, seed: int) -> None:
+        mixed = np.random.SeedSequence([seed, self._rank, self.iteration]).generate_state(1)[0]
+        caffe.set_random_seed(int(mixed) & 0x7FFFFFFF)
+
+    # ---- files
+
+    def load_weights(self, path: str) -> None:
+        self._net.copy_from(path)
+
+    def save_weights(self, path: str) -> None:
+        if is_hdf5(path):
+            self._net.save_hdf5(path)
+        else:
+            self._net.save(path)
+
+    def restore(self, weights: str, state: str) -> None:
+        with_learned_net(state, weights)  # Caffe reads the file that the state names
+        self._solver.restore(state)
+
+    def snapshot(self) -> Tuple[str, str]:
+        self._solver.snapshot()
+        hdf5 = self._param.snapshot_format == SolverParameter.HDF5
+        base = f"{self._param.snapshot_prefix}_iter_{self.iteration}"
+        return base + model_ending(hdf5), base + state_ending(hdf5)
+
+    def close(self) -> None:
+        # Caffe keeps this object alive for its callbacks: without the solver it is small
+        del self._solver, self._net, self._learnable, self._statistics, self._loss_blobs, self._inputs

@@ -1,0 +1,34 @@
+"""The learning rate by the solver's ``lr_policy``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["learning_rate"]
+
+
+def learning_rate(solver: Any, iteration: int) -> float:
+    """The learning rate of an iteration (Caffe's ``GetLearningRate``, src/caffe/solvers/sgd_solver.cpp).
+
+    Parameters
+    ----------
+    solver : SolverParameter
+    iteration : int, from 0
+    """
+    policy, base, gamma, power = solver.lr_policy, float(solver.base_lr), float(solver.gamma), float(solver.power)
+    if policy == "step":
+        return float(base * gamma ** (iteration // solver.stepsize))
+    if policy == "exp":
+        return float(base * gamma**iteration)
+    if policy == "inv":
+        return float(base * (1.0 + gamma * iteration) ** -power)
+    if policy == "multistep":
+        passed = sum(1 for value in solver.stepvalue if iteration >= value)
+        return float(base * gamma**passed)
+    if policy == "poly":
+        return float(base * (1.0 - iteration / float(solver.max_iter)) ** power)
+    if policy == "sigmoid":
+        return base / (1.0 + float(np.exp(-gamma * (iteration - solver.stepsize))))
+    return base

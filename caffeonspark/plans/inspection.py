@@ -1,0 +1,37 @@
+"""What planning asks of whatever is going to compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping, Protocol, Sequence, Tuple
+
+__all__ = ["Inspection", "NetInspector"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a look at a net found.
+
+    Attributes
+    ----------
+    shapes : every blob's shape at the net's own batch size
+    flexible : whether the net can be reshaped to another batch size
+    batch_axes : for each blob that grows with the batch, its axis and how many entries of it one sample has;
+        blobs that do not (losses, accuracies) are missing
+    parameters : how many numbers the net learns
+    """
+
+    shapes: Mapping[str, Tuple[int, ...]]
+    flexible: bool
+    batch_axes: Mapping[str, Tuple[int, int]]
+    parameters: int
+
+
+class NetInspector(Protocol):
+    """Looks at nets before they are used; every engine does."""
+
+    def layer_types(self) -> Sequence[str]:
+        """The layer types it can compute."""
+
+    def inspect(self, net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, where: str) -> Inspection:
+        """Look at a net; see ``engines.base.Engine``."""
