@@ -1,5 +1,6 @@
 """Distributed deep learning with Caffe nets on Apache Spark."""
 
+from ._version import __version__
 from .api.config import Config
 from .api.driver import CaffeOnSpark
 from .api.estimator import CaffeEstimator, CaffeModel
@@ -18,6 +19,5 @@ __all__ = [
     "DataSource",
     "NetSource",
     "TrainingError",
+    "__version__",
 ]
-
-__version__ = "0.1.0"

@@ -9,6 +9,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "caffeonspark"
 
 # A module or package may import those before it.
 ORDER = [
+    "_version",
     "errors",
     "flags",
     "settings",
