@@ -15,6 +15,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
 
+#: Fixtures behind which Spark runs, in this process or in others.
+SPARK_FIXTURES = {"spark", "victim", "hadoop"}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that need Spark; those that start it by other ways than these fixtures say so themselves."""
+    for item in items:
+        if SPARK_FIXTURES & set(item.fixturenames):
+            item.add_marker(pytest.mark.spark)
+
+
 @pytest.fixture(scope="session")
 def spark():
     """A session over two executors with two slots each."""

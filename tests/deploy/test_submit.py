@@ -167,6 +167,7 @@ def option(words, name):
     return words[words.index(name) + 1]
 
 
+@pytest.mark.spark
 def test_client_mode_on_another_master_sees_the_nets(nets):
     """Everything but YARN: the files are looked at with a real local session."""
     words, errors = line(

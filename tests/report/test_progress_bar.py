@@ -18,6 +18,8 @@ import pytest
 from tests.support import processes, stock
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.spark
+
 
 class Screen:
     """A program on a terminal of its own."""
