@@ -11,6 +11,8 @@ from typing import Optional, Tuple, Union
 
 import numpy as np
 
+from ..errors import ConfigError
+
 __all__ = ["CannotDecode", "decode_image", "resize"]
 
 Bytes = Union[bytes, memoryview]
@@ -37,6 +39,8 @@ def decode_image(data: Bytes, channels: int = 0, upright: bool = True) -> np.nda
     Raises
     ------
     CannotDecode
+    ConfigError
+        Where Pillow is needed and is not installed.
     """
     if len(data) == 0:
         raise CannotDecode("it is empty")
@@ -72,9 +76,9 @@ def _decode_jpeg(data: Bytes, channels: int) -> Optional[np.ndarray]:
 
 
 def _decode_other(data: Bytes, channels: int) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
     try:
+        from PIL import Image, UnidentifiedImageError
+
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             if not channels:
@@ -86,6 +90,8 @@ def _decode_other(data: Bytes, channels: int) -> np.ndarray:
                 return pixels if channels == 1 else np.repeat(pixels[:, :, np.newaxis], channels, axis=2)
             decoded: np.ndarray = np.asarray(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]))
             return decoded if channels == 1 else decoded[:, :, [2, 1, 0, 3][:channels]]
+    except ImportError as e:
+        raise _no_pillow(e) from None
     except UnidentifiedImageError:
         raise CannotDecode("it is in no image format that is known here") from None
     except Exception as e:  # Pillow raises many types for damaged files
@@ -94,15 +100,21 @@ def _decode_other(data: Bytes, channels: int) -> np.ndarray:
 
 def _orientation(data: Bytes) -> int:
     """The EXIF orientation of a JPEG, 1 to 8; 1 where it says none."""
-    from PIL import Image
-
     if b"Exif\0\0" not in bytes(data[:4096]):  # reading it takes longer than decoding a small image
         return 1
     try:
+        from PIL import Image
+
         with Image.open(io.BytesIO(data)) as image:
             return int(image.getexif().get(_ORIENTATION, 1))
+    except ImportError as e:
+        raise _no_pillow(e) from None
     except Exception:  # damaged EXIF says nothing; the image itself was decoded
         return 1
+
+
+def _no_pillow(error: ImportError) -> ConfigError:
+    return ConfigError(f"images are decoded with Pillow, which cannot be imported here ({error}): pip install pillow")
 
 
 _ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4

@@ -194,9 +194,13 @@ def _check_in_parallel(
 
         def work(number: int = number, writing: int = writing) -> None:
             with os.fdopen(writing, "w") as out:
-                for record, error in _check(store, number, helpers, lambda: None):
-                    out.write(json.dumps([record, error.cause, error.detail]) + "\n")
-                out.write("end\n")
+                end = "null"
+                try:
+                    for record, error in _check(store, number, helpers, lambda: None):
+                        out.write(json.dumps([record, error.cause, error.detail]) + "\n")
+                except CaffeOnSparkError as e:  # of this process, not of a record
+                    end = json.dumps(to_wire(e))
+                out.write(f"end {end}\n")
 
         children[reading] = fork(work, [writing, *store.filenos()])
         os.close(writing)
@@ -216,8 +220,11 @@ def _check_in_parallel(
             reap(child, kill=True)
     for text in texts.values():
         lines = text.decode().splitlines()
-        if lines[-1:] != ["end"]:
+        if not lines or not lines[-1].startswith("end "):
             raise InfrastructureError("a decoder process ended by itself (killed, or out of memory?)")
+        failure = json.loads(lines[-1][len("end ") :])
+        if failure is not None:
+            raise from_wire(failure)
         for line in lines[:-1]:
             record, cause, detail = json.loads(line)
             yield int(record), BadRecord("", str(cause), str(detail))

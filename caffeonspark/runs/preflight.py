@@ -9,6 +9,7 @@ from typing import Any, Callable, Optional
 
 from ..comm.addresses import check_ports
 from ..errors import ConfigError
+from ..nets.schema import SolverParameter
 from ..plans.run_config import RunConfig
 from ..spark.yarn import check_ended, check_executors
 
@@ -61,6 +62,18 @@ def check_driver(config: RunConfig) -> None:
     if context.master.startswith("local"):
         check_ports(ports, config.ranks)
     check_executors(config.spark.sparkContext._jvm, settings)
+    _check_snapshot_format(config)
+
+
+def _check_snapshot_format(config: RunConfig) -> None:
+    if config.solver.snapshot > 0 and config.solver.snapshot_format == SolverParameter.HDF5:
+        try:
+            import h5py  # noqa: F401
+        except ImportError as e:
+            raise ConfigError(
+                f"snapshots in HDF5 (the solver's snapshot_format) need the package h5py ({e}): "
+                "pip install 'caffeonspark[hdf5]'"
+            ) from None
 
 
 def _slots(context: Any) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, 
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
 from ..data.sources.base import FrameSource
-from ..errors import CaffeOnSparkError, ConfigError, DataError, InfrastructureError, Interrupted, suggest
+from ..errors import CaffeOnSparkError, ConfigError, DataError, InfrastructureError, Interrupted, from_text, suggest
 from ..launchers.spark_barrier import replace_executors, signals_are_for_python
 from ..plans.job import Job, ValidationPlan
 from ..plans.run_config import RunConfig
@@ -306,4 +306,4 @@ def _rows(config: RunConfig, sources: Sequence[NetSource], cleanup: contextlib.E
     except CaffeOnSparkError:
         raise
     except Exception as e:
-        raise DataError(f"the DataFrame cannot be read: {str(e).splitlines()[0]}") from None
+        raise from_text(str(e)) or DataError(f"the DataFrame cannot be read: {str(e).splitlines()[0]}") from None

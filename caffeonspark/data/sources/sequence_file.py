@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Iterator, List, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Tuple, Union
 
-from ...errors import DataError
+from ...errors import ConfigError, DataError, from_text
 from ...storage import join
 from ..records import BadRecord
 from .base import register
@@ -35,27 +35,32 @@ def write_key(key: Key) -> str:
 
 
 def parse_key(key: Union[str, bytes, bytearray]) -> Key:
-    """The fields of a key in any of its forms. Raises BadRecord."""
+    """The fields of a key in any of its forms. Raises BadRecord; ConfigError where a Java key cannot be read here."""
+    content = key if isinstance(key, str) else bytes(key)
+    read = _java_reader() if isinstance(content, bytes) and content.startswith(_JAVA) else json.loads
     try:
-        if isinstance(key, str):
-            fields = json.loads(key)
-        elif bytes(key[:2]) == _JAVA:
-            fields = _java_fields(bytes(key))
-        else:
-            fields = json.loads(bytes(key))
+        fields = read(content)
         if len(fields) == 2:
             return str(fields[0]), str(fields[1]), 0, 0, 0, True
         name, label, channels, height, width, encoded = fields
         return str(name), str(label), int(channels), int(height), int(width), bool(encoded)
     except Exception as e:  # javaobj raises many types for damaged streams
-        shown = repr(bytes(key[:20]) if not isinstance(key, str) else key[:20])
-        raise BadRecord(shown, "unreadable key", f"the key is none of the known forms ({e})") from None
+        raise BadRecord(repr(content[:20]), "unreadable key", f"the key is none of the known forms ({e})") from None
 
 
-def _java_fields(data: bytes) -> Any:
-    import javaobj.v2 as javaobj
+def _java_reader() -> Callable[[Any], Any]:
+    """What makes a Java key's fields of its bytes. Raises ConfigError."""
+    try:
+        import javaobj.v2 as javaobj
+    except ImportError as e:
+        raise ConfigError(
+            f"SequenceFiles with keys that Java serialised need the package javaobj-py3 on every executor ({e}): "
+            "pip install 'caffeonspark[sequence]'"
+        ) from None
+    return lambda data: _java_fields(javaobj.loads(data))
 
-    found = javaobj.loads(data)
+
+def _java_fields(found: Any) -> Any:
     name = found.classdesc.name
     if name == "com.yahoo.ml.dl.caffe.Pair":
         return [found.first, found.second]
@@ -110,7 +115,13 @@ class SequenceFileSource(ImageDataFrame):
         return [*super().columns(rows), rows["problem"]]
 
     def open(self) -> None:
-        problem = self.frame().select("problem").first()
+        try:
+            problem = self.frame().select("problem").first()
+        except Exception as e:
+            ours = from_text(str(e))
+            if ours is None:
+                raise
+            raise type(ours)(f"{self.where}: {self.description}: {ours.message}") from None
         if problem is not None and problem[0] is not None:
             raise DataError(f"{self.where}: {self.description}: the first record: {problem[0]}")
         super().open()
