@@ -1,12 +1,14 @@
 # make demo    train on two Spark executors, from nothing
 # make test    formatting, types and the tests that take minutes
+# make test-fast the tests that need no Spark, in under a minute
 # make test-yarn the tests on real HDFS and YARN daemons
 # make test-all  all tests, those that take longer included: full MNIST, fault injection, YARN
 # make bench   the benchmark tables
+# make dist    the source distribution and the wheel, in dist/
 
 ENV := scripts/with-env
 
-.PHONY: demo test test-yarn test-all check bench clean
+.PHONY: demo test test-fast test-fast-comm test-fast-rest test-yarn test-all check bench dist clean
 
 demo:
 	$(ENV) scripts/demo
@@ -19,6 +21,17 @@ check:
 test: check
 	$(ENV) pytest -m "not slow"
 
+test-fast: # in two processes
+	$(MAKE) --no-print-directory -j2 -O test-fast-comm test-fast-rest
+
+FAST := $(ENV) pytest -q -m "not spark and not slow"
+
+test-fast-comm:
+	$(FAST) tests/comm
+
+test-fast-rest:
+	$(FAST) --ignore tests/comm
+
 test-yarn:
 	$(ENV) pytest tests/yarn
 
@@ -27,6 +40,11 @@ test-all: check
 
 bench:
 	$(ENV) python -m benchmarks
+
+dist:
+	rm -rf dist build/lib build/bdist.* *.egg-info
+	$(ENV) python -c 'from setuptools.build_meta import *; build_sdist("dist"); build_wheel("dist")'
+	rm -rf build/lib build/bdist.* *.egg-info
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

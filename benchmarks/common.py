@@ -10,7 +10,9 @@ from typing import Callable, Dict, List
 
 ROOT = pathlib.Path(__file__).parent.parent
 BUILD = ROOT / "build" / "benchmarks"
-MNIST = ROOT.parent / "shared" / "data" / "mnist"
+
+sys.path.insert(0, str(ROOT / "data"))
+from dataset_paths import mnist_folder  # noqa: E402
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -33,13 +35,12 @@ def session(master: str):
 def mnist_lmdbs() -> pathlib.Path:
     """A folder with mnist_train_lmdb and mnist_test_lmdb."""
     if not (BUILD / "mnist_train_lmdb").exists():
-        if not MNIST.is_dir():
-            sys.exit(f"the four MNIST idx.gz files are not in {MNIST}")
-        sys.path.insert(0, str(ROOT / "data"))
+        if not mnist_folder().is_dir():
+            sys.exit(f"the four MNIST idx.gz files are not in {mnist_folder()}: set CAFFEONSPARK_MNIST")
         from make_mnist import make_mnist
 
         BUILD.mkdir(parents=True, exist_ok=True)
-        make_mnist(str(MNIST), str(BUILD))
+        make_mnist(str(mnist_folder()), str(BUILD))
     return BUILD
 
 

@@ -7,6 +7,8 @@ import sys
 import tempfile
 from typing import Optional, Sequence
 
+from dataset_paths import cifar10_folder
+
 from caffeonspark.errors import ConfigError
 from caffeonspark.tools import datasets
 from caffeonspark.tools.cifar10 import read_cifar10
@@ -25,15 +27,23 @@ def make_cifar10(tarball: str, to: str, overwrite: bool = False) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = datasets.ArgumentParser(__doc__ or "", to=os.path.dirname(os.path.abspath(__file__)))
-    parser.add_argument("--from", dest="source", metavar="FILE", help="cifar-10-binary.tar.gz")
+    parser.add_argument(
+        "--from", dest="source", metavar="FILE", help="cifar-10-binary.tar.gz; default: in CAFFEONSPARK_CIFAR10"
+    )
     parser.add_argument("--url", help="the address to fetch it from")
     args = parser.parse_args(argv)
+    tarball = cifar10_folder() / "cifar-10-binary.tar.gz"
+    if args.source is None and args.url is None and tarball.exists():
+        args.source = str(tarball)
     if (args.source is None) == (args.url is None):
-        raise ConfigError("give --from with the path of cifar-10-binary.tar.gz, or --url with its address")
+        raise ConfigError(
+            "give --from with the path of cifar-10-binary.tar.gz (or set CAFFEONSPARK_CIFAR10, its folder), or --url "
+            "with its address"
+        )
     datasets.check_free(args.to, OUTPUTS, args.overwrite)
     with tempfile.TemporaryDirectory() as scratch:
-        tarball = args.source if args.url is None else datasets.download(args.url, scratch)
-        make_cifar10(tarball, args.to, args.overwrite)
+        source = args.source if args.url is None else datasets.download(args.url, scratch)
+        make_cifar10(source, args.to, args.overwrite)
 
 
 if __name__ == "__main__":

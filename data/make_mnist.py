@@ -8,6 +8,7 @@ import tempfile
 from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
+from dataset_paths import mnist_folder
 
 from caffeonspark.errors import ConfigError, DataError
 from caffeonspark.tools import datasets
@@ -47,12 +48,19 @@ def make_mnist(source: str, to: str, dataframe: bool = False, overwrite: bool = 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = datasets.ArgumentParser(__doc__ or "", to=os.path.dirname(os.path.abspath(__file__)))
-    parser.add_argument("--from", dest="source", metavar="FOLDER", help="where the four files are")
+    parser.add_argument(
+        "--from", dest="source", metavar="FOLDER", help="where the four files are; default: CAFFEONSPARK_MNIST"
+    )
     parser.add_argument("--url", help="the address of a folder to fetch them from")
     parser.add_argument("--dataframe", action="store_true", help="write parquet DataFrames too")
     args = parser.parse_args(argv)
+    if args.source is None and args.url is None and mnist_folder().is_dir():
+        args.source = str(mnist_folder())
     if (args.source is None) == (args.url is None):
-        raise ConfigError("give --from with the folder of MNIST's four IDX files, or --url with their address")
+        raise ConfigError(
+            "give --from (or set CAFFEONSPARK_MNIST) with the folder of MNIST's four IDX files, or --url with their "
+            "address"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         if args.url is not None:
             datasets.check_free(args.to, datasets.set_names("mnist", args.dataframe), args.overwrite)

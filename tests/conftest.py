@@ -58,7 +58,7 @@ def read_idx(path):
 def mnist():
     """(images, labels) of MNIST's training and test sets."""
     if not MNIST.is_dir():
-        pytest.skip(f"the four MNIST idx.gz files are not in {MNIST}")
+        pytest.skip(f"the four MNIST idx.gz files are not in {MNIST}: set CAFFEONSPARK_MNIST")
     return {
         name: (read_idx(MNIST / f"{stem}-images-idx3-ubyte.gz"), read_idx(MNIST / f"{stem}-labels-idx1-ubyte.gz"))
         for name, stem in (("train", "train"), ("test", "t10k"))

@@ -13,9 +13,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, mnist):
-    import sys
-
-    sys.path.insert(0, str(ROOT / "data"))
     from make_mnist import make_mnist
 
     folder = tmp_path_factory.mktemp("mnist")

@@ -22,7 +22,9 @@ from tests.support.data_files import cifar_tarball, entries, idx, numbers
 from tests.support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "data"))
-make_cifar10, make_digits, make_mnist = map(importlib.import_module, ("make_cifar10", "make_digits", "make_mnist"))
+dataset_paths, make_cifar10, make_digits, make_mnist = map(
+    importlib.import_module, ("dataset_paths", "make_cifar10", "make_digits", "make_mnist")
+)
 
 
 @pytest.fixture
@@ -237,6 +239,23 @@ def test_a_failure_leaves_everything_as_it_was(tmp_path):
     assert snapshot(to) == before
 
 
+# ---- where they lie
+
+
+def test_places_from_the_environment(mnist_like, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAFFEONSPARK_MNIST", str(mnist_like[0]))
+    monkeypatch.setenv("CAFFEONSPARK_CIFAR10", str(tmp_path))
+    cifar_tarball(tmp_path / "cifar-10-binary.tar.gz")
+    for module in (make_mnist, make_cifar10):
+        assert main_of(module, monkeypatch, "--to", str(tmp_path / "data")) == 0
+    assert len(entries(tmp_path / "data" / "mnist_train_lmdb")) == 50
+    assert len(entries(tmp_path / "data" / "cifar10_train_lmdb")) == 100
+    for variable in ("CAFFEONSPARK_MNIST", "CAFFEONSPARK_CIFAR10"):
+        monkeypatch.delenv(variable)
+    beside = ROOT.parent / "shared" / "data"
+    assert (dataset_paths.mnist_folder(), dataset_paths.cifar10_folder()) == (beside / "mnist", beside / "cifar10")
+
+
 # ---- errors are one line
 
 
@@ -310,6 +329,8 @@ def test_a_place_that_cannot_be_written(mnist_like, tmp_path):
 )
 def test_errors_are_one_line(tmp_path, monkeypatch, capsys, module, arguments, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAFFEONSPARK_MNIST", "nowhere")
+    monkeypatch.setenv("CAFFEONSPARK_CIFAR10", "nowhere")
     to = [] if arguments[-1:] == ["--to"] else ["--to", str(tmp_path / "data")]
     assert main_of(module, monkeypatch, *to, *arguments) == 1
     printed = capsys.readouterr()
