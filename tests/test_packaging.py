@@ -12,11 +12,11 @@ import tarfile
 import zipfile
 
 import pytest
-from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 import caffeonspark
+from tests.support.paths import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib
