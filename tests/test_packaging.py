@@ -193,6 +193,7 @@ def host_python():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.xfail(strict=True, reason="the command line imports PySpark and Caffe as soon as it is imported")
 def test_the_wheel_in_an_empty_environment(distributions, tmp_path):
     subprocess.run([host_python(), "-m", "venv", tmp_path / "venv"], env=without_ours(), check=True)
     binaries = tmp_path / "venv" / "bin"
