@@ -1,0 +1,341 @@
+"""Every name that README.md and the pages show to users: it is what they say, and some test uses it.
+
+Names that other tests use are in the table ``USED``; the tests below use the rest. A page that shows a new name, or no
+longer shows one, fails here.
+"""
+
+import ast
+import importlib
+import importlib.util
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import stock
+from conftest import ROOT
+from test_sources import PHASES
+
+import caffeonspark
+from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError, DataError, DataSource
+from caffeonspark.flags import FLAGS
+from caffeonspark.tools.commands import TOOLS
+
+README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
+MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
+STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
+PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+
+# (what a page shows, the page, a test that uses it, what is to be found in that test's file)
+USED = [
+    # ---- Python
+    ("from caffeonspark import CaffeOnSpark, Config, DataSource", README, "test_inference.py", "CaffeOnSpark(spark)"),
+    ("Config(spark, conf=", README, "test_config.py", "Config(spark"),
+    ("DataSource(spark)", README, "test_sources.py", "DataSource(spark)"),
+    ("data.getSource(cfg, True)", README, "test_sources.py", "getSource(config, True)"),
+    ("data.getSource(cfg, False)", README, "test_sources.py", "getSource(config, False)"),
+    ("dataframe=frame", README, "test_public_names.py", "dataframe=given"),
+    ("cos.trainWithValidation(", README, "test_sources.py", "cos.trainWithValidation("),
+    ("cos.test(", README, "test_sources.py", "cos.test("),
+    ("cos.features(", README, "test_sources.py", "cos.features("),
+    ("cfg.features = ", README, "test_sources.py", "config.features = "),
+    ("from caffeonspark import CaffeEstimator, CaffeModel", README, "test_estimator.py", "CaffeModel.load("),
+    ("CaffeEstimator(conf=", README, "test_estimator.py", "CaffeEstimator(conf="),
+    (".fit(train)", README, "test_estimator.py", ".fit(frame)"),
+    ("model.transform(", README, "test_estimator.py", "model.transform("),
+    ("model.save(", README, "test_estimator.py", "model.save("),
+    ("CaffeModel.load(", README, "test_estimator.py", "CaffeModel.load("),
+    ("caffeonspark.data.source.FrameSource", README, "own_records.py", "class Pairs(FrameSource)"),
+    ("`RangeSource`", README, "own_records.py", "class Lines(RangeSource)"),
+    ("`FrameSource`", DATA, "own_records.py", "class Pairs(FrameSource)"),
+    ("`RangeSource`", DATA, "own_records.py", "class Lines(RangeSource)"),
+    ("from caffeonspark.data.dataframe import DataFrameSource", DATA, "own_source.py", "Squares(DataFrameSource)"),
+    ("def load(self):", DATA, "own_source.py", "def load(self):"),
+    ("self.config.spark()", DATA, "own_source.py", "self.config.spark()"),
+    ("from caffeonspark.tools.commands import run_tool", DATA, "tools/test_tools.py", "run_tool(name, Config(spark)"),
+    ("`CaffeModel.transform` has nulls", DATA, "test_bad_records.py", ".transform("),
+    ("caffeonspark.report.read_metrics(path)", METRICS, "test_report.py", "read_metrics(str("),
+    ("from caffeonspark.report import read_metrics", METRICS, "test_formats_before.py", "import read_metrics"),
+    ("web=True", MONITORING, "test_monitoring.py", "web=True"),
+    ('CaffeEstimator(conf=…, web="8080")', MONITORING, "test_monitoring.py", "CaffeEstimator(conf="),
+    # ---- commands
+    ("caffeonspark -help", README, "test_cli.py", 'run("-help")'),
+    ("scripts/caffeonspark_main.py", README, "test_terminal.py", "caffeonspark_main.py"),
+    ("caffeonspark pack", README, "deploy/test_pack.py", "pack"),
+    ("caffeonspark submit", README, "deploy/test_submit.py", "submit"),
+    ("--dry-run", README, "deploy/test_submit.py", "--dry-run"),
+    ("--no-check", YARN, "deploy/test_submit.py", "--no-check"),
+    ("caffeonspark LMDB2DataFrame", DATA, "tools/test_tools.py", '"LMDB2DataFrame"'),
+    ("python -m caffeonspark.report", MONITORING, "test_formats_before.py", '"caffeonspark.report"'),
+    ("python -m benchmarks monitoring", MONITORING, "test_public_names.py", '"benchmarks"'),
+    ("make demo", README, "test_demo.py", '"demo"'),
+    ("scripts/mini-hadoop start", YARN, "yarn/conftest.py", "mini-hadoop"),
+    ("data/make_digits.py", DATA_SETS, "test_datasets.py", "make_digits"),
+    ("make_mnist.py", DATA_SETS, "test_datasets.py", "make_mnist"),
+    ("make_cifar10.py", DATA_SETS, "test_datasets.py", "make_cifar10"),
+    # ---- the environment
+    ("CAFFEONSPARK_DEBIAN_MIRROR", README, "test_public_names.py", '"CAFFEONSPARK_DEBIAN_MIRROR"'),
+    ("HADOOP_CONF_DIR", YARN, "deploy/test_submit.py", "HADOOP_CONF_DIR"),
+    ("SPARK_DIST_CLASSPATH", YARN, "deploy/test_submit.py", "SPARK_DIST_CLASSPATH"),
+    ("SPARK_LOCAL_HOSTNAME", SECURITY, "test_security.py", "SPARK_LOCAL_HOSTNAME"),
+    # ---- files beside a model
+    ("lenet.metrics.jsonl", README, "test_training.py", "metrics.jsonl"),
+    ("lenet.curve.html", README, "test_training.py", "curve.html"),
+    ("lenet.curve.png", README, "test_training.py", "curve.png"),
+    ("`/state`", MONITORING, "test_report.py", "/state"),
+]
+
+
+@pytest.mark.parametrize(("shown", "page", "file", "use"), USED)
+def test_what_pages_show_is_used_in_tests(shown, page, file, use):
+    assert shown in (ROOT / page).read_text(), f"{page} does not show it any more"
+    found = (ROOT / "tests" / file).read_text().count(use)
+    assert found > (file == pathlib.Path(__file__).name), (
+        f"tests/{file} does not use it any more"
+    )  # the table has it, too
+
+
+# ---- and nothing is shown that is not in the table
+
+
+def python_blocks(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+
+
+def shown_imports():
+    """(page, module, name) of every import from the library in the pages' Python."""
+    for page in PAGES:
+        for block in python_blocks(page):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "caffeonspark":
+                    for alias in node.names:
+                        yield page, node.module, alias.name
+
+
+def shown_paths():
+    """(page, dotted path) of everything called caffeonspark.… in the pages."""
+    files = ("caffeonspark.dist", "caffeonspark.git")
+    for page in PAGES:
+        for path in sorted(set(re.findall(r"(?<![\w./-])caffeonspark(?:\.[A-Za-z_]\w*)+", (ROOT / page).read_text()))):
+            if path not in files:
+                yield page, path
+
+
+def find(path):
+    """The object of a dotted path: a module, or something in one."""
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError:
+        module, _, name = path.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+
+def test_imports_in_the_pages():
+    found = list(shown_imports())
+    assert {name for _, _, name in found} >= {"CaffeOnSpark", "Config", "DataSource", "CaffeEstimator", "CaffeModel"}
+    for page, module, name in found:
+        thing = getattr(importlib.import_module(module), name)
+        assert callable(thing)
+        rows = [row for row in USED if row[1] == page and name in row[0]]
+        assert rows, f"{page} shows {name}, which the table above does not have"
+        if module == "caffeonspark":
+            assert name in caffeonspark.__all__
+
+
+@pytest.mark.parametrize(("page", "path"), shown_paths())
+def test_dotted_paths_in_the_pages(page, path):
+    assert find(path) is not None
+    assert any(path in row[0] for row in USED if row[1] == page), f"{page} shows {path}, which the table does not have"
+
+
+def test_source_files_in_the_pages():
+    """Except in the page about the code itself, which other tests look after."""
+    for page in PAGES:
+        if page != "docs/architecture.md":
+            for name in re.findall(r"`(caffeonspark/[\w/.]+\.\w+)`", (ROOT / page).read_text()):
+                assert (ROOT / name).exists(), (page, name)
+        for name in re.findall(r"(?<![\w./])scripts/[\w-]+(?:\.py)?", (ROOT / page).read_text()):
+            assert (ROOT / name).exists(), (page, name)
+
+
+def test_flags_in_the_pages_exist():
+    """Every `-flag` in the pages is one of ours (-train), or of one of the tools (-imageRoot)."""
+    known = {*FLAGS, *(name for tool in TOOLS.values() for name in tool.flags), "help"}
+    of_others = {"backend"}  # Caffe's convert_imageset
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.S)
+        for words in re.findall(r"`(-[A-Za-z][^`]*)`", text):
+            name = words.split()[0].lstrip("-").partition("=")[0]
+            if not words.startswith(("--", "-D", "-m")):
+                assert name in known | of_others, (page, words)
+
+
+def test_every_tool_is_shown_and_used():
+    page, tests = (ROOT / DATA).read_text(), (ROOT / "tests" / "tools" / "test_tools.py").read_text()
+    tests += (ROOT / "tests" / "test_datasets.py").read_text()
+    readme = (ROOT / README).read_text()
+    for name in TOOLS:
+        assert f"| `{name}` |" in page
+        assert f"`{name}`" in readme
+        assert f'"{name}"' in tests, f"no test runs {name}"
+
+
+def test_everything_public_has_a_docstring():
+    for name in caffeonspark.__all__:
+        assert getattr(caffeonspark, name).__doc__, name
+
+
+# ---- what no other test uses
+
+
+def test_environment_mirror(monkeypatch):
+    spec = importlib.util.spec_from_file_location("build_environment", ROOT / "scripts" / "environment" / "build.py")
+    build = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "build_environment", build)
+    spec.loader.exec_module(build)
+    monkeypatch.setenv("CAFFEONSPARK_DEBIAN_MIRROR", "http://mirror.example/debian")
+    assert build.debian_mirror() == "http://mirror.example/debian"
+
+
+def test_benchmarks_are_named():
+    words = [sys.executable, "-m", "benchmarks", "nothing"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1
+    assert "monitoring" in done.stderr
+
+
+MLP = """
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2
+  weight_filler { type: "xavier" } } }
+layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" include { phase: TEST } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+SOLVER = (
+    'net: "net.prototxt" base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" random_seed: 3 max_iter: 40 '
+    'test_interval: 20 snapshot_prefix: "own"'
+)
+
+
+def own_config(spark, folder, layer, **flags):
+    (folder / "net.prototxt").write_text(layer + MLP)
+    (folder / "solver.prototxt").write_text(SOLVER)
+    own = pathlib.Path(__file__).with_name("own_records.py")
+    spark.sparkContext.addPyFile(str(own))  # executors need the reader's module
+    place = {"conf": f"{folder}/solver.prototxt", "model": f"file:{folder}/m.caffemodel"}
+    return Config(spark, clusterSize=2, quiet=True, **place, **flags)
+
+
+@pytest.fixture
+def lines(tmp_path):
+    """A text file of 60 lines, six numbers and a label, and the layer that names it."""
+    rng = np.random.default_rng(4)
+    rows = rng.integers(0, 200, (60, 6))
+    labels = (rows[:, :3].sum(1) > rows[:, 3:].sum(1)).astype(int)
+    text = "".join(" ".join(map(str, [*row, label])) + "\n" for row, label in zip(rows, labels))
+    (tmp_path / "lines.txt").write_text(text)
+    layer = (
+        f'layer {{ name: "data" type: "MemoryData" top: "data" top: "label" {PHASES} source_class: "own_records.Lines" '
+        f"transform_param {{ scale: {stock.SCALE} }} "
+        'memory_data_param { source: "lines.txt" batch_size: 7 channels: 1 height: 1 width: 6 } }'
+    )
+    return rows, labels, layer
+
+
+def test_numbered_records_of_ones_own(spark, tmp_path, lines):
+    """RangeSource with what it may call: config, net, layer, train, where, parameters, source_path, path_on_nodes,
+    expect_tops, transform, tops, shuffle; and the observable results of a run, by its attributes."""
+    rows, labels, layer = lines
+    config = own_config(spark, tmp_path, layer, best=True, shuffle=True)
+    cos, data = CaffeOnSpark(spark), DataSource(spark)
+    curve = cos.trainWithValidation(data.getSource(config, True), data.getSource(config, False)).collect()
+    assert [row.rows for row in curve] == [60, 60, 60]
+    assert curve[0].asDict().keys() == {"iteration", "epoch", "seconds", "rows", "accuracy", "loss"}
+
+    result = cos.result
+    assert result.model == f"file:{tmp_path}/m.caffemodel"
+    assert (result.iteration, result.max_iter, result.samples, result.rows) == (40, 40, 14, 60)
+    assert (result.stopped, result.restarts, result.resumed) == ("", 0, "")
+    assert sorted(result.hosts) == sorted(result.pace) == [0, 1]
+    assert result.pace[0][-1].iteration == 40
+    assert result.pace[0][-1].training >= result.pace[0][-1].loading
+    assert [(test.iteration, test.net, test.rows) for test in result.tests] == [(0, 0, 60), (20, 0, 60), (40, 0, 60)]
+    assert result.best == min(result.tests, key=lambda test: test.outputs["loss"][0])
+    assert result.epoch(30) == pytest.approx(7)
+    assert result.seconds() > 0
+    loss = cos.trainingCurve().collect()
+    assert [(row.iteration, row.loss, row.lr) for row in loss] == result.history
+    assert loss[30].epoch == pytest.approx(7)
+
+    config.features = ["data"]
+    config.label = "label"
+    found = {row.SampleID: row for row in cos.features(data.getSource(config, False)).collect()}
+    assert len(found) == 60
+    for number, (row, label) in enumerate(zip(rows, labels)):
+        np.testing.assert_allclose(found[f"line {number}"].data, row * np.float32(stock.SCALE), rtol=1e-6)
+        assert found[f"line {number}"].label == [label]
+    assert not cos.task.skipped.value
+
+    given = spark.createDataFrame([("a", bytes([1, 2, 3, 4, 5, 6]), 1)], "id string, data binary, label int")
+    (row,) = cos.features(data.getSource(config, False, dataframe=given)).collect()
+    np.testing.assert_allclose(row.data, np.arange(1, 7) * np.float32(stock.SCALE), rtol=1e-6)
+
+
+def test_bad_records_of_ones_own(spark, tmp_path, lines):
+    layer = lines[2]
+    text = (tmp_path / "lines.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "lines.txt").write_text("".join([*text[:5], "1 2 3\n", *text[5:]]))
+    config = own_config(spark, tmp_path, layer, badRecordsMax=0.1)
+    cos, data = CaffeOnSpark(spark), DataSource(spark)
+    with pytest.raises(DataError, match=r"layer 'data': lines of lines.txt: .*line 5 has 3 numbers"):
+        cos.train(data.getSource(config, True))
+    config.badRecords = "skip"
+    assert cos.train(data.getSource(config, True)).rows == 61  # there are so many
+    config.features = ["ip"]
+    assert cos.features(data.getSource(config, False)).count() == 60
+    (tmp_path / "lines.txt").write_text("")
+    with pytest.raises(DataError, match=r"layer 'data': lines of lines\.txt is empty"):
+        cos.train(data.getSource(config, True))
+    config = own_config(spark, tmp_path, layer.replace("height: 1", "height: 2"))
+    (tmp_path / "lines.txt").write_text("".join(text))
+    with pytest.raises(ConfigError, match="a line is an image of height 1, in the TRAIN net"):
+        cos.train(data.getSource(config, True))
+    config = own_config(spark, tmp_path, layer.replace('top: "label"', 'top: "label" top: "more"'))
+    with pytest.raises(ConfigError, match="MemoryData has 2 tops, not 3"):
+        cos.train(data.getSource(config, True))
+    config = own_config(spark, tmp_path, layer.replace("lines.txt", "viewfs://disk" + str(tmp_path) + "/lines.txt"))
+    with pytest.raises(ConfigError, match=r"the text file viewfs:.* the same local path"):
+        cos.train(data.getSource(config, True))
+
+
+def test_rows_with_a_reader_of_ones_own(spark, tmp_path):
+    """FrameSource with what it may call: stored_path, read (with -readerOptions), columns, reader."""
+    text = "id;x;y\n" + "".join(f"{n};{n % 7};{(n * 3) % 5}\n" for n in range(40))
+    (tmp_path / "pairs.csv").write_text(text)
+    layer = (
+        f'layer {{ name: "data" type: "CoSData" top: "data" top: "label" {PHASES} source_class: "own_records.Pairs" '
+        'cos_data_param { source: "pairs.csv" batch_size: 8 dataframe_format: "csv" } }'
+    )
+    config = own_config(spark, tmp_path, layer, readerOptions=["header=true", "sep=;"])
+    cos, data = CaffeOnSpark(spark), DataSource(spark)
+    assert cos.train(data.getSource(config, True)).rows == 40
+    config.features, config.label = ["data"], "label"
+    found = {row.SampleID: row for row in cos.features(data.getSource(config, False)).collect()}
+    assert {key: row.data for key, row in found.items()} == {str(n): [n % 7, (n * 3) % 5] for n in range(40)}
+    assert {key: row.label for key, row in found.items()} == {str(n): [n % 7 > (n * 3) % 5] for n in range(40)}
+    config = own_config(spark, tmp_path, layer.replace("pairs.csv", "nowhere.csv"))
+    with pytest.raises(ConfigError, match=r"layer 'data': source nowhere\.csv does not exist"):
+        cos.train(data.getSource(config, True))
+
+
+def test_params_of_an_estimator():
+    estimator = CaffeEstimator(conf="solver.prototxt").setParams(clusterSize=3, features=["prob"])
+    assert estimator.getOrDefault("clusterSize") == 3
+    assert estimator.flags() == {"conf": "solver.prototxt", "clusterSize": 3, "features": ["prob"]}
+
+
+def test_nothing_was_trained(spark):
+    with pytest.raises(ConfigError, match="nothing was trained yet"):
+        CaffeOnSpark(spark.sparkContext).trainingCurve()
