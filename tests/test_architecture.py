@@ -1,4 +1,4 @@
-"""Imports point one way, and only one package knows pycaffe."""
+"""Imports point one way; pycaffe, PySpark and the JVM behind it are known where the plan says and nowhere else."""
 
 import ast
 import pathlib
@@ -39,6 +39,19 @@ ALONE = {
     "nets": {"errors", "storage"},
     "formats": {"errors", "nets", "storage"},
 }
+
+
+JVM = {"_jvm", "_jsc", "_jdf", "_jconf", "_gateway"}  # PySpark's ways to it
+KNOW_PYSPARK = (
+    "spark/",
+    "launchers/spark_barrier.py",
+    "data/sources/",
+    "plans/net_source.py",  # the type of a DataFrame that stands for a source's
+    "inference/tasks.py",
+    "api/",
+    "tools/",
+    "deploy/",
+)
 
 
 def imports(path):
@@ -102,3 +115,15 @@ def test_nothing_in_the_library_unpickles():
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 assert called not in ("eval", "exec", "np.load", "numpy.load", "yaml.load"), path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_spark_is_known_where_it_has_to_be(path):
+    """Imports for typing count too."""
+    place = path.relative_to(PACKAGE).as_posix()
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    assert place == "spark/jvm.py" or not names & JVM
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    assert place.startswith(KNOW_PYSPARK) or not any(name.split(".")[0] == "pyspark" for name in modules)

@@ -7,28 +7,17 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 from ..engines.base import Engine
 from ..engines.registry import engine_named
-from ..errors import ConfigError, suggest
+from ..errors import suggest
 from ..nets.net import TEST, TRAIN, Net, SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
 from ..plans.run_config import RunConfig
 from ..settings import FLAGS, Settings
+from ..spark.session import session_of, storage_of
 from ..storage import Storage, local_path
 
-__all__ = ["Config", "session_of"]
+__all__ = ["Config"]
 
 _PARSED = ("solver", "solver_path", "nets")
-
-
-def session_of(spark: Any) -> Any:
-    """The SparkSession of a SparkSession or SparkContext."""
-    from pyspark import SparkContext
-    from pyspark.sql import SparkSession
-
-    if isinstance(spark, SparkContext):
-        return SparkSession(spark)
-    if isinstance(spark, SparkSession):
-        return spark
-    raise ConfigError(f"a SparkSession or SparkContext is needed, not {type(spark).__name__}")
 
 
 class Config:
@@ -67,7 +56,7 @@ class Config:
         set_ = object.__setattr__
         set_(self, "_spark", session)
         set_(self, "_values", values)
-        set_(self, "storage", Storage(session))
+        set_(self, "storage", storage_of(session))
         set_(self, "files", self._make_files())
         for name in _PARSED:
             set_(self, name, None)

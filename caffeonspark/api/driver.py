@@ -10,7 +10,7 @@ from ..plans.net_source import NetSource
 from ..report import observers_for
 from ..report.result import TrainingResult
 from ..runs.run import train
-from .config import session_of
+from ..spark.session import session_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -39,7 +39,8 @@ from ..report import observers_for
 from ..report.result import TrainingResult
 from ..runs.run import train
 from ..settings import FLAGS
-from ..storage import Storage, join
+from ..spark.session import storage_of
+from ..storage import join
 from .config import Config
 
 __all__ = ["CaffeEstimator", "CaffeModel"]
@@ -206,7 +207,7 @@ class _ModelWriter(MLWriter):
         assert model._net is not None
         extra = {"ending": model._ending, "netPath": model._net.path}
         DefaultParamsWriter.saveMetadata(model, path, self.sc, extraMetadata=extra)
-        storage = Storage(SparkSession(self.sc))
+        storage = storage_of(SparkSession(self.sc))
         storage.write(join(path, "net.prototxt"), text_format.MessageToString(model._net.message).encode())
         storage.write(join(path, "model" + model._ending), model._content)
 
@@ -218,7 +219,7 @@ class _ModelReader(MLReader):
 
     def load(self, path: str) -> CaffeModel:
         metadata = DefaultParamsReader.loadMetadata(path, self.sc)
-        storage = Storage(SparkSession(self.sc))
+        storage = storage_of(SparkSession(self.sc))
         net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
         content = storage.read(join(path, "model" + metadata["ending"]))
         model = CaffeModel._make(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ..nets.net import TEST, TRAIN
 from ..plans.net_source import NetSource
-from .config import Config, session_of
+from ..spark.session import session_of
+from .config import Config
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

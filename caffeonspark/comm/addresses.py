@@ -7,12 +7,12 @@ import fcntl
 import ipaddress
 import socket
 import struct
-from typing import Any, List, Tuple
+from typing import List, Tuple
 
 from ..errors import ConfigError
 from .handshake import Credentials, Listener
 
-__all__ = ["bare_host", "bind_host", "check_ports", "driver_host", "interface_address", "open_listener"]
+__all__ = ["bare_host", "check_ports", "interface_address", "open_listener"]
 
 _SIOCGIFADDR = 0x8915  # linux/sockios.h
 _IF_INET6 = "/proc/net/if_inet6"
@@ -22,16 +22,6 @@ _GLOBAL_SCOPE = "00"
 def bare_host(host: str) -> str:
     """A host as sockets want it: Spark writes IPv6 addresses in brackets."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
-
-
-def driver_host(context: Any) -> str:
-    """The address of the driver that executors reach: the one Spark itself uses."""
-    return bare_host(context.getConf().get("spark.driver.host", "127.0.0.1"))
-
-
-def bind_host(context: Any) -> str:
-    """The address to listen on at the driver."""
-    return bare_host(context.getConf().get("spark.driver.bindAddress", "")) or driver_host(context)
 
 
 def open_listener(host: str, ports: Tuple[int, int], credentials: Credentials, me: int, needed: int) -> Listener:

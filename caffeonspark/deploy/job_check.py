@@ -17,13 +17,13 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from ..api.config import Config
 from ..engines.base import Engine
 from ..errors import CaffeOnSparkError, ConfigError
-from ..formats.endings import find_file
 from ..nets.net import TEST, TRAIN
 from ..nets.prototxt import Files
 from ..plans.net_plan import NetPlan
 from ..plans.net_source import NetSource
+from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
-from ..storage import local_path
+from ..storage import find_file, local_path
 from .options import SubmitOptions
 
 __all__ = ["JobCheck", "check_job", "local_session"]
@@ -118,8 +118,7 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     except _Unseen as e:
         found.unseen = e.message
     if yarn:
-        hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-        found.limits = read_limits(spark.sparkContext._jvm, hadoop, options.get("spark.yarn.queue"))
+        found.limits = read_limits(hadoop_configuration(spark.sparkContext), options.get("spark.yarn.queue"))
     return found
 
 
@@ -173,23 +172,12 @@ def local_session(options: SubmitOptions) -> Iterator[Any]:
                 yield spark
             finally:
                 spark.stop()
-                _end_jvm()
+                end_jvm()  # it would take memory as long as the job is watched
     finally:
         if before is None:
             os.environ.pop("PYSPARK_SUBMIT_ARGS", None)
         else:
             os.environ["PYSPARK_SUBMIT_ARGS"] = before
-
-
-def _end_jvm() -> None:
-    """End the JVM that PySpark started; it would take memory as long as the job is watched."""
-    from pyspark import SparkContext
-
-    gateway: Any = SparkContext._gateway
-    gateway.shutdown()
-    gateway.proc.stdin.close()
-    gateway.proc.wait(30)
-    SparkContext._gateway = SparkContext._jvm = None
 
 
 _PASSED_ON = ("--jars", "--packages", "--repositories", "--properties-file", "--principal", "--keytab")

@@ -16,7 +16,6 @@ import io
 import json
 import os
 import platform
-import secrets
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from typing import Any, BinaryIO, Dict, NoReturn, Optional, Sequence, Set, Tuple
 
 from ..errors import CaffeOnSparkError, ConfigError, StorageError
 from ..spark.library_zip import library_digest, library_files
+from ..storage import whole_file
 
 __all__ = ["MANIFEST", "main", "pack"]
 
@@ -156,16 +156,11 @@ def pack(out: str) -> None:
     if not out.endswith((".tar.gz", ".tgz")):
         raise ConfigError(f"pack: {out}: YARN unpacks what is called .tar.gz or .tgz; name the archive so")
     out = os.path.abspath(out)
-    part = os.path.join(os.path.dirname(out), f".{secrets.token_hex(4)}.{os.path.basename(out)}")
     try:
-        try:
+        with whole_file(out) as part:
             left_out = _write(part)
             _say("trying the archive in another folder")
             _try(part)
-            os.replace(part, out)
-        finally:
-            if os.path.exists(part):
-                os.unlink(part)
     except OSError as e:
         raise StorageError(f"pack: {out} cannot be written: {e.strerror or e}") from None
     _say(f"{out}: {os.path.getsize(out) / 1e6:.0f} MB, for --archives {os.path.basename(out)}#env")

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ConfigError
 from ..nets.schema import SolverParameter
-from ..storage import Storage
 
 __all__ = [
     "ending_of",
-    "find_file",
     "is_hdf5",
     "model_ending",
     "model_uri",
@@ -62,11 +59,3 @@ def name_beside(model: str, ending: str) -> str:
 def model_uri(model: str, solver: Any) -> str:
     """Where a solver's model goes that is to be called ``model``: its suffix follows the snapshot_format."""
     return with_format(model, solver.snapshot_format == SolverParameter.HDF5)
-
-
-def find_file(storage: Storage, path: str, what: str) -> str:
-    """Where a model or state is: as given on the default file system, else as a local file."""
-    for candidate in (path, "file:" + path):
-        if (":" not in path.partition("/")[0] or candidate == path) and storage.exists(candidate):
-            return candidate
-    raise ConfigError(f"{what} {path} does not exist")

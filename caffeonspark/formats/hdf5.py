@@ -7,7 +7,16 @@ from typing import Any, Iterator
 
 from ..errors import ConfigError, DataError
 
-__all__ = ["open_hdf5", "reading_hdf5"]
+__all__ = ["import_h5py", "open_hdf5", "reading_hdf5"]
+
+
+def import_h5py(what: str) -> Any:
+    """The module h5py; raises ConfigError where it is missing, for ``what`` needs it."""
+    try:
+        import h5py
+    except ImportError as e:
+        raise ConfigError(f"{what}: HDF5 needs h5py ({e}): pip install 'caffeonspark[hdf5]'") from None
+    return h5py
 
 
 def open_hdf5(path: str, mode: str = "r", name: str = "") -> Any:
@@ -15,10 +24,7 @@ def open_hdf5(path: str, mode: str = "r", name: str = "") -> Any:
 
     Raises ConfigError without h5py, DataError for what is no HDF5 file.
     """
-    try:
-        import h5py
-    except ImportError as e:
-        raise ConfigError(f"{name or path}: HDF5 needs h5py ({e}): pip install 'caffeonspark[hdf5]'") from None
+    h5py = import_h5py(name or path)
     try:
         return h5py.File(path, mode)
     except OSError as e:

@@ -23,11 +23,12 @@ from ..data.store import RecordStore, scratch_folder
 from ..engines.batching import BatchedNet, concatenate, split, take
 from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError, from_spark
-from ..formats.endings import ending_of, find_file
+from ..formats.endings import ending_of
 from ..plans.net_plan import LayerPlan, NetPlan
 from ..plans.run_config import RunConfig
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds, has_stable_partitions, limit_arrow_batches, rows_by_layer, rows_for_ranks
+from ..storage import find_file
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,43 +1,70 @@
-"""The barrier stage: one Spark job, run in a thread of the driver under a job group of its own."""
+"""Ranks as the tasks of a barrier stage: one Spark job, run in a thread of the driver under a job group of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence
 
+from ..comm.addresses import bare_host
 from ..plans.job import Job
 from ..ranks.rank import run_rank
+from ..spark.jvm import executors_of_group, replace_executors
+from .base import Launcher, RunningRanks
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["Stage", "replace_executors", "signals_are_for_python"]
+__all__ = ["SparkBarrier"]
 
 
-class Stage:
-    """A running barrier stage.
+class SparkBarrier(Launcher):
+    """Starts a rank for each partition of a DataFrame.
 
     Parameters
     ----------
     rows : DataFrame with one partition for each rank
-    job : Job
-    files : Spark broadcasts of the files in ``job.start``
+    files : Spark broadcasts of the files in the job's ``start``
     """
+
+    def __init__(self, rows: DataFrame, files: Sequence[Any]) -> None:
+        self._rows = rows
+        self._files = files
+        self._context = rows.sparkSession.sparkContext
+
+    @property
+    def driver_host(self) -> str:
+        """The one that Spark itself uses."""
+        return bare_host(self._context.getConf().get("spark.driver.host", "127.0.0.1"))
+
+    @property
+    def bind_host(self) -> str:
+        return bare_host(self._context.getConf().get("spark.driver.bindAddress", "")) or self.driver_host
+
+    def start(self, job: Job) -> RunningRanks:
+        return _Stage(self._rows, job, self._files)
+
+    def replace(self, executors: Sequence[str]) -> None:
+        replace_executors(self._context, executors)
+
+
+class _Stage(RunningRanks):
+    """A running barrier stage; ``error`` is what the Spark job raised."""
 
     def __init__(self, rows: DataFrame, job: Job, files: Sequence[Any]) -> None:
         from pyspark import InheritableThread
 
         self._context = rows.sparkSession.sparkContext
         self._group = f"caffeonspark-{secrets.token_hex(4)}"
-        #: What the Spark job raised, if it did.
-        self.error: Optional[BaseException] = None
 
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            return run_rank(job, files, batches)
+            from pyspark import BarrierTaskContext
+
+            context = BarrierTaskContext.get()
+            hosts = [bare_host(info.address.rpartition(":")[0]) or "127.0.0.1" for info in context.getTaskInfos()]
+            run_rank(job, context.partitionId(), hosts, files, batches)
+            yield from ()
 
         def run() -> None:
             self._context.setJobGroup(self._group, "caffeonspark training", interruptOnCancel=True)
@@ -55,23 +82,9 @@ class Stage:
         return self._thread.is_alive()
 
     def executors(self) -> Dict[int, str]:
-        """The executor of each rank's task, as far as Spark's status store knows."""
-        tracker = self._context.statusTracker()
-        store = self._context._jsc.sc().statusStore()
-        found: Dict[int, str] = {}
-        for job in tracker.getJobIdsForGroup(self._group):
-            info = tracker.getJobInfo(job)
-            for stage in info.stageIds if info is not None else ():
-                tasks = store.taskList(stage, 0, 2**31 - 1)
-                for number in range(tasks.size()):
-                    task = tasks.apply(number)
-                    if task.status() == "RUNNING":
-                        found[int(task.index())] = str(task.executorId())
-        return found
+        return executors_of_group(self._context, self._group)
 
     def end(self, patience: float) -> List[str]:
-        """Wait for the tasks to end; cancel them after ``patience`` seconds. The executors that were waited for in
-        vain."""
         self._thread.join(patience)
         if not self._thread.is_alive():
             return []
@@ -79,43 +92,3 @@ class Stage:
         self._context.cancelJobGroup(self._group)
         self._thread.join(30)
         return silent
-
-
-def replace_executors(context: Any, executors: Sequence[str]) -> None:
-    """Have the cluster manager end these executors and give others for them, where it can."""
-    scheduler = context._jsc.sc()
-    for executor in executors:
-        scheduler.killAndReplaceExecutor(executor)
-
-
-class _Relay:
-    """A Java signal handler that sends the signal on to this process."""
-
-    def handle(self, signal: Any) -> None:
-        os.kill(os.getpid(), signal.getNumber())
-
-    class Java:
-        implements = ["sun.misc.SignalHandler"]  # noqa: RUF012, py4j's convention
-
-
-@contextlib.contextmanager
-def signals_are_for_python(context: Any) -> Iterator[None]:
-    """Meanwhile, Ctrl-C and SIGTERM do not end the JVM, which would stop Spark at once.
-
-    Under spark-submit the JVM is in the terminal's foreground, so Ctrl-C reaches both; the JVM ignores it. SIGTERM is
-    sent to spark-submit, which is the JVM; it goes on to Python.
-    """
-    from pyspark.java_gateway import ensure_callback_server_started
-
-    misc = context._jvm.sun.misc
-    before = {}
-    with contextlib.suppress(Exception):  # a JVM that was told to leave signals alone (-Xrs)
-        before["INT"] = misc.Signal.handle(misc.Signal("INT"), misc.SignalHandler.SIG_IGN)
-        ensure_callback_server_started(context._gateway)
-        before["TERM"] = misc.Signal.handle(misc.Signal("TERM"), _Relay())
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            with contextlib.suppress(Exception):  # the JVM may be gone
-                misc.Signal.handle(misc.Signal(name), handler)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Sequence
 import numpy as np
 
 from ..comm import encryption
-from ..comm.addresses import bare_host, interface_address, open_listener
+from ..comm.addresses import interface_address, open_listener
 from ..comm.base import Communicator
 from ..comm.tcp import connect
 from ..comm.wire import FrameKind
@@ -46,20 +46,19 @@ __all__ = ["run_rank"]
 _HEARTBEAT_SECONDS = 1.0  # between two signs of life
 
 
-def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The function of the barrier task.
+def run_rank(
+    job: Job, rank: int, hosts: Sequence[str], files: Sequence[Any], batches: Iterator[pa.RecordBatch]
+) -> None:
+    """Run a rank in this process. What goes wrong is told to the driver, and raised only where that cannot be.
 
     Parameters
     ----------
     job : Job
+    rank : int
+    hosts : the address of each rank's machine
     files : Spark broadcasts of the weights and the state that ``job.start`` lists
     batches : the rows of frame sources, by ``rows_for_ranks``
     """
-    from pyspark import BarrierTaskContext
-
-    context = BarrierTaskContext.get()
-    rank = context.partitionId()
-    hosts = [bare_host(info.address.rpartition(":")[0]) or "127.0.0.1" for info in context.getTaskInfos()]
     # the folder outlives the line, whose sidecar may still have files of it to send when the rank is done
     with tempfile.TemporaryDirectory(prefix="caffeonspark-", dir=scratch_folder()) as folder:
         connection = open_connection(job, rank, hosts[rank])
@@ -70,7 +69,6 @@ def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) 
                 connection.send(FrameKind.FAILED, time=time.time(), **describe(e))
         finally:
             connection.close()
-    yield from ()
 
 
 def open_connection(job: Job, rank: int, host: str) -> DriverConnection:

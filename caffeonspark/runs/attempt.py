@@ -1,4 +1,4 @@
-"""One barrier stage, watched from launch to the last good-bye."""
+"""The ranks of one attempt, watched from launch to the last good-bye."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import contextlib
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
-from ..comm.addresses import bind_host, driver_host
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
 from ..data.records import BadRecords
 from ..engines.registry import engine_named
 from ..errors import CaffeOnSparkError, InfrastructureError, Interrupted, RankLost, StallError, TrainingError, from_text
-from ..launchers.spark_barrier import Stage
+from ..launchers.base import Launcher, RunningRanks
 from ..plans.job import Job
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
@@ -22,9 +21,6 @@ from ..report.result import RankTiming, TrainingResult, ValidationResult
 from .encryption import asked_for
 from .failures import ENVIRONMENT, first_failure, stage_error
 from .rank_server import Event, RankServer
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
 
 __all__ = ["Attempt"]
 
@@ -38,11 +34,12 @@ TakeFile = Callable[[str, Mapping[str, Any], str], None]
 
 
 class Attempt:
-    """Runs one stage.
+    """Starts the ranks once, and watches them.
 
     Parameters
     ----------
     config : RunConfig
+    launcher : starts them
     result : filled in as the ranks report
     observer : told about everything
     folder : where files that ranks send arrive
@@ -57,6 +54,7 @@ class Attempt:
     def __init__(
         self,
         config: RunConfig,
+        launcher: Launcher,
         result: TrainingResult,
         observer: Observer,
         folder: str,
@@ -64,6 +62,7 @@ class Attempt:
         stop: threading.Event,
     ) -> None:
         self.config = config
+        self.launcher = launcher
         self.result = result
         self.observer = observer
         self.folder = folder
@@ -79,28 +78,28 @@ class Attempt:
         self.unresponsive: List[str] = []
         self.job: Job
 
-    def run(self, rows: DataFrame, files: Sequence[Any], make_job: MakeJob) -> None:
+    def run(self, make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure, or Interrupted."""
-        context = self.config.spark.sparkContext
+        launcher = self.launcher
         credentials = Credentials.new(encrypted=bool(asked_for(self.config)))
-        with RankServer(bind_host(context), self.config.settings.ports, credentials, self.ranks, self.folder) as server:
-            self.job = make_job((driver_host(context), server.address[1]), credentials)
+        with RankServer(launcher.bind_host, self.config.settings.ports, credentials, self.ranks, self.folder) as server:
+            self.job = make_job((launcher.driver_host, server.address[1]), credentials)
             self.observer.doing(self.result, "waiting for Spark to start the ranks")
-            stage = Stage(rows, self.job, files)
+            launched = launcher.start(self.job)
             try:
-                self.watch(server, stage)
+                self.watch(server, launched)
             except BaseException as e:
                 server.send_all(FrameKind.ABORT, reason="the driver gave up")
                 if isinstance(e, InfrastructureError):
-                    self.unresponsive += self.silent_executors(stage, server)
+                    self.unresponsive += self.silent_executors(launched, server)
                 raise
             finally:
                 # every rank is done or called off: an executor that does not answer is not waited for
-                self.unresponsive = sorted({*self.unresponsive, *stage.end(patience=3.0)})
+                self.unresponsive = sorted({*self.unresponsive, *launched.end(patience=3.0)})
 
     # ---- watching
 
-    def watch(self, server: RankServer, stage: Stage) -> None:
+    def watch(self, server: RankServer, launched: RunningRanks) -> None:
         """Handle events until every rank has said good-bye, or the first failure is understood."""
         stage_ended: Optional[float] = None
         told_to_stop = False
@@ -121,13 +120,13 @@ class Attempt:
                 self.observer.note("stopping after this iteration; a second signal stops at once")
             if event is None:
                 self.check_stall()
-                if not stage.running:
+                if not launched.running:
                     stage_ended = stage_ended or time.monotonic()
                     if time.monotonic() - stage_ended > _GRACE:
-                        raise self.stage_failure(stage)
+                        raise self.stage_failure(launched)
         if self.failures:
             self.collect_failures(server)
-            raise self.error_before_connection(stage) or first_failure(
+            raise self.error_before_connection(launched) or first_failure(
                 self.failures, self.ranks, self.result.hosts, self.engine.explain_crash
             )
 
@@ -275,29 +274,29 @@ class Attempt:
             with contextlib.suppress(queue.Empty, CaffeOnSparkError):
                 self.on_event(server.events.get(timeout=0.05), server)
 
-    def silent_executors(self, stage: Stage, server: RankServer) -> List[str]:
+    def silent_executors(self, launched: RunningRanks, server: RankServer) -> List[str]:
         """The executors of ranks that were called off and did not end: frozen, or cut off."""
         self.listen(server, _RELEASE)
         missing: Set[int] = {rank for rank in range(self.ranks) if rank not in self.ended}
         if not missing:
             return []
-        executors = stage.executors()
+        executors = launched.executors()
         return sorted({executors[rank] for rank in missing if rank in executors})
 
-    def stage_failure(self, stage: Stage) -> CaffeOnSparkError:
+    def stage_failure(self, launched: RunningRanks) -> CaffeOnSparkError:
         """The stage ended although not every rank did."""
-        early = self.error_before_connection(stage)
+        early = self.error_before_connection(launched)
         if early is not None:
             return early
         missing = [str(rank) for rank in range(self.ranks) if rank not in self.done]
         who = f"rank {', '.join(missing)}"
-        if stage.error is None:
+        if launched.error is None:
             return RankLost(f"{who} ended without having trained")
-        return stage_error(stage.error, who)
+        return stage_error(launched.error, who)
 
-    def error_before_connection(self, stage: Stage) -> Optional[CaffeOnSparkError]:
+    def error_before_connection(self, launched: RunningRanks) -> Optional[CaffeOnSparkError]:
         """The error of a rank that could not open its line to the driver, and whose end ended the others."""
-        return None if stage.running or stage.error is None else from_text(str(stage.error))
+        return None if launched.running or launched.error is None else from_text(str(launched.error))
 
 
 def different_versions(rank: int, host: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:

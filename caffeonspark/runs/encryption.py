@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Callable
 
 from ..comm import encryption
 from ..plans.run_config import RunConfig
+from ..spark.cluster import is_on
 
 __all__ = ["asked_for", "check_encryption"]
 
@@ -24,12 +25,14 @@ def asked_for(config: RunConfig) -> str:
     """The setting because of which connections are encrypted; "" when they are not."""
     if config.settings.encrypt:
         return "-encrypt"
-    return next((name for name in _SETTINGS if _is_on(config, name)), "")
+    context = config.spark.sparkContext
+    return next((name for name in _SETTINGS if is_on(context, name)), "")
 
 
 def check_encryption(config: RunConfig, say: Callable[[str], None]) -> None:
     """Raise ConfigError where encryption is asked for and cannot be had; tell what it leaves open."""
-    if _is_on(config, "spark.io.encryption.enabled"):
+    context = config.spark.sparkContext
+    if is_on(context, "spark.io.encryption.enabled"):
         say(
             "warning: spark.io.encryption.enabled does not cover the ranks' records and snapshots in Spark's local "
             "folders (spark.local.dir): have those on an encrypted disk"
@@ -39,13 +42,8 @@ def check_encryption(config: RunConfig, say: Callable[[str], None]) -> None:
         return
     encryption.require()
     say(f"what ranks send is encrypted, because of {reason}")
-    if not any(_is_on(config, name) for name in _RPC):
+    if not any(is_on(context, name) for name in _RPC):
         say(
             "warning: the key to it goes to the executors with Spark's tasks, which Spark does not encrypt: set "
             "spark.authenticate and spark.network.crypto.enabled to true"
         )
-
-
-def _is_on(config: RunConfig, name: str) -> bool:
-    settings: Any = config.spark.sparkContext.getConf()
-    return str(settings.get(name, "false")).strip().lower() == "true"

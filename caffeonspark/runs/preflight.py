@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ..comm.addresses import check_ports
 from ..errors import ConfigError
+from ..formats.hdf5 import import_h5py
 from ..nets.schema import SolverParameter
 from ..plans.run_config import RunConfig
+from ..spark.cluster import is_on, promised_slots, task_cpus
+from ..spark.jvm import task_slots
 from ..spark.yarn import check_ended, check_executors
 
 __all__ = ["check_cluster", "check_driver"]
@@ -26,14 +28,14 @@ def check_cluster(config: RunConfig, say: Callable[[str], None], stop: threading
     """
     context = config.spark.sparkContext
     ranks = config.ranks
-    promised = _promised_slots(context)
+    promised = promised_slots(context)
     if promised is not None and promised < ranks:
         raise ConfigError(_too_few(config, promised, context))
     deadline = time.monotonic() + (_LOCAL_WAIT if context.master.startswith("local") else _CLUSTER_WAIT)
     told = False
     while True:
         check_ended(context)
-        slots = _slots(context)
+        slots = task_slots(context)
         if slots >= ranks:
             return
         if time.monotonic() > deadline:
@@ -48,60 +50,30 @@ def check_cluster(config: RunConfig, say: Callable[[str], None], stop: threading
 def check_driver(config: RunConfig) -> None:
     """Raise ConfigError for settings that cannot work, whatever the cluster is."""
     context = config.spark.sparkContext
-    settings = context.getConf()
-    if settings.get("spark.dynamicAllocation.enabled", "false").lower() == "true":
+    if is_on(context, "spark.dynamicAllocation.enabled"):
         raise ConfigError(
             "spark.dynamicAllocation.enabled is true, and Spark's barrier stages cannot run with it: "
             "set it to false and give --num-executors (spark.executor.instances)"
         )
-    if settings.get("spark.speculation", "false").lower() == "true":
+    if is_on(context, "spark.speculation"):
         raise ConfigError(
             "spark.speculation is true, and Spark would start ranks twice: set spark.speculation to false"
         )
     ports = config.settings.ports
     if context.master.startswith("local"):
         check_ports(ports, config.ranks)
-    check_executors(config.spark.sparkContext._jvm, settings)
+    check_executors(context.getConf())
     _check_snapshot_format(config)
 
 
 def _check_snapshot_format(config: RunConfig) -> None:
     if config.solver.snapshot > 0 and config.solver.snapshot_format == SolverParameter.HDF5:
-        try:
-            import h5py  # noqa: F401
-        except ImportError as e:
-            raise ConfigError(
-                f"snapshots in HDF5 (the solver's snapshot_format) need the package h5py ({e}): "
-                "pip install 'caffeonspark[hdf5]'"
-            ) from None
-
-
-def _slots(context: Any) -> int:
-    """How many tasks the registered executors can run at once."""
-    scheduler = context._jsc.sc()
-    return int(scheduler.maxNumConcurrentTasks(scheduler.resourceProfileManager().defaultResourceProfile()))
-
-
-def _promised_slots(context: Any) -> Optional[int]:
-    """How many task slots the configuration asks for, where it says so."""
-    settings = context.getConf()
-    cpus = int(settings.get("spark.task.cpus", "1"))
-    cluster = re.match(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,", context.master)
-    if cluster:
-        executors, cores = int(cluster.group(1)), int(cluster.group(2))
-        return executors * (cores // cpus)
-    if context.master.startswith("local"):
-        return _slots(context)
-    instances, cores_each = (settings.get("spark.executor.instances"), settings.get("spark.executor.cores"))
-    if instances and (cores_each or context.master == "yarn"):
-        return int(instances) * (int(cores_each or 1) // cpus)
-    return None
+        import_h5py("snapshots (the solver's snapshot_format)")
 
 
 def _too_few(config: RunConfig, slots: int, context: Any) -> str:
-    cpus = context.getConf().get("spark.task.cpus", "1")
     return (
         f"{config.describe_cluster()} need {config.ranks} task slots, and the cluster has {slots} "
-        f"(master {context.master}, spark.task.cpus {cpus}): lower -clusterSize or -devices, or raise "
+        f"(master {context.master}, spark.task.cpus {task_cpus(context)}): lower -clusterSize or -devices, or raise "
         "--num-executors or --executor-cores"
     )

@@ -9,19 +9,19 @@ import signal
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Sequence, Tuple
 
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
-from ..data.sources.base import FrameSource
-from ..errors import CaffeOnSparkError, ConfigError, DataError, InfrastructureError, Interrupted, from_text, suggest
-from ..launchers.spark_barrier import replace_executors, signals_are_for_python
+from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interrupted, suggest
+from ..launchers.spark_barrier import SparkBarrier
 from ..plans.job import Job, ValidationPlan
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import TrainingResult
+from ..spark.jvm import signals_are_for_python
 from ..spark.library_zip import ship_library
-from ..spark.partitioning import has_stable_partitions, rows_for_ranks
+from ..spark.partitioning import rows_of_sources
 from ..spark.yarn import attempt_number
 from .attempt import Attempt
 from .encryption import check_encryption
@@ -29,8 +29,6 @@ from .preflight import check_cluster, check_driver
 from .snapshots import SnapshotStore, read_resume_point
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
     from ..plans.net_source import NetSource
 
 __all__ = ["train"]
@@ -142,13 +140,19 @@ class _Run:
         config = self.config
         context = config.spark.sparkContext
         with contextlib.ExitStack() as cleanup:
-            rows = _rows(config, self.sources, cleanup)
+            layers = [
+                (layer, config.settings.persistent and which == 0, which > 0)
+                for which, source in enumerate(self.sources)
+                for layer in source.sources
+            ]
+            rows = rows_of_sources(config.spark, layers, config.ranks, cleanup)
             files = [context.broadcast(content) for content in self.contents]
             for file in files:
                 cleanup.callback(file.destroy)
-            one = Attempt(config, self.result, self.observer, self.folder, self.take_file, self.stop)
+            launcher = SparkBarrier(rows, files)
+            one = Attempt(config, launcher, self.result, self.observer, self.folder, self.take_file, self.stop)
             self.last = one
-            one.run(rows, files, self.make_job)
+            one.run(self.make_job)
 
     def make_job(self, address: Tuple[str, int], credentials: Credentials) -> Job:
         config = self.config
@@ -213,7 +217,7 @@ class _Run:
         """Without this, Spark would give what comes next to executors that it takes minutes to find lost."""
         if self.last.unresponsive:
             self.observer.note(f"executor {', '.join(self.last.unresponsive)} does not answer and is replaced")
-            replace_executors(self.config.spark.sparkContext, self.last.unresponsive)
+            self.last.launcher.replace(self.last.unresponsive)
 
     # ---- the end
 
@@ -257,7 +261,7 @@ class _Run:
         for number in numbers:
             signal.signal(number, handle)
         try:
-            with signals_are_for_python(self.config.spark.sparkContext):
+            with signals_are_for_python():
                 yield
         finally:
             for number, handler in before.items():
@@ -284,26 +288,3 @@ def check_monitored(config: RunConfig, validations: Sequence[ValidationPlan]) ->
         raise ConfigError(
             f"-monitor: the TEST net has no output '{settings.monitor}'. {suggest(settings.monitor, outputs)}"
         )
-
-
-def _rows(config: RunConfig, sources: Sequence[NetSource], cleanup: contextlib.ExitStack) -> DataFrame:
-    """The DataFrame whose partitions are the ranks' rows."""
-    from pyspark import StorageLevel
-
-    frames: List[Tuple[int, Any, bool]] = []
-    number = 0
-    for which, net_source in enumerate(sources):
-        for source in net_source.sources:
-            if isinstance(source, FrameSource):
-                frame = source.frame()
-                if (config.settings.persistent and which == 0) or not has_stable_partitions(frame):
-                    frame = frame.persist(StorageLevel.DISK_ONLY)
-                    cleanup.callback(frame.unpersist)
-                frames.append((number, frame, which > 0))
-            number += 1
-    try:
-        return rows_for_ranks(config.spark, frames, config.ranks)
-    except CaffeOnSparkError:
-        raise
-    except Exception as e:
-        raise from_text(str(e)) or DataError(f"the DataFrame cannot be read: {str(e).splitlines()[0]}") from None

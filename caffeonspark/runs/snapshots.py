@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..errors import ConfigError, DataError, StorageError
-from ..formats.endings import ending_of, find_file, model_ending, state_ending
+from ..formats.endings import ending_of, model_ending, state_ending
 from ..formats.solverstate import state_iteration, with_learned_net
 from ..nets.schema import SolverParameter
 from ..plans.job import ResumePoint
 from ..plans.run_config import RunConfig
-from ..storage import is_local, join, local_path, parent
+from ..storage import find_file, is_local, join, local_path, parent
 
 __all__ = [
     "Snapshot",

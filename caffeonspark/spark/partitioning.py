@@ -7,16 +7,28 @@ A training layer's records go to the ranks in contiguous ranges, rank r getting 
 
 from __future__ import annotations
 
+import contextlib
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
+from ..data.sources.base import FrameSource, Source
+from ..errors import CaffeOnSparkError, DataError, from_text
+from .jvm import exchanges_rows
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["bounds", "has_stable_partitions", "limit_arrow_batches", "rows_by_layer", "rows_for_ranks"]
+__all__ = [
+    "bounds",
+    "has_stable_partitions",
+    "limit_arrow_batches",
+    "rows_by_layer",
+    "rows_for_ranks",
+    "rows_of_sources",
+]
 
 _LAYER, _INDEX, _KEY = "_layer", "_index", "_key"
 _BATCH_BYTES = 8 << 20
@@ -68,6 +80,42 @@ def rows_for_ranks(spark: Any, frames: Sequence[Tuple[int, DataFrame, bool]], ra
     merged = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
     limit_arrow_batches(spark, [frame for _, frame, _ in frames])
     return merged.repartition(ranks, _KEY)
+
+
+def rows_of_sources(
+    spark: Any, sources: Sequence[Tuple[Source, bool, bool]], ranks: int, cleanup: contextlib.ExitStack
+) -> DataFrame:
+    """``rows_for_ranks`` of those among a job's sources that are read as rows.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    sources : of every layer, in order: the source, whether its rows are to be persisted in any case, and whether it
+        is for validation
+    ranks : int
+    cleanup : gives up at its end what was persisted
+
+    Raises
+    ------
+    DataError
+        If the rows cannot be read.
+    """
+    from pyspark import StorageLevel
+
+    frames: List[Tuple[int, DataFrame, bool]] = []
+    for number, (source, persistent, validation) in enumerate(sources):
+        if isinstance(source, FrameSource):
+            frame = source.frame()
+            if persistent or not has_stable_partitions(frame):
+                frame = frame.persist(StorageLevel.DISK_ONLY)
+                cleanup.callback(frame.unpersist)
+            frames.append((number, frame, validation))
+    try:
+        return rows_for_ranks(spark, frames, ranks)
+    except CaffeOnSparkError:
+        raise
+    except Exception as e:
+        raise from_text(str(e)) or DataError(f"the DataFrame cannot be read: {str(e).splitlines()[0]}") from None
 
 
 def _keys(spark: Any, ranks: int) -> List[int]:
@@ -127,16 +175,7 @@ def _indexed(frame: DataFrame, always: bool) -> Tuple[DataFrame, Column, int]:
 def has_stable_partitions(frame: DataFrame) -> bool:
     """Whether the frame's partitions are the same in every query: not where rows are exchanged between them, because
     Spark plans that anew for the columns a query uses."""
-    return not _exchanges(frame._jdf.queryExecution().executedPlan())
-
-
-def _exchanges(plan: Any) -> bool:
-    """Whether a physical plan of the JVM exchanges rows between partitions; what is persisted is a leaf of it."""
-    name = str(plan.nodeName())
-    if name == "AdaptiveSparkPlan":
-        return _exchanges(plan.initialPlan())
-    children = plan.children()
-    return "Exchange" in name or "Join" in name or any(_exchanges(children.apply(k)) for k in range(children.size()))
+    return not exchanges_rows(frame)
 
 
 def limit_arrow_batches(spark: Any, frames: Sequence[DataFrame]) -> None:

@@ -1,14 +1,43 @@
-"""The Spark session of a command line: quiet, and with one line of error instead of Java stacks."""
+"""Spark sessions: what is made of a user's, and the one of a command line, quiet and without Java stacks."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator
+from typing import Any, Iterator, Optional
 
-from ..errors import CaffeOnSparkError, Interrupted, from_spark
+from ..errors import CaffeOnSparkError, ConfigError, Interrupted, from_spark
+from ..storage import Storage
+from .jvm import Jvm, hadoop_files, silence, silence_loggers
 from .yarn import check_ended, check_executors, finish_as_failed
 
-__all__ = ["start_spark"]
+__all__ = ["session_of", "start_spark", "storage_of"]
+
+_LOGGERS_OF_TASK_FAILURES = [
+    "org.apache.spark.scheduler.TaskSetManager",
+    "org.apache.spark.scheduler.TaskSchedulerImpl",
+    "org.apache.spark.scheduler.DAGScheduler",
+    "org.apache.spark.executor.Executor",
+    "org.apache.spark.sql.execution.datasources.FileFormatWriter",
+    "org.apache.spark.util.Utils",
+    "org.apache.spark.api.python.PythonRunner",
+]
+
+
+def session_of(spark: Any) -> Any:
+    """The SparkSession of a SparkSession or SparkContext. Raises ConfigError for anything else."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    if isinstance(spark, SparkContext):
+        return SparkSession(spark)
+    if isinstance(spark, SparkSession):
+        return spark
+    raise ConfigError(f"a SparkSession or SparkContext is needed, not {type(spark).__name__}")
+
+
+def storage_of(spark: Optional[Any]) -> Storage:
+    """The files that a SparkSession reaches; without one, local files only."""
+    return Storage(None if spark is None else hadoop_files(spark.sparkContext))
 
 
 @contextlib.contextmanager
@@ -20,14 +49,14 @@ def start_spark() -> Iterator[Any]:
     """
     spark = _session()
     try:
-        _quiet_task_failures(spark)
+        silence_loggers(_LOGGERS_OF_TASK_FAILURES)  # what failed is reported in one line
         yield spark
     except Exception as e:
         error = _explain(spark.sparkContext, e)
-        _silence(spark)
+        silence()  # what Spark has to say while it is stopped early only hides the error
         raise error from e
     except BaseException:
-        _silence(spark)
+        silence()
         raise
     finally:
         spark.stop()
@@ -46,39 +75,14 @@ def _explain(context: Any, failure: Exception) -> CaffeOnSparkError:
 
 
 def _session() -> Any:
-    from pyspark import SparkConf, SparkContext
+    from pyspark import SparkConf
     from pyspark.sql import SparkSession
 
-    SparkContext._ensure_initialized()
+    Jvm()  # a SparkConf has the settings of spark-submit only where there is one
     conf = SparkConf()
-    check_executors(SparkContext._jvm, conf)
+    check_executors(conf)
     builder = SparkSession.builder.appName(conf.get("spark.app.name", "caffeonspark"))
     for name, value in (("spark.ui.showConsoleProgress", "false"), ("spark.log.level", "WARN")):
         if not conf.contains(name):
             builder = builder.config(name, value)
     return builder.getOrCreate()
-
-
-def _silence(spark: Any) -> None:
-    """Nothing more from the JVM: what Spark has to say while it is stopped early only hides the error."""
-    jvm = spark.sparkContext._jvm
-    logging = jvm.org.apache.logging.log4j
-    logging.core.config.Configurator.setAllLevels("", logging.Level.OFF)
-    jvm.java.lang.System.setErr(jvm.java.io.PrintStream("/dev/null"))
-
-
-def _quiet_task_failures(spark: Any) -> None:
-    """Keep Spark from logging the stacks of failed tasks: what failed is reported in one line."""
-    jvm = spark.sparkContext._jvm
-    configurator = jvm.org.apache.logging.log4j.core.config.Configurator
-    off = jvm.org.apache.logging.log4j.Level.OFF
-    for logger in (
-        "org.apache.spark.scheduler.TaskSetManager",
-        "org.apache.spark.scheduler.TaskSchedulerImpl",
-        "org.apache.spark.scheduler.DAGScheduler",
-        "org.apache.spark.executor.Executor",
-        "org.apache.spark.sql.execution.datasources.FileFormatWriter",
-        "org.apache.spark.util.Utils",
-        "org.apache.spark.api.python.PythonRunner",
-    ):
-        configurator.setLevel(logger, off)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, List, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 from ..errors import ConfigError, InfrastructureError
 from ..storage import java_message
+from .jvm import Jvm, application_attempt, hadoop_configuration, is_stopped, setting_in_mb
 
 __all__ = [
     "Limits",
@@ -44,7 +45,7 @@ class Limits:
     nodes: Tuple[Tuple[int, int], ...]
 
 
-def read_limits(jvm: Any, configuration: Any, queue: Optional[str] = None) -> Limits:
+def read_limits(configuration: Any, queue: Optional[str] = None) -> Limits:
     """The limits of the cluster that the Hadoop ``configuration`` names.
 
     Raises
@@ -54,7 +55,8 @@ def read_limits(jvm: Any, configuration: Any, queue: Optional[str] = None) -> Li
     InfrastructureError
         If its ResourceManager does not answer.
     """
-    yarn = jvm.org.apache.hadoop.yarn
+    jvm = Jvm()
+    yarn = jvm.classes.org.apache.hadoop.yarn
     own = yarn.conf.YarnConfiguration(configuration)
     own.set("yarn.resourcemanager.connect.max-wait.ms", _PATIENCE_MS)
     own.set("yarn.resourcemanager.connect.retry-interval.ms", "2000")
@@ -65,7 +67,7 @@ def read_limits(jvm: Any, configuration: Any, queue: Optional[str] = None) -> Li
         client.init(own)
         client.start()
         most = client.createApplication().getNewApplicationResponse().getMaximumResourceCapability()
-        running = _array(jvm, yarn.api.records.NodeState, [yarn.api.records.NodeState.RUNNING])
+        running = jvm.array(yarn.api.records.NodeState, [yarn.api.records.NodeState.RUNNING])
         reports = client.getNodeReports(running)
         nodes = [_size(reports.get(number).getCapability()) for number in range(reports.size())]
         if queue is not None:
@@ -82,15 +84,6 @@ def read_limits(jvm: Any, configuration: Any, queue: Optional[str] = None) -> Li
 
 def _size(resource: Any) -> Tuple[int, int]:
     return int(resource.getMemorySize()), int(resource.getVirtualCores())
-
-
-def _array(jvm: Any, kind: Any, values: List[Any]) -> Any:
-    from pyspark import SparkContext
-
-    array = SparkContext._gateway.new_array(kind, len(values))
-    for number, value in enumerate(values):
-        array[number] = value
-    return array
 
 
 def _check_queue(client: Any, queue: str) -> None:
@@ -135,22 +128,20 @@ def check_request(limits: Limits, what: str, heap: int, overhead: int, cores: in
         )
 
 
-def check_executors(jvm: Any, settings: Any) -> None:
+def check_executors(settings: Any) -> None:
     """Raise ConfigError for executors that YARN would refuse, and end the application for, or not have room for.
 
     Parameters
     ----------
-    jvm : of the driver
     settings : SparkConf
     """
     if settings.get("spark.master") != "yarn" or settings.get("spark.submit.deployMode", "client") == "cluster":
         return  # a driver that YARN started has no credentials to ask it with
-    java = settings._jconf
-    heap = int(java.getSizeAsMb("spark.executor.memory", "1g"))
+    heap = setting_in_mb(settings, "spark.executor.memory", "1g")
     factor = float(settings.get("spark.executor.memoryOverheadFactor", "0.1"))
-    overhead = int(java.getSizeAsMb("spark.executor.memoryOverhead", f"{max(384, int(heap * factor))}m"))
+    overhead = setting_in_mb(settings, "spark.executor.memoryOverhead", f"{max(384, int(heap * factor))}m")
     try:
-        limits = read_limits(jvm, jvm.org.apache.hadoop.conf.Configuration())
+        limits = read_limits(Jvm().classes.org.apache.hadoop.conf.Configuration())
     except InfrastructureError:
         return  # Spark has its own words, and its own patience, for a ResourceManager that does not answer
     check_request(limits, "an executor", heap, overhead, int(settings.get("spark.executor.cores", "1")), "executor")
@@ -202,23 +193,20 @@ def explain_refusal(text: str) -> Optional[str]:
 
 def attempt_number(context: Any) -> int:
     """Which attempt of its YARN application this driver is, from 1; 1 for drivers that YARN does not start anew."""
-    attempt = context._jsc.sc().applicationAttemptId()
-    if not attempt.isDefined():
-        return 1
-    digits = re.search(r"(\d+)$", str(attempt.get()))
+    digits = re.search(r"(\d+)$", application_attempt(context) or "")
     return int(digits.group(1)) if digits else 1
 
 
 def check_ended(context: Any) -> None:
     """Raise ConfigError or InfrastructureError, with YARN's reason, where YARN ended the application by itself."""
-    jvm, scala = context._jvm, context._jsc.sc()
-    if context.master != "yarn" or not scala.isStopped():
+    if context.master != "yarn" or not is_stopped(context):
         return
-    client = jvm.org.apache.hadoop.yarn.client.api.YarnClient.createYarnClient()
+    yarn = Jvm().classes.org.apache.hadoop.yarn
+    client = yarn.client.api.YarnClient.createYarnClient()
     try:
-        client.init(jvm.org.apache.hadoop.yarn.conf.YarnConfiguration(context._jsc.hadoopConfiguration()))
+        client.init(yarn.conf.YarnConfiguration(hadoop_configuration(context)))
         client.start()
-        identity = jvm.org.apache.hadoop.yarn.api.records.ApplicationId.fromString(scala.applicationId())
+        identity = yarn.api.records.ApplicationId.fromString(context.applicationId)
         text = str(client.getApplicationReport(identity).getDiagnostics() or "")
     except Exception as e:
         text = java_message(e)
@@ -239,16 +227,16 @@ def finish_as_failed(context: Any, message: str) -> None:
     """
     if context.getConf().get("spark.submit.deployMode", "client") != "cluster" or context.master != "yarn":
         return
-    jvm = context._jvm
-    if jvm.org.apache.spark.util.ShutdownHookManager.inShutdown():
+    classes = Jvm().classes
+    if classes.org.apache.spark.util.ShutdownHookManager.inShutdown():
         return  # the master is being killed, and may be worth another attempt
     try:
-        companion = getattr(getattr(jvm.org.apache.spark.deploy.yarn, "ApplicationMaster$"), "MODULE$")
+        companion = getattr(getattr(classes.org.apache.spark.deploy.yarn, "ApplicationMaster$"), "MODULE$")
         master = getattr(companion, "org$apache$spark$deploy$yarn$ApplicationMaster$$master")()
-        master.unregister(jvm.org.apache.hadoop.yarn.api.records.FinalApplicationStatus.FAILED, message)
+        master.unregister(classes.org.apache.hadoop.yarn.api.records.FinalApplicationStatus.FAILED, message)
         staging = os.environ.get("SPARK_YARN_STAGING_DIR")
         if staging and context.getConf().get("spark.yarn.preserve.staging.files", "false") != "true":
-            path = jvm.org.apache.hadoop.fs.Path(staging)  # Spark removes it after the last attempt only
-            path.getFileSystem(context._jsc.hadoopConfiguration()).delete(path, True)
+            path = classes.org.apache.hadoop.fs.Path(staging)  # Spark removes it after the last attempt only
+            path.getFileSystem(hadoop_configuration(context)).delete(path, True)
     except Exception:  # inner parts of Spark, which another version may not have: YARN then tries again, and says less
         return

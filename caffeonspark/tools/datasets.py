@@ -11,7 +11,6 @@ import contextlib
 import gzip
 import math
 import os
-import secrets
 import shutil
 import sys
 import urllib.request
@@ -23,6 +22,7 @@ import numpy as np
 
 from ..errors import CaffeOnSparkError, ConfigError, DataError, StorageError
 from ..nets.schema import BlobProto, Datum
+from ..storage import Storage, all_or_nothing, local_path
 
 __all__ = [
     "ArgumentParser",
@@ -185,18 +185,9 @@ def new_outputs(folder: str, names: Sequence[str], overwrite: bool = False) -> I
         If they cannot be written.
     """
     check_free(folder, names, overwrite)
-    part = os.path.join(folder, f".part-{secrets.token_hex(4)}")
     try:
-        os.makedirs(part)
-        try:
-            yield part
-            for name in names:
-                target = os.path.join(folder, name)
-                if os.path.lexists(target):
-                    os.rename(target, os.path.join(part, f"{name}.old"))
-                os.rename(os.path.join(part, name), target)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        with all_or_nothing(Storage(), "file:" + os.path.abspath(folder), names) as part:
+            yield local_path(part)
     except OSError as e:
         raise StorageError(f"{e.filename or folder}: {e.strerror or e}") from None
 

@@ -11,7 +11,7 @@ import time
 from typing import Any, Iterator
 
 from ..errors import ConfigError, from_spark
-from ..storage import Storage, join, local_path, parent
+from ..storage import Storage, all_or_nothing, join, local_path, parent
 
 __all__ = ["check_free", "new_folder", "spark_path", "watched"]
 
@@ -33,7 +33,7 @@ def check_free(storage: Storage, output: str, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def new_folder(storage: Storage, output: str, overwrite: bool) -> Iterator[str]:
-    """The name of a new folder beside ``output`` to write into; it gets that name when the block has ended well.
+    """The name of a new folder to write into; it becomes ``output`` when the block has ended well.
 
     Raises
     ------
@@ -43,15 +43,8 @@ def new_folder(storage: Storage, output: str, overwrite: bool) -> Iterator[str]:
     check_free(storage, output, overwrite)
     output = output.rstrip("/")
     base = output.rpartition("/")[2].rpartition(":")[2]
-    part = join(parent(output), f".{base}.{secrets.token_hex(4)}.part")
-    try:
-        yield part
-        if storage.exists(output):
-            storage.remove_folder(output)
-        storage.rename(part, output)
-    finally:
-        if storage.exists(part):
-            storage.remove_folder(part)
+    with all_or_nothing(storage, parent(output), [base]) as part:
+        yield join(part, base)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from ..api.config import Config
 from ..data.sources.sequence_file import write_key
 from ..errors import ConfigError, DataError, StorageError, suggest
 from ..nets.schema import Datum
+from ..spark.jvm import has_native_hadoop
 from ..spark.library_zip import ship_library
 from ..storage import join, local_path
 from .outputs import new_folder, spark_path, watched
@@ -58,7 +59,7 @@ def write_sequence(config: Config, rows: DataFrame, output: str, codec: str, ove
             "mapreduce.output.fileoutputformat.compress.type": "BLOCK",
         }
     context = config.spark().sparkContext
-    if codec == "gzip" and not context._jvm.org.apache.hadoop.util.NativeCodeLoader.isNativeCodeLoaded():
+    if codec == "gzip" and not has_native_hadoop():
         raise ConfigError(
             "-codec gzip: Hadoop writes gzipped SequenceFiles only with its native library, which is not loaded here: "
             "use -codec default, which compresses as well, or set java.library.path to Hadoop's lib/native"

@@ -1,0 +1,206 @@
+"""The driver's JVM, and the parts of Spark that PySpark has no names for: only this module reaches for them.
+
+What takes a ``context`` takes a SparkContext.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+from ..storage import HadoopFiles
+
+__all__ = [
+    "Jvm",
+    "application_attempt",
+    "end_jvm",
+    "exchanges_rows",
+    "executors_of_group",
+    "hadoop_configuration",
+    "hadoop_files",
+    "has_native_hadoop",
+    "is_stopped",
+    "replace_executors",
+    "setting_in_mb",
+    "signals_are_for_python",
+    "silence",
+    "silence_loggers",
+    "task_slots",
+]
+
+
+class Jvm:
+    """The JVM of this process, which is started where none runs yet.
+
+    Attributes
+    ----------
+    classes : its classes by their full names, ``jvm.classes.java.lang.System``
+    gateway : py4j's gateway to it
+    """
+
+    def __init__(self) -> None:
+        from pyspark import SparkContext
+
+        SparkContext._ensure_initialized()
+        self.classes: Any = SparkContext._jvm
+        self.gateway: Any = SparkContext._gateway
+
+    def array(self, kind: Any, values: Sequence[Any]) -> Any:
+        """A Java array of objects of the class ``kind``."""
+        array = self.gateway.new_array(kind, len(values))
+        for number, value in enumerate(values):
+            array[number] = value
+        return array
+
+
+def end_jvm() -> None:
+    """End the JVM that PySpark started, and wait until it is gone; a session made later starts another."""
+    from pyspark import SparkContext
+
+    gateway: Any = SparkContext._gateway
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait(30)
+    SparkContext._gateway = SparkContext._jvm = None
+
+
+# ---- Hadoop
+
+
+def hadoop_configuration(context: Any) -> Any:
+    """The Hadoop Configuration of an application, in the JVM."""
+    return context._jsc.hadoopConfiguration()
+
+
+def hadoop_files(context: Any) -> HadoopFiles:
+    """The file systems that an application reaches, with its credentials."""
+    jvm = Jvm()
+    return HadoopFiles(jvm.classes, jvm.gateway, hadoop_configuration(context))
+
+
+def has_native_hadoop() -> bool:
+    """Whether Hadoop's native library is loaded on the driver."""
+    return bool(Jvm().classes.org.apache.hadoop.util.NativeCodeLoader.isNativeCodeLoaded())
+
+
+# ---- the application
+
+
+def is_stopped(context: Any) -> bool:
+    """Whether Spark has stopped the application, which Python is not told of."""
+    return bool(context._jsc.sc().isStopped())
+
+
+def application_attempt(context: Any) -> Optional[str]:
+    """The cluster manager's name for this attempt of the application; None where it makes no second one."""
+    attempt = context._jsc.sc().applicationAttemptId()
+    return str(attempt.get()) if attempt.isDefined() else None
+
+
+def setting_in_mb(settings: Any, name: str, default: str) -> int:
+    """A size among the settings of a SparkConf, in MB; ``default`` is written as Spark's sizes are (``1g``)."""
+    return int(settings._jconf.getSizeAsMb(name, default))
+
+
+# ---- executors and their tasks
+
+
+def task_slots(context: Any) -> int:
+    """How many tasks the registered executors can run at once."""
+    scheduler = context._jsc.sc()
+    return int(scheduler.maxNumConcurrentTasks(scheduler.resourceProfileManager().defaultResourceProfile()))
+
+
+def executors_of_group(context: Any, group: str) -> Dict[int, str]:
+    """By partition, the executors that run tasks of a job group, as far as Spark's status store knows."""
+    tracker = context.statusTracker()
+    store = context._jsc.sc().statusStore()
+    found: Dict[int, str] = {}
+    for job in tracker.getJobIdsForGroup(group):
+        info = tracker.getJobInfo(job)
+        for stage in info.stageIds if info is not None else ():
+            tasks = store.taskList(stage, 0, 2**31 - 1)
+            for number in range(tasks.size()):
+                task = tasks.apply(number)
+                if task.status() == "RUNNING":
+                    found[int(task.index())] = str(task.executorId())
+    return found
+
+
+def replace_executors(context: Any, executors: Sequence[str]) -> None:
+    """Have the cluster manager end these executors and give others for them, where it can."""
+    scheduler = context._jsc.sc()
+    for executor in executors:
+        scheduler.killAndReplaceExecutor(executor)
+
+
+# ---- DataFrames
+
+
+def exchanges_rows(frame: Any) -> bool:
+    """Whether a DataFrame's physical plan exchanges rows between partitions; what is persisted is a leaf of it."""
+    return _exchanges(frame._jdf.queryExecution().executedPlan())
+
+
+def _exchanges(plan: Any) -> bool:
+    name = str(plan.nodeName())
+    if name == "AdaptiveSparkPlan":
+        return _exchanges(plan.initialPlan())
+    children = plan.children()
+    return "Exchange" in name or "Join" in name or any(_exchanges(children.apply(k)) for k in range(children.size()))
+
+
+# ---- what the JVM says
+
+
+def silence_loggers(names: List[str]) -> None:
+    """Nothing more from these loggers."""
+    logging = Jvm().classes.org.apache.logging.log4j
+    for name in names:
+        logging.core.config.Configurator.setLevel(name, logging.Level.OFF)
+
+
+def silence() -> None:
+    """Nothing more from the JVM, neither by its loggers nor on its standard error."""
+    classes = Jvm().classes
+    logging = classes.org.apache.logging.log4j
+    logging.core.config.Configurator.setAllLevels("", logging.Level.OFF)
+    classes.java.lang.System.setErr(classes.java.io.PrintStream("/dev/null"))
+
+
+# ---- signals
+
+
+class _Relay:
+    """A Java signal handler that sends the signal on to this process."""
+
+    def handle(self, signal: Any) -> None:
+        os.kill(os.getpid(), signal.getNumber())
+
+    class Java:
+        implements = ["sun.misc.SignalHandler"]  # noqa: RUF012, py4j's convention
+
+
+@contextlib.contextmanager
+def signals_are_for_python() -> Iterator[None]:
+    """Meanwhile, Ctrl-C and SIGTERM do not end the JVM, which would stop Spark at once.
+
+    Under spark-submit the JVM is in the terminal's foreground, so Ctrl-C reaches both; the JVM ignores it. SIGTERM is
+    sent to spark-submit, which is the JVM; it goes on to Python.
+    """
+    from pyspark.java_gateway import ensure_callback_server_started
+
+    jvm = Jvm()
+    misc = jvm.classes.sun.misc
+    before = {}
+    with contextlib.suppress(Exception):  # a JVM that was told to leave signals alone (-Xrs)
+        before["INT"] = misc.Signal.handle(misc.Signal("INT"), misc.SignalHandler.SIG_IGN)
+        ensure_callback_server_started(jvm.gateway)
+        before["TERM"] = misc.Signal.handle(misc.Signal("TERM"), _Relay())
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            with contextlib.suppress(Exception):  # the JVM may be gone
+                misc.Signal.handle(misc.Signal(name), handler)
