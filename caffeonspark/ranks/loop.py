@@ -11,7 +11,7 @@ import numpy as np
 
 from ..comm.tcp import TCPCommunicator
 from ..comm.wire import FrameKind
-from ..data.batches import Batches
+from ..data.batches import Feed
 from ..errors import TrainingError
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
@@ -68,7 +68,7 @@ class Loop:
         rank: Rank,
         solver: TrainingSolver,
         comm: TCPCommunicator,
-        feeds: Sequence[Batches],
+        feeds: Sequence[Feed],
         validators: Sequence[Validator],
     ) -> None:
         self.rank = rank

@@ -13,11 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
-import signal
 import sys
 import tempfile
-import time
 import warnings
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -27,6 +24,7 @@ from google.protobuf import text_format
 from ...errors import ConfigError
 from ...formats.endings import is_hdf5, model_ending, state_ending
 from ...nets.schema import NetParameter, SolverParameter
+from ...process import run_in_child
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # read when caffe is loaded: errors only
 with warnings.catch_warnings():
@@ -45,6 +43,7 @@ __all__ = [
 ]
 
 _NEVER = 2**31 - 1
+_INSPECTION = 300.0  # seconds a net may take to be built, to look at it
 
 
 def layer_types() -> List[str]:
@@ -355,7 +354,9 @@ def inspect_net(net: Any, larger: Dict[str, Tuple[int, ...]], batch: int, where:
             if layer.HasField(field):
                 getattr(layer, field).ClearField("weight_filler")
     with _prototxt(plain) as path:
-        output, errors, status = _in_child(lambda send: _report_shapes(path, int(plain.state.phase), larger, send))
+        output, errors, status = run_in_child(
+            lambda send: _report_shapes(path, int(plain.state.phase), larger, send), _INSPECTION
+        )
     stages = [json.loads(line) for line in output.decode().splitlines()]
     if not stages:
         raise ConfigError(f"{where}: Caffe refuses the net: {_check_message(errors, status)}")
@@ -383,49 +384,3 @@ def _check_message(errors: bytes, status: int) -> str:
         return f"its process ended with signal {os.WTERMSIG(status)}"
     tail = errors.decode(errors="replace").strip().splitlines()
     return tail[-1] if tail else f"its process ended with status {status}"
-
-
-def _in_child(run: Callable[[Callable[[bytes], None]], None], timeout: float = 300.0) -> Tuple[bytes, bytes, int]:
-    """Run a function in a forked process: what it sent, what it wrote to standard error, its wait status."""
-    out_read, out_write = os.pipe()
-    err_read, err_write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGABRT):
-                signal.signal(number, signal.SIG_DFL)
-            os.dup2(err_write, 2)
-            os.close(out_read)
-            os.close(err_read)
-            run(lambda data: _write_all(out_write, data))
-            status = 0
-        except BaseException as e:
-            _write_all(2, f"{type(e).__name__}: {e}\n".encode())
-        finally:
-            os._exit(status)
-    os.close(out_write)
-    os.close(err_write)
-    collected = {out_read: b"", err_read: b""}
-    deadline = time.monotonic() + timeout
-    try:
-        left = [out_read, err_read]
-        while left:
-            ready, _, _ = select.select(left, [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                os.kill(child, signal.SIGKILL)
-            for fd in ready:
-                piece = os.read(fd, 1 << 16)
-                collected[fd] += piece
-                if not piece:
-                    left.remove(fd)
-    finally:
-        os.close(out_read)
-        os.close(err_read)
-        _, status = os.waitpid(child, 0)
-    return collected[out_read], collected[err_read], status
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
