@@ -13,6 +13,7 @@ ORDER = [
     "errors",
     "flags",
     "settings",
+    "plugins",
     "process",
     "storage",
     "comm",
@@ -34,7 +35,7 @@ ORDER = [
 ]
 ALONE = {
     "comm": {"errors"},
-    "data": {"errors", "process", "storage", "nets", "formats"},
+    "data": {"errors", "plugins", "process", "storage", "nets", "formats"},
     "nets": {"errors", "storage"},
     "formats": {"errors", "nets", "storage"},
 }

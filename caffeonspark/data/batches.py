@@ -82,7 +82,7 @@ class Batches:
         self._draws = draws
         self._shuffle = shuffle
         self.name = name
-        self._random = any(getattr(getattr(top, "transform", None), "draws", False) for top in store.tops)
+        self._random = any(top.is_random for top in store.tops)
         self._no_draws = np.zeros((batch_size, 3))
         self._epoch = -1
         self._permutation = np.zeros(0, np.int64)

@@ -12,11 +12,16 @@ import numpy as np
 from ..errors import DataError
 
 __all__ = [
+    "ENCODED",
+    "RAW_BYTES",
+    "RAW_FLOATS",
+    "SAMPLE_ID",
     "BadRecord",
     "BadRecordPolicy",
     "BadRecords",
     "Column",
     "Records",
+    "id_column",
     "pack_image",
     "take",
     "unpack_image",
@@ -24,6 +29,15 @@ __all__ = [
 
 #: One column of a chunk: an array whose first axis is the record, or one ``pack_image`` entry a record.
 Column = Union[np.ndarray, List[bytes]]
+
+
+#: The column with the records' ids, in the rows that Spark brings and in the features that it gets.
+SAMPLE_ID = "SampleID"
+
+
+def id_column(names: Sequence[str]) -> Optional[str]:
+    """Which of a user's columns has the ids, if any."""
+    return next((name for name in ("id", SAMPLE_ID) if name in names), None)
 
 
 #: Rows of a chunk: their numbers, int64, or a slice.
@@ -163,6 +177,9 @@ class BadRecords:
             raise DataError(f"{self.describe(good)}. That is more than -badRecordsMax {self.policy.maximum:g} allows")
 
 
+#: What the data of a packed image is: a file in an image format, or raw uint8 or float32 in CHW order.
+ENCODED, RAW_BYTES, RAW_FLOATS = b"E", b"R", b"F"
+
 _HEAD = struct.Struct("<cIII")
 
 
@@ -171,7 +188,7 @@ def pack_image(kind: bytes, shape: Tuple[int, int, int], data: bytes) -> bytes:
 
     Parameters
     ----------
-    kind : ``b"E"`` for a file in an image format, ``b"R"`` for raw uint8 in CHW order, ``b"F"`` for raw float32
+    kind : ENCODED, RAW_BYTES or RAW_FLOATS
     shape : (channels, height, width); zero or less where unknown
     data : the bytes
     """

@@ -8,7 +8,7 @@ from typing import Optional, Tuple
 import numpy as np
 
 from .decode import CannotDecode, decode_image, resize
-from .records import BadRecord, Column, unpack_image
+from .records import ENCODED, RAW_BYTES, BadRecord, Column, unpack_image
 from .transform import Transform
 
 __all__ = ["ImageTop", "NumberTop", "Top"]
@@ -39,6 +39,11 @@ class Top:
         """A view of the blob with the batch as its first axis."""
         return blob.swapaxes(0, 1) if self.time_major else blob
 
+    @property
+    def is_random(self) -> bool:
+        """Whether ``fill`` depends on the random numbers it is given."""
+        return False
+
     def fill(self, column: Column, out: np.ndarray, draws: np.ndarray) -> None:
         """Write samples into ``out``, (n, *shape) float32, from the column of a chunk of n records.
 
@@ -63,11 +68,15 @@ class NumberTop(Top):
     def fixed(self) -> Optional[Tuple[np.dtype, Tuple[int, ...]]]:
         return np.dtype(self.dtype), self.shape
 
+    @property
+    def is_random(self) -> bool:
+        return self.transform is not None and self.transform.is_random
+
     def fill(self, column: Column, out: np.ndarray, draws: np.ndarray) -> None:
         assert isinstance(column, np.ndarray)
         if self.transform is None:
             out[...] = column
-        elif self.transform.draws:
+        elif self.transform.is_random:
             for image, target, draw in zip(column, out, draws):
                 self.transform.apply(image, target, draw)
         else:
@@ -96,13 +105,17 @@ class ImageTop(Top):
     def fixed(self) -> Optional[Tuple[np.dtype, Tuple[int, ...]]]:
         return None
 
+    @property
+    def is_random(self) -> bool:
+        return self.transform.is_random
+
     def pixels(self, entry: bytes, record: str = "", row: Optional[int] = None) -> np.ndarray:
         """One record's image, decoded, checked and resized: (channels, height, width).
 
         Raises BadRecord with the ``record`` (its id) and ``row`` that are given.
         """
         kind, shape, data = unpack_image(entry)
-        if kind == b"E":
+        if kind == ENCODED:
             try:
                 image = decode_image(data, self.channels, self.upright)
             except CannotDecode as e:
@@ -115,7 +128,7 @@ class ImageTop(Top):
                     row,
                 )
         else:
-            dtype = np.dtype(np.uint8 if kind == b"R" else np.float32)
+            dtype = np.dtype(np.uint8 if kind == RAW_BYTES else np.float32)
             image = np.frombuffer(data, dtype).reshape(shape)
         if self.resize is not None:
             image = resize(image, self.resize)

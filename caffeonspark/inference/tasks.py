@@ -17,7 +17,7 @@ from pyspark import StorageLevel
 from pyspark.accumulators import AccumulatorParam
 
 from ..data.batches import BatchRandom
-from ..data.records import BadRecord, BadRecords, Records
+from ..data.records import SAMPLE_ID, BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
 from ..data.store import RecordStore, scratch_folder
 from ..engines.batching import BatchedNet
@@ -116,7 +116,7 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
     source = source.for_blobs(blobs)
     task = task_for(source.run_config, source.plan, blobs)
     fields = [T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in task.blobs]
-    schema = T.StructType([T.StructField("SampleID", T.StringType(), False), *fields])
+    schema = T.StructType([T.StructField(SAMPLE_ID, T.StringType(), False), *fields])
     rows, parts = _task_rows(source)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -383,7 +383,7 @@ def _as_arrow(ids: Sequence[str], values: Dict[str, np.ndarray]) -> pa.RecordBat
     import pyarrow as pa
 
     arrays = [pa.array(ids, pa.string()), *[as_lists(value) for value in values.values()]]
-    return pa.RecordBatch.from_arrays(arrays, names=["SampleID", *values])
+    return pa.RecordBatch.from_arrays(arrays, names=[SAMPLE_ID, *values])
 
 
 def as_lists(values: np.ndarray) -> pa.Array:
