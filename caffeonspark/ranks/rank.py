@@ -1,7 +1,7 @@
 """One rank: loads its records, meets its peers, and steps its solver until the end.
 
 Runs in the Python worker of a barrier task. Errors never leave the task as exceptions, which Spark would wrap
-in Java stacks: they go to the driver over the rank's line.
+in Java stacks: they go to the driver over the rank's connection to it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) 
     context = BarrierTaskContext.get()
     rank = context.partitionId()
     hosts = [bare_host(info.address.rpartition(":")[0]) or "127.0.0.1" for info in context.getTaskInfos()]
-    # the folder outlives the line, whose sidecar may still have files of it to send when the rank is done
+    # the folder outlives the connection, whose sidecar may still have files of it to send when the rank is done
     with tempfile.TemporaryDirectory(prefix="caffeonspark-", dir=scratch_folder()) as folder:
         connection = open_connection(job, rank, hosts[rank])
         try:
@@ -74,7 +74,7 @@ def run_rank(job: Job, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) 
 
 
 def open_connection(job: Job, rank: int, host: str) -> DriverConnection:
-    """The line to the driver. What goes wrong before it stands can only be raised, for Spark to tell the driver."""
+    """The connection to the driver. Errors before there is one can only be raised, for Spark to tell the driver."""
     try:
         if job.credentials.encrypted:
             encryption.require()

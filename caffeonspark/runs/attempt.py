@@ -294,7 +294,7 @@ class Attempt:
         return stage_error(stage.error, who)
 
     def error_before_connection(self, stage: Stage) -> Optional[CaffeOnSparkError]:
-        """The error of a rank that could not open its line to the driver, and whose end ended the others."""
+        """The error of a rank that could not open its connection to the driver, and whose end ended the others."""
         return None if stage.running or stage.error is None else from_text(str(stage.error))
 
 
