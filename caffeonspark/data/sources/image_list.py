@@ -70,6 +70,7 @@ class ImageListSource(ImageSource, RangeSource):
     layer_types: ClassVar[Mapping[str, str]] = {"ImageData": "image_data_param"}
     _paths: Tuple[str, ...] = ()
     _labels = np.zeros(0, np.float32)
+    _root = ""
 
     @property
     def description(self) -> str:
