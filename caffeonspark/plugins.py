@@ -9,7 +9,7 @@ from typing import Any, Dict, Mapping, Type, TypeVar
 
 from .errors import ConfigError, suggest
 
-__all__ = ["class_named"]
+__all__ = ["class_named", "installed"]
 
 T = TypeVar("T")
 
@@ -34,15 +34,15 @@ def class_named(name: str, base: Type[T], flag: str, built_in: Mapping[str, str]
         return _load(name, base, f"{flag} {name}")
     if name in built_in:
         return _load(built_in[name], base, f"{flag} {name}")
-    installed = _entry_points(group)
-    if name in installed:
-        return _load(installed[name], base, f"{flag} {name}")
-    hint = suggest(name, [*built_in, *installed])
+    brought = installed(group)
+    if name in brought:
+        return _load(brought[name], base, f"{flag} {name}")
+    hint = suggest(name, [*built_in, *brought])
     raise ConfigError(f"{flag}: '{name}' is unknown. {hint} One of your own is given as MODULE:CLASS.")
 
 
-def _entry_points(group: str) -> Dict[str, str]:
-    """The entry points of a group: ``module:Class`` by name."""
+def installed(group: str) -> Dict[str, str]:
+    """What installed packages add to a group of entry points: ``module:Class`` by name."""
     found: Any = metadata.entry_points()
     entries = found.select(group=group) if hasattr(found, "select") else found.get(group, ())  # since Python 3.10
     return {entry.name: entry.value for entry in entries}

@@ -1,15 +1,17 @@
-"""Forked helper processes: what they inherit, and that they end with their parent."""
+"""Forked processes: what they inherit, that they end with their parent, and one that only answers a question."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import select
 import signal
+import time
 import traceback
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Tuple
 
-__all__ = ["fork", "reap"]
+__all__ = ["fork", "reap", "run_in_child", "write_all"]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -33,6 +35,7 @@ def fork(run: Callable[[], None], keep: Iterable[int], ignore_signals: bool = Fa
         handler = signal.SIG_IGN if ignore_signals else signal.SIG_DFL
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, handler)
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
         if not ignore_signals:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
@@ -61,3 +64,55 @@ def reap(child: int, kill: bool = False) -> None:
             os.kill(child, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(child, 0)
+
+
+def run_in_child(run: Callable[[Callable[[bytes], None]], None], timeout: float) -> Tuple[bytes, bytes, int]:
+    """Run a function in a process of its own, where native code that aborts does no harm.
+
+    Parameters
+    ----------
+    run : is given a function that sends bytes here; it must not return anything
+    timeout : seconds after which the process is killed
+
+    Returns
+    -------
+    (bytes, bytes, int)
+        What it sent, what it wrote to standard error (with the traceback of what it raised), and its wait status.
+    """
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+
+    def work() -> None:
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)  # without a handler of Python's that writes more than the reason
+        os.dup2(err_write, 2)
+        run(lambda data: write_all(out_write, data))
+
+    try:
+        child = fork(work, [out_write, err_write])
+    finally:
+        os.close(out_write)
+        os.close(err_write)
+    collected = {out_read: b"", err_read: b""}
+    deadline = time.monotonic() + timeout
+    try:
+        left = [out_read, err_read]
+        while left:
+            ready, _, _ = select.select(left, [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                os.kill(child, signal.SIGKILL)
+            for fd in ready:
+                piece = os.read(fd, 1 << 16)
+                collected[fd] += piece
+                if not piece:
+                    left.remove(fd)
+    finally:
+        os.close(out_read)
+        os.close(err_read)
+        _, status = os.waitpid(child, 0)
+    return collected[out_read], collected[err_read], status
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of ``data`` to a pipe, in as many pieces as it takes."""
+    while data:
+        data = data[os.write(fd, data) :]

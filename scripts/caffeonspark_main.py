@@ -3,7 +3,7 @@
 
 import sys
 
-from caffeonspark.api.cli import main
+from caffeonspark.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

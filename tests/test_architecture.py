@@ -32,10 +32,12 @@ ORDER = [
     "api",
     "tools",
     "deploy",
+    "cli",
+    "__main__",
 ]
 ALONE = {
     "comm": {"errors"},
-    "data": {"errors", "process", "storage", "nets", "formats"},
+    "data": {"errors", "plugins", "process", "storage", "nets", "formats"},
     "nets": {"errors", "storage"},
     "formats": {"errors", "nets", "storage"},
 }
@@ -55,26 +57,19 @@ KNOW_PYSPARK = (
 
 
 def imports(path):
-    """(the unit a module belongs to, the module names it imports outside of TYPE_CHECKING, in full)."""
+    """(the unit a module belongs to, the module names it imports, for typing too, in full)."""
     relative = path.relative_to(PACKAGE).with_suffix("")
     package = ["caffeonspark", *relative.parts[:-1]]
     found = set()
-    for node in outside_type_checking(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) + 1 - node.level] if node.level else []
             module = ".".join([*base, *(node.module or "").split(".")]).rstrip(".")
             found |= {f"{module}.{alias.name}" for alias in node.names} if module == "caffeonspark" else {module}
-    return relative.parts[0], found
-
-
-def outside_type_checking(node):
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from outside_type_checking(child)
+    unit = "__main__" if relative.as_posix() == "deploy/caffeonspark_main" else relative.parts[0]  # a program
+    return unit, found
 
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -169,7 +169,7 @@ def test_the_wheel_is_the_library_and_says_what_it_is(distributions):
     assert "Typing :: Typed" in metadata.get_all("Classifier")
     assert set(metadata.get_all("Provides-Extra")) == set(EXTRAS)
     assert all(url.count("https://") == 1 for url in metadata.get_all("Project-URL"))
-    assert "caffeonspark = caffeonspark.api.cli:main" in entry_points
+    assert "caffeonspark = caffeonspark.cli:main" in entry_points
 
 
 def without_ours(path=None):

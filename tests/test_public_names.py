@@ -15,14 +15,14 @@ import sys
 
 import numpy as np
 import pytest
-import stock
-from conftest import ROOT
-from test_sources import PHASES
 
 import caffeonspark
 from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError, DataError, DataSource
-from caffeonspark.flags import FLAGS
+from caffeonspark.settings import FLAGS
 from caffeonspark.tools.commands import TOOLS
+from tests.support import stock
+from tests.support.paths import ROOT
+from tests.support.prototxts import PHASES
 
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"

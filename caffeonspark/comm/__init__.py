@@ -1,7 +1,8 @@
 """The channel between ranks: collectives over authenticated TCP connections.
 
 ``base`` says what a communicator does, ``tcp`` does it between machines and ``local`` between threads of one
-process. ``handshake`` lets in only who knows the job's secret, ``seal`` encrypts what follows where that is
-wanted, ``link`` moves messages over one connection, ``layout`` cuts a list of arrays into the ring's segments and
-chunks. Nothing here knows Spark or Caffe.
+process. ``handshake`` authenticates connections by the job's secret, ``encryption`` encrypts what follows where that
+is wanted, ``link`` moves messages over one connection, ``layout`` splits a list of arrays into the ring's segments and
+chunks, ``addresses`` says where to listen, and ``wire`` frames what ranks and driver tell each other. Nothing here
+knows Spark or Caffe.
 """

@@ -3,10 +3,10 @@
 A record is a length of four bytes, that many encrypted bytes, and a tag of 16: AES-256-GCM, with the length as
 associated data and the record's number as nonce. Each direction of a connection has a key of its own, derived with
 HKDF from the job's secret and the whole handshake, in which both ends said something new. So a record that was
-changed, lost, repeated, moved, or taken from another connection or direction does not open. A cut at the end
+changed, lost, repeated, moved, or taken from another connection or direction cannot be decrypted. A cut at the end
 is for whoever reads to notice: every message that counts has a known size or says that it ends.
 
-AES-GCM comes from the ``cryptography`` package. On a processor with AES instructions it seals 9 GB/s, three times
+AES-GCM comes from the ``cryptography`` package. On a processor with AES instructions it encrypts 9 GB/s, three times
 as fast as ChaCha20-Poly1305; without them it is the slower of the two, on machines nobody trains on.
 """
 
@@ -42,7 +42,7 @@ class Keys:
 
 
 def require() -> None:
-    """Raise ConfigError unless this process can seal."""
+    """Raise ConfigError unless this process can encrypt."""
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -110,7 +110,7 @@ class _Cipher:
 
 
 class Encryptor:
-    """Seals what one direction of a connection carries."""
+    """Encrypts what one direction of a connection carries."""
 
     def __init__(self, key: bytes) -> None:
         self._cipher = _Cipher(key)
@@ -129,9 +129,9 @@ class Encryptor:
 
 
 class Decryptor:
-    """Opens what one direction of a connection carried.
+    """Decrypts what one direction of a connection carried.
 
-    Bytes are received straight into ``room()``, and ``take`` opens the records that they complete. It holds at most
+    Bytes are received straight into ``room()``, and ``take`` decrypts the records that they complete. It holds at most
     one record and never more than the sender announced; nothing is handed out before its tag was checked.
     """
 
@@ -151,20 +151,20 @@ class Decryptor:
         """
         self._have += count
         view = memoryview(self._data)
-        opened: List[bytes] = []
+        decrypted: List[bytes] = []
         start, need = 0, _LENGTH.size
         while self._have - start >= _LENGTH.size:
             head = bytes(view[start : start + _LENGTH.size])
             (length,) = _LENGTH.unpack(head)
             if not 1 <= length <= RECORD:
-                raise ValueError(f"record {self._cipher.number} has {length} bytes, which nobody seals")
+                raise ValueError(f"record {self._cipher.number} has {length} bytes, which no record has")
             need = _LENGTH.size + length + _TAG
             if self._have - start < need:
                 break
-            opened.append(self._cipher.decrypt(view[start + _LENGTH.size : start + need], head))
+            decrypted.append(self._cipher.decrypt(view[start + _LENGTH.size : start + need], head))
             start, need = start + need, _LENGTH.size
         self._keep(start, need + _LENGTH.size)
-        return opened
+        return decrypted
 
     def _keep(self, start: int, size: int) -> None:
         """Move what begins at ``start`` to the front, and have room for ``size`` bytes from there."""
@@ -180,11 +180,11 @@ class Decryptor:
     def feed(self, data: Bytes) -> List[bytes]:
         """``take`` for who has the bytes elsewhere already."""
         view = memoryview(data)
-        opened: List[bytes] = []
+        decrypted: List[bytes] = []
         while len(view):
             room = self.room()
             count = min(len(room), len(view))
             room[:count] = view[:count]
             view = view[count:]
-            opened += self.take(count)
-        return opened
+            decrypted += self.take(count)
+        return decrypted

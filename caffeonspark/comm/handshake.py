@@ -1,4 +1,4 @@
-"""Connections between parties that share a secret, and nobody else.
+"""Authenticated connections between parties that share a secret.
 
 The party that dials sends a greeting: a magic number, whether the connection is to be encrypted, its name and the name
 of the party it means (two numbers), the job's nonce, a fresh nonce, and an HMAC-SHA256 over them. The party that
@@ -8,8 +8,9 @@ recorded connection worthless, the job's nonce keeps an earlier attempt's ranks 
 the keys are derived from. Everything before the last proof has a fixed size and a deadline, and nothing is parsed
 beyond fixed fields.
 
-The greeting's own HMAC lets the listener tell the job's parties from strangers at the first glance, so that no number
-of strangers keeps a party out. It can be recorded and sent again, but a listener takes each only once.
+By the greeting's own HMAC the listener tells the job's parties from others before it answers, so that no number of
+unauthenticated connections keeps a party out. A greeting can be recorded and sent again, but a listener takes each
+only once.
 """
 
 from __future__ import annotations
@@ -81,13 +82,13 @@ class Credentials:
 
 @dataclass(frozen=True)
 class PeerConnection:
-    """A connection whose other end proved itself.
+    """An authenticated connection.
 
     Attributes
     ----------
     sock : connected socket
     peer : the other end's name
-    keys : what to seal it with, or None
+    keys : to encrypt with, or None
     """
 
     sock: socket.socket
@@ -121,7 +122,7 @@ def _receive(sock: socket.socket, count: int, deadline: float) -> bytes:
 def dial(address: Tuple[str, int], credentials: Credentials, me: int, peer: int, timeout: float) -> PeerConnection:
     """Connect to the party ``peer`` at ``address``.
 
-    Tries again until ``timeout`` seconds have passed, because the peer may not listen yet, or be beset by strangers.
+    Tries again until ``timeout`` seconds have passed, because the peer may not listen yet, or be flooded.
     Raises PeerLost when it cannot be reached or does not know the secret.
     """
     deadline = time.monotonic() + timeout
@@ -165,7 +166,7 @@ def _greet(
 
 @dataclass
 class _Pending:
-    """A connection that has not proved itself; ``hello`` is there once its greeting showed that it is a party's."""
+    """A connection in the middle of its handshake; ``hello`` is set once its greeting was that of a party."""
 
     sock: socket.socket
     host: str
@@ -177,11 +178,11 @@ class _Pending:
 
 
 class Listener:
-    """A listening socket that hands out only connections whose other end proved itself.
+    """A listening socket that hands out authenticated connections only.
 
-    Strangers cost a bounded amount: at most ``strangers`` connections of a hundred bytes, each for at most
-    ``patience`` seconds. When more come, the host that has the most of them loses its oldest. Who sent a party's
-    greeting is no stranger any more and stays.
+    Others cost a bounded amount: at most ``unauthenticated`` connections of a hundred bytes, each for at most
+    ``patience`` seconds. When more come, the host that has the most of them loses its oldest. A connection whose
+    greeting was a party's does not count among them and stays.
 
     Parameters
     ----------
@@ -210,27 +211,27 @@ class Listener:
         self.address: Tuple[str, int] = (host, self._listener.getsockname()[1])
 
     def filenos(self) -> List[int]:
-        """What to wait on before calling ``admit``."""
+        """What to wait on before calling ``accept``."""
         return [self._listener.fileno(), *self._pending]
 
     def accept(self, timeout: float = 0.0) -> List[PeerConnection]:
-        """Move every handshake on; the connections that became peer. Waits up to ``timeout`` seconds for news."""
+        """Go on with every handshake; the connections that are authenticated now. Waits up to ``timeout`` seconds."""
         poller = select.poll()
         for fd in self.filenos():
             poller.register(fd, select.POLLIN)
         events = poller.poll(max(0.0, timeout) * 1000)
-        admitted = []
+        accepted = []
         for fd, _ in events:
             if fd in self._pending:
                 done = self._advance(self._pending[fd])
                 if done is not None:
-                    admitted.append(done)
+                    accepted.append(done)
         if any(fd == self._listener.fileno() for fd, _ in events):
             self._accept()
         now = time.monotonic()
         for pending in [p for p in self._pending.values() if p.deadline < now]:
             self._drop(pending)
-        return admitted
+        return accepted
 
     def close(self) -> None:
         for pending in list(self._pending.values()):
@@ -263,11 +264,11 @@ class Listener:
             self._advance(pending)  # a party's greeting comes with the connection
 
     def _evict(self) -> None:
-        """Close a stranger's connection: the oldest of the host that has the most."""
-        strangers = [p for p in self._pending.values() if not p.hello]
-        if strangers:
-            ((host, _),) = Counter(p.host for p in strangers).most_common(1)
-            self._drop(min((p for p in strangers if p.host == host), key=lambda p: p.deadline))
+        """Close an unauthenticated connection: the oldest of the host that has the most."""
+        found = [p for p in self._pending.values() if not p.hello]
+        if found:
+            ((host, _),) = Counter(p.host for p in found).most_common(1)
+            self._drop(min((p for p in found if p.host == host), key=lambda p: p.deadline))
 
     def _drop(self, pending: _Pending) -> None:
         self._pending.pop(pending.sock.fileno(), None)

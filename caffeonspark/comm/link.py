@@ -102,33 +102,33 @@ class Link:
 class EncryptedLink(Link):
     """The same over a connection that is encrypted: messages travel as the records of one stream.
 
-    A record is encrypted when the one before it has left, and opened when it is there, so that the peers work
-    side by side. Pieces smaller than a record are put together first; nothing else is copied before sealing.
+    A record is encrypted when the one before it has left, and decrypted when it is there, so that the peers work
+    side by side. Pieces smaller than a record are put together first; nothing else is copied before it is encrypted.
     """
 
     def __init__(self, sock: socket.socket, peer: int, keys: Keys) -> None:
         super().__init__(sock, peer)
         self._encryptor = Encryptor(keys.send)
         self._decryptor = Decryptor(keys.receive)
-        self._sealed: List[memoryview] = []  # what is left to send of a record
-        self._opened: List[memoryview] = []  # contents of records that nobody has asked for yet
+        self._encrypted: List[memoryview] = []  # what is left to send of a record
+        self._decrypted: List[memoryview] = []  # contents of records that nobody has asked for yet
 
     @property
     def sending(self) -> bool:
-        return bool(self._out or self._sealed)
+        return bool(self._out or self._encrypted)
 
     def push(self) -> int:
-        if not self._sealed:
+        if not self._encrypted:
             if not self._out:
                 return 0
-            self._sealed = [memoryview(part) for part in self._encryptor.record(self._next_record())]
+            self._encrypted = [memoryview(part) for part in self._encryptor.record(self._next_record())]
         try:
-            count = self.sock.sendmsg(self._sealed)
+            count = self.sock.sendmsg(self._encrypted)
         except BlockingIOError:
             return 0
         except OSError as e:
             raise self._lost(e) from None
-        self._sealed = _advance(self._sealed, count)
+        self._encrypted = _advance(self._encrypted, count)
         return count
 
     def _next_record(self) -> memoryview:
@@ -146,7 +146,7 @@ class EncryptedLink(Link):
     def pull(self) -> int:
         if not self._in:
             return 0
-        if self._opened:
+        if self._decrypted:
             return self._deliver()
         try:
             count = self.sock.recv_into(self._decryptor.room())
@@ -157,27 +157,27 @@ class EncryptedLink(Link):
         if count == 0:
             raise PeerLost(f"rank {self.peer} closed its connection")
         try:
-            self._opened = [memoryview(content) for content in self._decryptor.take(count)]
+            self._decrypted = [memoryview(content) for content in self._decryptor.take(count)]
         except ValueError as e:
             raise CommunicationError(f"the connection to rank {self.peer} is not safe any more: {e}") from None
         self._deliver()
         return count
 
     def _deliver(self) -> int:
-        """Copy what has been opened to where the message goes; the bytes copied."""
+        """Copy what has been decrypted to where the message goes; the bytes copied."""
         delivered = 0
-        while self._opened and self._in:
-            source, target = self._opened[0], self._in[0]
+        while self._decrypted and self._in:
+            source, target = self._decrypted[0], self._in[0]
             count = min(len(source), len(target))
             target[:count] = source[:count]
-            self._opened = _advance(self._opened, count)
+            self._decrypted = _advance(self._decrypted, count)
             self._arrived(count)
             delivered += count
         return delivered
 
 
 def link_over(connection: PeerConnection) -> Link:
-    """The link over a connection that proved itself."""
+    """The link over an authenticated connection."""
     if connection.keys is None:
         return Link(connection.sock, connection.peer)
     return EncryptedLink(connection.sock, connection.peer, connection.keys)

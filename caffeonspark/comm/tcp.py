@@ -2,7 +2,7 @@
 
 Large messages go round a ring: each rank sends to the next and receives from the previous, reduce-scatter and
 all-gather as one stream of chunks, straight from and into the arrays' own memory. Small ones go to every peer at
-once. Everything waits in one ``poll``: on the connections, and on the rank's line to the driver, which
+once. Everything waits in one ``poll``: on the connections, and on the rank's connection to the driver, which
 may call it off.
 """
 
@@ -57,9 +57,9 @@ class TCPCommunicator(Communicator):
         #: Seconds spent waiting for peers, in all collectives so far.
         self.waited = 0.0
         self._links = links
-        self._place = list(order).index(rank)
-        self._next = links.get(order[(self._place + 1) % size])
-        self._previous = links.get(order[(self._place - 1) % size])
+        self._position = list(order).index(rank)
+        self._next = links.get(order[(self._position + 1) % size])
+        self._previous = links.get(order[(self._position - 1) % size])
         self._order = list(order)
         self._watch = watch
         self._on_watch = on_watch
@@ -93,7 +93,7 @@ class TCPCommunicator(Communicator):
             return
         self._begin(layout_checksum(arrays, f"broadcast {root}"))
         chunks = split_into_chunks(arrays, 1)[0]
-        distance = (self._place - self._order.index(root)) % self.size
+        distance = (self._position - self._order.index(root)) % self.size
         sends = chunks if distance < self.size - 1 else []
         receives = chunks if distance > 0 else []
         # a chunk is passed on as soon as it is here; the root has all of them
@@ -108,15 +108,15 @@ class TCPCommunicator(Communicator):
         gathered: Dict[int, bytes] = {self.rank: bytes(data)}
         # round the ring, size - 1 steps: pass on what came last
         for step in range(self.size - 1):
-            origin_out = self._order[(self._place - step) % self.size]
-            origin_in = self._order[(self._place - step - 1) % self.size]
+            origin_out = self._order[(self._position - step) % self.size]
+            origin_in = self._order[(self._position - step - 1) % self.size]
             out = gathered[origin_out]
             length = bytearray(_LENGTH.size)
             self._exchange([memoryview(_LENGTH.pack(len(out)))], [memoryview(length)])
             (size,) = _LENGTH.unpack(length)
             if size > _MOST_GATHERED:
                 raise CommunicationError(
-                    f"rank {self._order[self._place - 1]} announces {size} bytes, which no rank sends"
+                    f"rank {self._order[self._position - 1]} announces {size} bytes, which no rank sends"
                 )
             incoming = bytearray(size)
             self._exchange([memoryview(out)], [memoryview(incoming)])
@@ -152,15 +152,15 @@ class TCPCommunicator(Communicator):
 
     def _reduce_ring(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> None:
         segments = self._segments(arrays)
-        size, place, per_segment = self.size, self._place, len(segments[0])
+        size, position, per_segment = self.size, self._position, len(segments[0])
         sends: List[Chunk] = []
         receives: List[Chunk] = []
         for step in range(size - 1):  # reduce-scatter
-            sends += segments[(place - step) % size]
-            receives += segments[(place - step - 1) % size]
+            sends += segments[(position - step) % size]
+            receives += segments[(position - step - 1) % size]
         for step in range(size - 1):  # all-gather
-            sends += segments[(place + 1 - step) % size]
-            receives += segments[(place - step) % size]
+            sends += segments[(position + 1 - step) % size]
+            receives += segments[(position - step) % size]
         adding = (size - 1) * per_segment  # chunks to add, the last segment of them finished here
         finishing = (size - 2) * per_segment
         scratch = self._scratch_for(arrays[0].dtype)
@@ -303,8 +303,8 @@ def neighbours(rank: int, order: Sequence[int]) -> List[int]:
     size = len(order)
     if size <= MESH:
         return [peer for peer in range(size) if peer != rank]
-    place = list(order).index(rank)
-    return sorted({order[(place + 1) % size], order[(place - 1) % size]})
+    position = list(order).index(rank)
+    return sorted({order[(position + 1) % size], order[(position - 1) % size]})
 
 
 def connect(
@@ -341,11 +341,11 @@ def connect(
             if left <= 0:
                 missing = [str(peer) for peer in peers if peer not in links]
                 raise PeerLost(f"rank {rank}: rank {', '.join(missing)} did not connect within {connect_timeout:g} s")
-            for admitted in listener.accept(min(left, 0.5)):
-                if admitted.peer in links or admitted.peer not in peers or admitted.peer < rank:
-                    admitted.sock.close()
+            for accepted in listener.accept(min(left, 0.5)):
+                if accepted.peer in links or accepted.peer not in peers or accepted.peer < rank:
+                    accepted.sock.close()
                 else:
-                    links[admitted.peer] = link_over(admitted)
+                    links[accepted.peer] = link_over(accepted)
             if watch is not None and on_watch is not None and select.select([watch], [], [], 0)[0]:
                 on_watch()
     except BaseException:

@@ -119,7 +119,7 @@ def _frame(body: bytes, payload: bytes) -> Frame:
 
 
 class Wire:
-    """One end of a line over a network: frames to bytes and back, encrypted where the connection has keys."""
+    """One end of a connection over a network: frames to bytes and back, encrypted where the connection has keys."""
 
     def __init__(self, keys: Optional[Keys]) -> None:
         self._encryptor = Encryptor(keys.send) if keys is not None else None

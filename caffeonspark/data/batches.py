@@ -1,13 +1,13 @@
 """Which records make up which batch, and the batches themselves.
 
 Everything is a function of the number of the batch: the epoch, the order of its records, the draws of the
-random crop and file_uploader. A resumed run only has to be told how many batches were used.
+random crop and mirror. A resumed run only has to be told how many batches were used.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Protocol, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..errors import DataError
 from .records import BadRecord
 from .store import RecordStore
 
-__all__ = ["BatchRandom", "Batches"]
+__all__ = ["BatchRandom", "Batches", "Feed"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,23 @@ class BatchRandom:
         return self._generator(1, epoch).permutation(count)
 
 
+class Feed(Protocol):
+    """What fills the blobs of a data layer's tops, batch after batch.
+
+    Attributes
+    ----------
+    used : how many batches have been used; a resumed run starts from there
+    """
+
+    used: int
+
+    def load(self, blobs: Sequence[np.ndarray]) -> None:
+        """Fill the blobs with the next batch. Raises DataError."""
+
+    def close(self) -> None:
+        """End what works for the batches; their records stay open."""
+
+
 class Batches:
     """The endless sequence of a rank's batches for one data layer.
 
@@ -65,7 +82,7 @@ class Batches:
         self._draws = draws
         self._shuffle = shuffle
         self.name = name
-        self._random = any(getattr(getattr(top, "transform", None), "draws", False) for top in store.tops)
+        self._random = any(top.is_random for top in store.tops)
         self._no_draws = np.zeros((batch_size, 3))
         self._epoch = -1
         self._permutation = np.zeros(0, np.int64)
@@ -94,14 +111,14 @@ class Batches:
         try:
             for top, column, blob in zip(self.store.tops, self.store.read(records), blobs):
                 top.fill(column, top.samples(blob), draws)
-        except BadRecord as e:  # whose record is a place in the batch
-            name = self.store.id_of(int(records[int(e.record)]))
-            raise DataError(f"{self.name}: record '{name}': {e.detail}") from None
+        except BadRecord as e:
+            assert e.row is not None
+            raise DataError(f"{self.name}: {e.named(self.store.id_of(records[e.row])).message}") from None
 
     def load(self, blobs: Sequence[np.ndarray]) -> None:
-        """Fill the blobs with the next batch."""
+        """Fill the blobs with the next batch. Raises DataError."""
         self.fill(self.used, blobs)
         self.used += 1
 
     def close(self) -> None:
-        """End what works for the batches; the store stays open."""
+        """Nothing works for the batches but the caller; the store stays open."""

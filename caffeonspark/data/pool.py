@@ -7,18 +7,18 @@ solver works on one; memory is bounded by the slots.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import mmap
 import os
-import select
 import struct
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import CaffeOnSparkError, InfrastructureError, from_wire, to_wire
-from ..process import fork, reap
+from ..process import fork, reap, write_all
 from .batches import Batches
 from .records import BadRecord, BadRecords
 from .store import RecordStore
@@ -26,8 +26,9 @@ from .tops import ImageTop
 
 __all__ = ["PooledBatches", "drop_bad_images", "needs_decoding"]
 
-_ORDER = struct.Struct("<qq")  # number of the batch, slot
-_SLOTS_A_HELPER = 2
+_ORDER = struct.Struct("<qq")  # two numbers, whose meaning is the helper's
+_AHEAD = 2  # orders a helper has at a time, so that it need not wait for the next
+_CHECKED = 16  # images a helper looks at between two answers
 
 
 def needs_decoding(store: RecordStore) -> bool:
@@ -35,8 +36,11 @@ def needs_decoding(store: RecordStore) -> bool:
     return any(isinstance(top, ImageTop) for top in store.tops)
 
 
-class PooledBatches(Batches):
-    """``Batches`` made by helper processes.
+# ---- batches ahead of the solver
+
+
+class PooledBatches:
+    """A ``Feed`` of batches that helper processes make.
 
     Parameters
     ----------
@@ -45,37 +49,25 @@ class PooledBatches(Batches):
     """
 
     def __init__(self, batches: Batches, helpers: int) -> None:
-        self.__dict__.update(batches.__dict__)
-        self._shapes = [top.blob_shape(self.batch_size) for top in self.store.tops]
-        self._slots = [self._make_slot() for _ in range(helpers * _SLOTS_A_HELPER)]
-        self._asked = -1  # the last batch that was ordered
-        self._helpers: List[_Helper] = []
-        try:
-            for _ in range(helpers):
-                others = [fd for helper in self._helpers for fd in helper.ends]
-                self._helpers.append(_Helper(self._work, self.store.filenos(), others))
-        except BaseException:
-            self.close()
-            raise
+        shapes = [top.blob_shape(batches.batch_size) for top in batches.store.tops]
+        slots = [_shared_arrays(shapes) for _ in range(helpers * _AHEAD)]
 
-    def _make_slot(self) -> List[np.ndarray]:
-        sizes = [4 * math.prod(shape) for shape in self._shapes]
-        memory = mmap.mmap(-1, max(1, sum(sizes)))
-        views, at = [], 0
-        for shape, size in zip(self._shapes, sizes):
-            views.append(np.frombuffer(memory, np.float32, size // 4, at).reshape(shape))
-            at += size
-        return views
+        def make(batch: int, slot: int) -> None:
+            batches.fill(batch, slots[slot])
 
-    # ---- in the rank
+        #: How many batches have been used.
+        self.used = batches.used
+        self._ordered = self.used  # the first batch that was not ordered yet
+        self._slots = slots
+        self._helpers = _start_helpers(helpers, make, batches.store.filenos())
 
     def load(self, blobs: Sequence[np.ndarray]) -> None:
+        """Fill the blobs with the next batch. Raises DataError."""
         count = len(self._slots)
-        if self._asked < self.used:
-            self._asked = self.used - 1
-        while self._asked < self.used + count - 1:
-            self._asked += 1
-            self._helper(self._asked).order(self._asked, self._asked % count)
+        self._ordered = max(self._ordered, self.used)
+        while self._ordered < self.used + count:
+            self._helper(self._ordered).order(self._ordered, self._ordered % count)
+            self._ordered += 1
         self._helper(self.used).wait()
         for blob, made in zip(blobs, self._slots[self.used % count]):
             blob[...] = made
@@ -85,70 +77,19 @@ class PooledBatches(Batches):
         return self._helpers[batch % len(self._helpers)]
 
     def close(self) -> None:
-        for helper in self._helpers:
-            helper.close()
-
-    # ---- in a helper
-
-    def _work(self, batch: int, slot: int) -> None:
-        self.fill(batch, self._slots[slot])
+        """End the helpers; the store stays open."""
+        _close_all(self._helpers)
 
 
-class _Helper:
-    """One process, from the rank's side: orders go one way, answers come the other, in the same order."""
-
-    def __init__(self, work: Callable[[int, int], None], files: List[int], others: Sequence[int]) -> None:
-        orders_read, self._orders = os.pipe()
-        self._answers, answers_write = os.pipe()
-        try:
-            keep = [orders_read, answers_write, *files]
-            self._child = fork(lambda: _serve(work, orders_read, answers_write), keep)
-        finally:
-            os.close(orders_read)
-            os.close(answers_write)
-        self.ends = (self._orders, self._answers)
-        self._buffer = b""
-
-    def order(self, batch: int, slot: int) -> None:
-        try:
-            os.write(self._orders, _ORDER.pack(batch, slot))
-        except BrokenPipeError:
-            raise InfrastructureError("a decoder process ended by itself (killed, or out of memory?)") from None
-
-    def wait(self) -> None:
-        """Until the oldest order is done; raises what the helper raised."""
-        while b"\n" not in self._buffer:
-            piece = os.read(self._answers, 1 << 16)
-            if not piece:
-                raise InfrastructureError("a decoder process ended by itself (killed, or out of memory?)")
-            self._buffer += piece
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        if line:
-            raise from_wire(json.loads(line))
-
-    def close(self) -> None:
-        for end in self.ends:
-            os.close(end)
-        reap(self._child, kill=True)
-
-
-def _serve(work: Callable[[int, int], None], orders: int, answers: int) -> None:
-    """A helper's loop; ends when the rank closes its end or is gone."""
-    data = b""
-    while True:
-        piece = os.read(orders, 1 << 12)
-        if not piece:
-            return
-        data += piece
-        while len(data) >= _ORDER.size:
-            batch, slot = _ORDER.unpack_from(data)
-            data = data[_ORDER.size :]
-            try:
-                work(batch, slot)
-                answer = b""
-            except CaffeOnSparkError as e:
-                answer = json.dumps(to_wire(e)).encode()
-            os.write(answers, answer + b"\n")
+def _shared_arrays(shapes: Sequence[Tuple[int, ...]]) -> List[np.ndarray]:
+    """float32 arrays in memory that this process and those it forks share."""
+    sizes = [4 * math.prod(shape) for shape in shapes]
+    memory = mmap.mmap(-1, max(1, sum(sizes)))
+    views, start = [], 0
+    for shape, size in zip(shapes, sizes):
+        views.append(np.frombuffer(memory, np.float32, size // 4, start).reshape(shape))
+        start += size
+    return views
 
 
 # ---- looking at every image before training
@@ -162,69 +103,134 @@ def drop_bad_images(
     Only where they are to be skipped: then the sequence of batches is settled before training starts. ``heartbeat`` is
     called now and then.
     """
-    found: Dict[int, BadRecord] = {}
-    for record, problem in _check_in_parallel(store, helpers, heartbeat) if helpers else _check(store, 0, 1, heartbeat):
-        found[record] = problem
-    for record in sorted(found):
-        problem = found[record]
-        bad.report(BadRecord(store.id_of(record), problem.cause, problem.detail))
+
+    def check(start: int, stop: int) -> List[Tuple[int, str, str]]:
+        return list(_bad_images(store, range(start, stop)))
+
+    chunks = [(start, min(len(store), start + _CHECKED)) for start in range(0, len(store), _CHECKED)]
+    found: List[int] = []
+    with contextlib.closing(_in_order(helpers, check, chunks, store.filenos())) as answers:
+        for problems in answers:
+            heartbeat()
+            for record, cause, detail in problems:
+                found.append(record)
+                bad.report(BadRecord(store.id_of(record), cause, detail))
     if found:
-        store.keep(np.array([record for record in range(len(store)) if record not in found], np.int64))
+        store.keep(np.delete(np.arange(len(store)), found))
 
 
-def _check(store: RecordStore, first: int, step: int, heartbeat: Callable[[], None]) -> Iterator[Tuple[int, BadRecord]]:
-    """The records first, first + step, … whose images cannot be used."""
-    for record in range(first, len(store), step):
-        heartbeat()
+def _bad_images(store: RecordStore, records: Iterable[int]) -> Iterator[Tuple[int, str, str]]:
+    """(record, cause, detail) of the records whose images cannot be used."""
+    for record in records:
         for top, column in zip(store.tops, store.read(np.array([record]))):
             if isinstance(top, ImageTop):
                 try:
-                    top.pixels(column[0], "")
+                    top.pixels(column[0])
                 except BadRecord as e:
-                    yield record, e
+                    yield record, e.cause, e.detail
                     break
 
 
-def _check_in_parallel(
-    store: RecordStore, helpers: int, heartbeat: Callable[[], None]
-) -> Iterator[Tuple[int, BadRecord]]:
-    children: Dict[int, int] = {}  # by the descriptor their findings come from
-    for number in range(helpers):
-        reading, writing = os.pipe()
-
-        def work(number: int = number, writing: int = writing) -> None:
-            with os.fdopen(writing, "w") as out:
-                end = "null"
-                try:
-                    for record, error in _check(store, number, helpers, lambda: None):
-                        out.write(json.dumps([record, error.cause, error.detail]) + "\n")
-                except CaffeOnSparkError as e:  # of this process, not of a record
-                    end = json.dumps(to_wire(e))
-                out.write(f"end {end}\n")
-
-        children[reading] = fork(work, [writing, *store.filenos()])
-        os.close(writing)
-    texts = dict.fromkeys(children, b"")
-    left = set(children)
+def _in_order(
+    helpers: int, work: Callable[[int, int], Any], orders: Sequence[Tuple[int, int]], files: Sequence[int]
+) -> Generator[Any, None, None]:
+    """What ``work`` returns for each order, in their order: made by helpers, or here where there are none."""
+    if not helpers:
+        yield from (work(*order) for order in orders)
+        return
+    pool = _start_helpers(helpers, work, files)
     try:
-        while left:
-            for reading in select.select(sorted(left), [], [], 1.0)[0]:
-                piece = os.read(reading, 1 << 16)
-                texts[reading] += piece
-                if not piece:
-                    left.remove(reading)
-            heartbeat()
+        for number in range(len(orders) + helpers * _AHEAD):
+            if number >= helpers * _AHEAD:
+                yield pool[number % helpers].wait()
+            if number < len(orders):
+                pool[number % helpers].order(*orders[number])
     finally:
-        for reading, child in children.items():
-            os.close(reading)
-            reap(child, kill=True)
-    for text in texts.values():
-        lines = text.decode().splitlines()
-        if not lines or not lines[-1].startswith("end "):
-            raise InfrastructureError("a decoder process ended by itself (killed, or out of memory?)")
-        failure = json.loads(lines[-1][len("end ") :])
-        if failure is not None:
-            raise from_wire(failure)
-        for line in lines[:-1]:
-            record, cause, detail = json.loads(line)
-            yield int(record), BadRecord("", str(cause), str(detail))
+        _close_all(pool)
+
+
+# ---- helpers
+
+
+class _Helper:
+    """One process, from the rank's side: orders go one way, answers come the other, in the same order.
+
+    Parameters
+    ----------
+    work : answers an order's two numbers with what JSON can say; what it raises, ``wait`` raises
+    files : descriptors it reads from
+    """
+
+    def __init__(self, work: Callable[[int, int], Any], files: Sequence[int]) -> None:
+        orders_read, self._orders = os.pipe()
+        self._answers, answers_write = os.pipe()
+        try:
+            keep = [orders_read, answers_write, *files]
+            self._child = fork(lambda: _serve(work, orders_read, answers_write), keep)
+        finally:
+            os.close(orders_read)
+            os.close(answers_write)
+        self._buffer = b""
+
+    def order(self, first: int, second: int) -> None:
+        try:
+            os.write(self._orders, _ORDER.pack(first, second))
+        except BrokenPipeError:
+            raise _helper_is_gone() from None
+
+    def wait(self) -> Any:
+        """The answer to the oldest order."""
+        while b"\n" not in self._buffer:
+            piece = os.read(self._answers, 1 << 16)
+            if not piece:
+                raise _helper_is_gone()
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise from_wire(answer["error"])
+        return answer["found"]
+
+    def close(self) -> None:
+        os.close(self._orders)
+        os.close(self._answers)
+        reap(self._child, kill=True)
+
+
+def _helper_is_gone() -> InfrastructureError:
+    return InfrastructureError("a decoder process ended by itself (killed, or out of memory?)")
+
+
+def _start_helpers(count: int, work: Callable[[int, int], Any], files: Sequence[int]) -> List[_Helper]:
+    helpers: List[_Helper] = []
+    try:
+        for _ in range(count):
+            helpers.append(_Helper(work, files))
+    except BaseException:
+        _close_all(helpers)
+        raise
+    return helpers
+
+
+def _close_all(helpers: Iterable[_Helper]) -> None:
+    for helper in helpers:
+        helper.close()
+
+
+def _serve(work: Callable[[int, int], Any], orders: int, answers: int) -> None:
+    """A helper's loop; ends when the rank closes its end or is gone."""
+    data = b""
+    while True:
+        piece = os.read(orders, 1 << 12)
+        if not piece:
+            return
+        data += piece
+        while len(data) >= _ORDER.size:
+            first, second = _ORDER.unpack_from(data)
+            data = data[_ORDER.size :]
+            answer: Dict[str, Any]
+            try:
+                answer = {"found": work(first, second)}
+            except CaffeOnSparkError as e:
+                answer = {"error": to_wire(e)}
+            write_all(answers, json.dumps(answer).encode() + b"\n")

@@ -5,16 +5,54 @@ from __future__ import annotations
 import struct
 import sys
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 
 from ..errors import DataError
 
-__all__ = ["BadRecord", "BadRecordPolicy", "BadRecords", "Column", "Records", "pack_image", "unpack_image"]
+__all__ = [
+    "ENCODED",
+    "RAW_BYTES",
+    "RAW_FLOATS",
+    "SAMPLE_ID",
+    "BadRecord",
+    "BadRecordPolicy",
+    "BadRecords",
+    "Column",
+    "Records",
+    "id_column",
+    "pack_image",
+    "take",
+    "unpack_image",
+]
 
 #: One column of a chunk: an array whose first axis is the record, or one ``pack_image`` entry a record.
 Column = Union[np.ndarray, List[bytes]]
+
+
+#: The column with the records' ids, in the rows that Spark brings and in the features that it gets.
+SAMPLE_ID = "SampleID"
+
+
+def id_column(names: Sequence[str]) -> Optional[str]:
+    """Which of a user's columns has the ids, if any."""
+    return next((name for name in ("id", SAMPLE_ID) if name in names), None)
+
+
+#: Rows of a chunk: their numbers, int64, or a slice.
+Rows = Union[np.ndarray, slice]
+
+Item = TypeVar("Item")
+
+
+def take(column: Column, rows: Rows) -> Column:
+    """These rows of a column."""
+    return column[rows] if isinstance(column, np.ndarray) else _items(column, rows)
+
+
+def _items(values: Sequence[Item], rows: Rows) -> List[Item]:
+    return list(values[rows]) if isinstance(rows, slice) else [values[row] for row in rows]
 
 
 @dataclass
@@ -25,7 +63,7 @@ class Records:
     ----------
     ids : the records' names in their source (LMDB key, ``id`` column, file name)
     columns : one for each top of the data layer, all as long as ``ids``
-    index : position of each record in its source, int64
+    index : int64, position of each record in its source; from a FrameReader, in the batch it decoded
     """
 
     ids: Sequence[str]
@@ -35,13 +73,22 @@ class Records:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def keep(self, rows: np.ndarray) -> Records:
-        """The records at these places of the chunk."""
-        columns: List[Column] = [c[rows] if isinstance(c, np.ndarray) else [c[r] for r in rows] for c in self.columns]
-        return Records([self.ids[row] for row in rows], columns, self.index[rows])
+    def keep(self, rows: Rows) -> Records:
+        """The records in these rows of the chunk."""
+        return Records(_items(self.ids, rows), [take(column, rows) for column in self.columns], self.index[rows])
 
-    def placed(self, index: np.ndarray) -> Records:
-        """The records with their places in the source, where ``index`` counted from 0 in a batch."""
+    def __add__(self, other: Records) -> Records:
+        """The records of both chunks."""
+        columns: List[Column] = []
+        for mine, theirs in zip(self.columns, other.columns):
+            if isinstance(mine, np.ndarray) and isinstance(theirs, np.ndarray):
+                columns.append(np.concatenate([mine, theirs]))
+            else:
+                columns.append([*mine, *theirs])
+        return Records([*self.ids, *other.ids], columns, np.concatenate([self.index, other.index]))
+
+    def positioned(self, index: np.ndarray) -> Records:
+        """The records with their positions in the source, given those of all rows of the batch they were in."""
         return Records(self.ids, self.columns, index[self.index])
 
 
@@ -50,16 +97,22 @@ class BadRecord(DataError):
 
     Parameters
     ----------
-    record : the record's id
+    record : the record's id; "" where only its row is known
     cause : a short name for the kind of problem, the same for all records that share it
     detail : the sentence for people
+    row : its number in the batch that was worked on, from 0; None outside of batches
     """
 
-    def __init__(self, record: str, cause: str, detail: str) -> None:
+    def __init__(self, record: str, cause: str, detail: str, row: Optional[int] = None) -> None:
         super().__init__(f"record '{record}': {detail}")
         self.record = record
         self.cause = cause
         self.detail = detail
+        self.row = row
+
+    def named(self, record: str) -> BadRecord:
+        """The same problem, with the record's id."""
+        return BadRecord(record, self.cause, self.detail, self.row)
 
 
 @dataclass(frozen=True)
@@ -124,6 +177,9 @@ class BadRecords:
             raise DataError(f"{self.describe(good)}. That is more than -badRecordsMax {self.policy.maximum:g} allows")
 
 
+#: What the data of a packed image is: a file in an image format, or raw uint8 or float32 in CHW order.
+ENCODED, RAW_BYTES, RAW_FLOATS = b"E", b"R", b"F"
+
 _HEAD = struct.Struct("<cIII")
 
 
@@ -132,7 +188,7 @@ def pack_image(kind: bytes, shape: Tuple[int, int, int], data: bytes) -> bytes:
 
     Parameters
     ----------
-    kind : ``b"E"`` for a file in an image format, ``b"R"`` for raw uint8 in CHW order, ``b"F"`` for raw float32
+    kind : ENCODED, RAW_BYTES or RAW_FLOATS
     shape : (channels, height, width); zero or less where unknown
     data : the bytes
     """

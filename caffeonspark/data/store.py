@@ -149,7 +149,7 @@ class RecordStore:
 
     @property
     def indices(self) -> np.ndarray:
-        """The records' places in the source, ascending."""
+        """The records' positions in the source, ascending."""
         found: np.ndarray = self._indices[0][self._order]
         return found
 

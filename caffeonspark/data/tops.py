@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import List, Optional, Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
 from .decode import CannotDecode, decode_image, resize
-from .records import BadRecord, Column, unpack_image
+from .records import ENCODED, RAW_BYTES, BadRecord, Column, unpack_image
 from .transform import Transform
 
 __all__ = ["ImageTop", "NumberTop", "Top"]
@@ -39,10 +39,15 @@ class Top:
         """A view of the blob with the batch as its first axis."""
         return blob.swapaxes(0, 1) if self.time_major else blob
 
-    def fill(self, column: Column, out: np.ndarray, draws: np.ndarray, ids: Optional[List[str]] = None) -> None:
+    @property
+    def is_random(self) -> bool:
+        """Whether ``fill`` depends on the random numbers it is given."""
+        return False
+
+    def fill(self, column: Column, out: np.ndarray, draws: np.ndarray) -> None:
         """Write samples into ``out``, (n, *shape) float32, from the column of a chunk of n records.
 
-        ``draws`` is (n, 3) numbers in [0, 1); ``ids`` names the records in errors. Raises BadRecord.
+        ``draws`` is (n, 3) random numbers in [0, 1). Raises BadRecord with the row of a record that cannot be used.
         """
         raise NotImplementedError
 
@@ -63,11 +68,15 @@ class NumberTop(Top):
     def fixed(self) -> Optional[Tuple[np.dtype, Tuple[int, ...]]]:
         return np.dtype(self.dtype), self.shape
 
-    def fill(self, column: Column, out: np.ndarray, draws: np.ndarray, ids: Optional[List[str]] = None) -> None:
+    @property
+    def is_random(self) -> bool:
+        return self.transform is not None and self.transform.is_random
+
+    def fill(self, column: Column, out: np.ndarray, draws: np.ndarray) -> None:
         assert isinstance(column, np.ndarray)
         if self.transform is None:
             out[...] = column
-        elif self.transform.draws:
+        elif self.transform.is_random:
             for image, target, draw in zip(column, out, draws):
                 self.transform.apply(image, target, draw)
         else:
@@ -96,22 +105,30 @@ class ImageTop(Top):
     def fixed(self) -> Optional[Tuple[np.dtype, Tuple[int, ...]]]:
         return None
 
-    def pixels(self, entry: bytes, record: str) -> np.ndarray:
-        """One record's image, decoded, checked and resized: (channels, height, width). Raises BadRecord."""
+    @property
+    def is_random(self) -> bool:
+        return self.transform.is_random
+
+    def pixels(self, entry: bytes, record: str = "", row: Optional[int] = None) -> np.ndarray:
+        """One record's image, decoded, checked and resized: (channels, height, width).
+
+        Raises BadRecord with the ``record`` (its id) and ``row`` that are given.
+        """
         kind, shape, data = unpack_image(entry)
-        if kind == b"E":
+        if kind == ENCODED:
             try:
                 image = decode_image(data, self.channels, self.upright)
             except CannotDecode as e:
-                raise BadRecord(record, "undecodable image", f"the image cannot be decoded: {e}") from None
+                raise BadRecord(record, "undecodable image", f"the image cannot be decoded: {e}", row) from None
             if shape[1] and shape[2] and image.shape[1:] != shape[1:]:
                 raise BadRecord(
                     record,
                     "wrong image size",
                     f"the image is {image.shape[1]}x{image.shape[2]} where the record says {shape[1]}x{shape[2]}",
+                    row,
                 )
         else:
-            dtype = np.dtype(np.uint8 if kind == b"R" else np.float32)
+            dtype = np.dtype(np.uint8 if kind == RAW_BYTES else np.float32)
             image = np.frombuffer(data, dtype).reshape(shape)
         if self.resize is not None:
             image = resize(image, self.resize)
@@ -121,6 +138,7 @@ class ImageTop(Top):
                 "wrong image size",
                 f"the image is {image.shape[1]}x{image.shape[2]}, not {self.expect[0]}x{self.expect[1]}; "
                 "-resize would resize it",
+                row,
             )
         size = (image.shape[0], image.shape[1], image.shape[2])
         problem = self.transform.problem_with(size)
@@ -129,10 +147,9 @@ class ImageTop(Top):
                 f"is {'x'.join(map(str, image.shape))} and does not fill the blob's {'x'.join(map(str, self.shape))}"
             )
         if problem is not None:
-            raise BadRecord(record, "wrong image size", f"the image {problem}")
+            raise BadRecord(record, "wrong image size", f"the image {problem}", row)
         return image
 
-    def fill(self, column: Column, out: np.ndarray, draws: np.ndarray, ids: Optional[List[str]] = None) -> None:
-        for number, entry in enumerate(column):
-            record = ids[number] if ids is not None else str(number)
-            self.transform.apply(self.pixels(entry, record), out[number], draws[number])
+    def fill(self, column: Column, out: np.ndarray, draws: np.ndarray) -> None:
+        for row, entry in enumerate(column):
+            self.transform.apply(self.pixels(entry, row=row), out[row], draws[row])

@@ -1,7 +1,7 @@
 """Caffe's DataTransformer (src/caffe/data_transformer.cpp) in numpy, equal to the bit.
 
 The value of a pixel is ``(pixel - mean) * scale`` in float32, the mean taken from the mean file at the
-pixel's place in the whole image or from the channel's ``mean_value``; then the crop, at random offsets in
+pixel's position in the whole image or from the channel's ``mean_value``; then the crop, at random offsets in
 the TRAIN phase and centred in the TEST phase; then, with ``mirror``, a left-right flip of every second
 image on average, in both phases. Only the draws differ from Caffe's: here they are a function of seed,
 rank, layer and batch, so that a resumed run draws them again.
@@ -42,7 +42,7 @@ class Transform:
     train: bool = False
 
     @property
-    def draws(self) -> bool:
+    def is_random(self) -> bool:
         """Whether the result depends on random draws."""
         return self.mirror or (self.train and self.crop > 0)
 

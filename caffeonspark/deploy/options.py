@@ -126,10 +126,6 @@ class SubmitOptions:
         """Each option with its value, for a command line."""
         return [[name] if value is None else [name, value] for name, value in self._given]
 
-    def passed_on(self, *leave_out: str) -> List[str]:
-        """The words of all options but some."""
-        return [word for words in self.words() if words[0] not in leave_out for word in words]
-
 
 def _defaults(properties: Optional[str]) -> Dict[str, str]:
     """What the properties file says, or else spark-defaults.conf, as spark-submit finds it."""

@@ -67,8 +67,7 @@ def main(argv: Sequence[str]) -> int:
     unchecked = "--no-check" in own
     options = SubmitOptions([word for word in own if word not in ("--dry-run", "--no-check")])
     job = _Job(options, flags, dry)
-    job.settle(unchecked)
-    command = job.command()
+    command = job.command(unchecked)
     if dry:
         print(_pretty(command))
         return 0
@@ -85,10 +84,17 @@ class _Job:
         self.dry = dry
         if not (self.values.get("train") or self.values.get("test") or self.values.get("features")):
             raise ConfigError("nothing to do: give -train, -test or -features after '--'")
+        master = options.get("spark.master")
+        if not master:
+            raise ConfigError("submit: --master is missing: give --master yarn")
+        self.yarn = master == "yarn"
+        self.cluster_mode = options.get("spark.submit.deployMode", "client") == "cluster"
 
-    def settle(self, unchecked: bool) -> None:
-        """Look at the job, and add what it needs. Raises CaffeOnSparkError for what cannot work."""
-        self._master()
+    def command(self, unchecked: bool) -> List[List[str]]:
+        """The words of the command line, in groups that belong together, when what the job needs has been added.
+
+        Raises CaffeOnSparkError for what cannot work.
+        """
         reachable = not self.yarn or self._hadoop_configuration()
         if self.yarn:
             self._hadoop_classes()
@@ -105,18 +111,14 @@ class _Job:
             _say(f"note: {found.unseen}; every node has to have it. The memory for the nets is a guess")
         if self.yarn:
             self._memory(found)
+        flags = self.flags
         if self.cluster_mode:
-            self._places(found)
-            self._ship(found)
+            self._check_paths(found)
+            flags = self._send_files(found)
         if found.limits is not None:
             self._check_limits(found)
-
-    def _master(self) -> None:
-        self.master = self.options.get("spark.master")
-        if not self.master:
-            raise ConfigError("submit: --master is missing: give --master yarn")
-        self.yarn = self.master == "yarn"
-        self.cluster_mode = self.options.get("spark.submit.deployMode", "client") == "cluster"
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "caffeonspark_main.py")
+        return [[_spark_submit()], *self.options.words(), [program], *_grouped(flags)]
 
     # ---- Hadoop
 
@@ -243,8 +245,8 @@ class _Job:
 
     # ---- what a driver on another machine needs
 
-    def _places(self, found: JobCheck) -> None:
-        """Refuse places on local disks where another machine would write or look."""
+    def _check_paths(self, found: JobCheck) -> None:
+        """Refuse paths on local disks where another machine would write or look."""
         for name in ("model", "output"):
             path = str(self.values.get(name) or "")
             if is_local(path) and not os.path.isabs(local_path(path)):
@@ -264,8 +266,8 @@ class _Job:
                     "a path that every node has, or --deploy-mode client"
                 )
 
-    def _ship(self, found: JobCheck) -> None:
-        """Send local files that the driver reads, and name them in the flags as they are called there."""
+    def _send_files(self, found: JobCheck) -> List[str]:
+        """Send local files that the driver reads; the flags that name them as they are called there."""
         names: Dict[str, str] = {}
         for path in found.read.values():
             before = names.setdefault(os.path.basename(path), path)
@@ -275,7 +277,7 @@ class _Job:
                     "rename one, or put them on hdfs:"
                 )
         self.options.append("--files", sorted(names.values()))
-        self.flags = [self._flag_on_driver(word, found) for word in self.flags]
+        return [self._flag_on_driver(word, found) for word in self.flags]
 
     @staticmethod
     def _flag_on_driver(word: str, found: JobCheck) -> str:
@@ -285,13 +287,6 @@ class _Job:
             for part in rest.split(",")
         ]
         return head + equals + ",".join(parts)
-
-    # ---- the line
-
-    def command(self) -> List[List[str]]:
-        """The words of the command line, in groups that belong together."""
-        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "caffeonspark_main.py")
-        return [[_spark_submit()], *self.options.words(), [program], *_grouped(self.flags)]
 
 
 def _grouped(flags: Sequence[str]) -> List[List[str]]:

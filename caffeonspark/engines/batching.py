@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, Sequence, Tuple
 
 import numpy as np
 
-from ..data.records import Column
+from ..data.records import Column, take
 from ..plans.net_plan import NetPlan
 from .base import Predictor
 
-__all__ = ["BatchedNet", "concatenate", "split", "take"]
+__all__ = ["BatchedNet"]
 
 
 class BatchedNet:
@@ -52,7 +52,7 @@ class BatchedNet:
         dict of (count, width) float32 arrays; a blob that does not grow with the batch (a loss, an accuracy) is
         repeated for each sample
 
-        Raises BadRecord for a record that cannot be used.
+        Raises BadRecord with the row of a record that cannot be used.
         """
         size = count
         if count < self.batch_size and not self._plan.flexible:
@@ -80,25 +80,3 @@ class BatchedNet:
         axis, entries = position
         rows = np.moveaxis(blob, axis, 0)[: count * entries]
         return np.array(rows, order="C").reshape(count, -1)
-
-
-def take(column: Column, rows: np.ndarray) -> Column:
-    """The records at these places of a column."""
-    return column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
-
-
-def split(columns: List[Column], at: int) -> Tuple[List[Column], List[Column]]:
-    """The columns of the first ``at`` records, and of the rest."""
-    return [column[:at] for column in columns], [column[at:] for column in columns]
-
-
-def concatenate(first: List[Column], second: List[Column]) -> List[Column]:
-    """The columns of two chunks as those of one."""
-    merged: List[Column] = []
-    for a, b in zip(first, second):
-        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-            merged.append(np.concatenate([a, b]))
-        else:
-            assert isinstance(a, list) and isinstance(b, list)
-            merged.append(a + b)
-    return merged

@@ -17,10 +17,10 @@ from pyspark import StorageLevel
 from pyspark.accumulators import AccumulatorParam
 
 from ..data.batches import BatchRandom
-from ..data.records import BadRecord, BadRecords, Column, Records
+from ..data.records import SAMPLE_ID, BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
 from ..data.store import RecordStore, scratch_folder
-from ..engines.batching import BatchedNet, concatenate, split, take
+from ..engines.batching import BatchedNet
 from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError, from_spark
 from ..formats.endings import ending_of
@@ -121,12 +121,12 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
     source = source.for_blobs(blobs)
     task = task_for(source.run_config, source.plan, blobs)
     fields = [T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in task.blobs]
-    schema = T.StructType([T.StructField("SampleID", T.StringType(), False), *fields])
+    schema = T.StructType([T.StructField(SAMPLE_ID, T.StringType(), False), *fields])
     rows, parts = _task_rows(source)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for ids, values in _outputs(task, parts, batches):
-            yield _as_arrow(ids, values)
+        for records, values in _outputs(task, parts, batches):
+            yield _as_arrow(records.ids, values)
 
     return rows.mapInArrow(run, schema), task
 
@@ -141,8 +141,8 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
 
         count = 0
         sums: Dict[str, np.ndarray] = {}
-        for ids, values in _outputs(task, parts, batches):
-            count += len(ids)
+        for records, values in _outputs(task, parts, batches):
+            count += len(records)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.sum(axis=0, dtype=np.float64)
         if count:
@@ -191,21 +191,14 @@ def with_outputs(frame: DataFrame, source: NetSource, task: Task) -> DataFrame:
         import pyarrow as pa
 
         for rows in batches:
-            names = rows["SampleID"]
-            if skipping:  # rows are known again by their places
-                rows = rows.assign(SampleID=[str(place) for place in range(len(rows))])
             batch = pa.RecordBatch.from_pandas(rows, preserve_index=False)
             found: Dict[str, List[Any]] = {name: [None] * len(rows) for name in task.blobs}
-            done = 0
-            for ids, values in _outputs(task, 0, iter([batch])):
-                places = [int(one) for one in ids] if skipping else range(done, done + len(ids))
-                done += len(ids)
+            for records, values in _outputs(task, 0, iter([batch])):
                 for name, value in values.items():
-                    for place, row in zip(places, value):
-                        found[name][place] = row
-            yield pd.DataFrame(found, index=names.index)
+                    for row, numbers in zip(records.index, value):
+                        found[name][row] = numbers
+            yield pd.DataFrame(found, index=rows.index)
 
-    skipping = task.plan.layers[0].bad.skip
     limit_arrow_batches(frame.sparkSession, [frame])
     outputs = "_caffe_outputs"
     computed = frame.withColumn(outputs, _iterator_udf(run, schema)(payload))
@@ -266,8 +259,8 @@ def _net_for(task: Task) -> BatchedNet:
 
 def _outputs(
     task: Task, parts: int, batches: Iterator[pa.RecordBatch]
-) -> Iterator[Tuple[List[str], Dict[str, np.ndarray]]]:
-    """(ids, blob values) of the task's records, in their order, a batch at a time."""
+) -> Iterator[Tuple[Records, Dict[str, np.ndarray]]]:
+    """The task's records (of the first data layer) and their blobs, in their order, a batch at a time."""
     from pyspark import TaskContext
 
     context = TaskContext.get()
@@ -278,50 +271,42 @@ def _outputs(
     else:
         chunks = _spread_chunks(task, number, parts, batches, bad)
     forward = None
-    good = 0
-    for done, (ids, columns) in enumerate(_rebatch(chunks, task.plan.batch_size)):
+    for done, chunk in enumerate(_rebatch(chunks, task.plan.batch_size)):
         forward = forward or _net_for(task)
-        draws = [BatchRandom(0, number, layer).transforms(done, len(ids)) for layer in range(len(columns))]
-        ids, values = _run_batch(task, forward, ids, columns, draws, bad[0])
-        good += len(ids)
-        if ids:
-            yield ids, values
+        draws = [BatchRandom(0, number, layer).transforms(done, len(chunk[0])) for layer in range(len(chunk))]
+        records, values = _run_batch(task, forward, chunk, draws, bad[0])
+        if len(records):
+            yield records, values
     for one in bad:
         if one.total:
             task.skipped.add({one.source: [one.counts, one.examples]})
 
 
+#: The same records of each data layer.
+Chunk = List[Records]
+
+
 def _run_batch(
-    task: Task,
-    forward: BatchedNet,
-    ids: List[str],
-    columns: List[List[Column]],
-    draws: List[np.ndarray],
-    bad: BadRecords,
-) -> Tuple[List[str], Dict[str, np.ndarray]]:
-    """The ids and blobs of a batch, without the records whose images cannot be used."""
-    while ids:
+    task: Task, forward: BatchedNet, chunk: Chunk, draws: List[np.ndarray], bad: BadRecords
+) -> Tuple[Records, Dict[str, np.ndarray]]:
+    """The records and blobs of a batch, without the records whose images cannot be used."""
+    while len(chunk[0]):
         try:
-            return ids, forward.run(columns, draws, len(ids), task.blobs)
+            return chunk[0], forward.run([records.columns for records in chunk], draws, len(chunk[0]), task.blobs)
         except BadRecord as e:
-            row = int(e.record)
-            bad.report(BadRecord(ids[row], e.cause, e.detail))
-            keep = np.array([k for k in range(len(ids)) if k != row], np.int64)
-            ids = [ids[k] for k in keep]
-            columns = [[take(column, keep) for column in layer] for layer in columns]
+            assert e.row is not None
+            bad.report(e.named(chunk[0].ids[e.row]))
+            keep = np.delete(np.arange(len(chunk[0])), e.row)
+            chunk = [records.keep(keep) for records in chunk]
             draws = [numbers[keep] for numbers in draws]
-    return [], {}
-
-
-Chunk = Tuple[List[str], List[List[Column]]]
+    return chunk[0], {}
 
 
 def _frame_chunks(task: Task, batches: Iterator[pa.RecordBatch], bad: List[BadRecords]) -> Iterator[Chunk]:
     layer = task.plan.layers[0]
     assert isinstance(layer.reader, FrameReader)
     for batch in batches:
-        records = layer.without_bad_labels(layer.reader.decode(batch, bad[0]), bad[0])
-        yield list(records.ids), [records.columns]
+        yield [layer.without_bad_labels(layer.reader.decode(batch, bad[0]), bad[0])]
 
 
 def _spread_chunks(
@@ -334,7 +319,7 @@ def _spread_chunks(
         for k, rows, index in rows_by_layer(batch, len(layers)):
             reader = layers[k].reader
             assert isinstance(reader, FrameReader)
-            stores[k].append(layers[k].without_bad_labels(reader.decode(rows, bad[k]).placed(index), bad[k]))
+            stores[k].append(layers[k].without_bad_labels(reader.decode(rows, bad[k]).positioned(index), bad[k]))
     streams: List[Iterator[Records]] = []
     for k, layer in enumerate(layers):
         if isinstance(layer.reader, RangeReader):
@@ -353,9 +338,9 @@ def _labelled(layer: LayerPlan, chunks: Iterator[Records], bad: BadRecords) -> I
 
 
 def _side_by_side(streams: List[Iterator[Records]], plan: NetPlan) -> Iterator[Chunk]:
-    """Chunks of the same records from every layer's stream; the first layer gives the ids.
+    """Chunks of the same records from every layer's stream.
 
-    Records belong together by their place in the source, so one that a layer skipped is skipped in all.
+    Records belong together by their position in the source, so one that a layer skipped is skipped in all.
     """
     waiting: List[Optional[Records]] = [None] * len(streams)
     while True:
@@ -382,31 +367,26 @@ def _side_by_side(streams: List[Iterator[Records]], plan: NetPlan) -> Iterator[C
         chosen = [records.keep(np.flatnonzero(np.isin(records.index, common))) for records in here]
         waiting = [records.keep(np.flatnonzero(records.index > upto)) for records in here]
         if len(common):
-            yield list(chosen[0].ids), [records.columns for records in chosen]
+            yield chosen
 
 
 def _rebatch(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
     """The same records in batches of ``size``, the last one smaller."""
-    ids: List[str] = []
-    columns: List[List[Column]] = []
-    for more_ids, more in chunks:
-        if not more_ids:
-            continue
-        columns = [concatenate(a, b) for a, b in zip(columns, more)] if ids else more
-        ids = ids + more_ids
-        while len(ids) >= size:
-            parts = [split(layer, size) for layer in columns]
-            yield ids[:size], [first for first, _ in parts]
-            ids, columns = ids[size:], [rest for _, rest in parts]
-    if ids:
-        yield ids, columns
+    left: Chunk = []
+    for chunk in chunks:
+        left = [a + b for a, b in zip(left, chunk)] if left and len(left[0]) else chunk
+        while len(left[0]) >= size:
+            yield [records.keep(slice(size)) for records in left]
+            left = [records.keep(slice(size, None)) for records in left]
+    if left and len(left[0]):
+        yield left
 
 
-def _as_arrow(ids: List[str], values: Dict[str, np.ndarray]) -> pa.RecordBatch:
+def _as_arrow(ids: Sequence[str], values: Dict[str, np.ndarray]) -> pa.RecordBatch:
     import pyarrow as pa
 
     arrays = [pa.array(ids, pa.string()), *[as_lists(value) for value in values.values()]]
-    return pa.RecordBatch.from_arrays(arrays, names=["SampleID", *values])
+    return pa.RecordBatch.from_arrays(arrays, names=[SAMPLE_ID, *values])
 
 
 def as_lists(values: np.ndarray) -> pa.Array:

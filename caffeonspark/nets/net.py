@@ -15,12 +15,20 @@ from ..storage import local_path
 from .prototxt import Files, parse_net
 from .schema import NetParameter
 
-__all__ = ["DATA_LAYER_TYPES", "TEST", "TRAIN", "Net", "SolverNets", "solver_nets"]
+__all__ = ["TEST", "TRAIN", "Net", "SolverNets", "reads_data", "solver_nets"]
 
 TRAIN, TEST = 0, 1  # caffe.proto, enum Phase
 
-#: Layers that read data; Caffe's own DummyData and Input make or take theirs and stay as they are.
-DATA_LAYER_TYPES = ("Data", "MemoryData", "CoSData", "ImageData", "HDF5Data", "WindowData")
+#: Layers without bottoms that read no data: they make their blobs, or are given them.
+_MAKERS = ("DummyData", "Input", "Parameter", "Python")
+
+
+def reads_data(layer: Any) -> bool:
+    """Whether a layer is a data layer: one without bottoms, of any type but those that make their blobs themselves.
+
+    Which types can be read is not known here: a new kind of data source may bring a new one.
+    """
+    return not layer.bottom and layer.type not in _MAKERS
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,8 @@ class Net:
         return "TRAIN" if self.phase == TRAIN else "TEST"
 
     def data_layers(self) -> List[Any]:
-        """The layers that read data, in the order they stand."""
-        return [layer for layer in self.message.layer if layer.type in DATA_LAYER_TYPES]
+        """The layers that read data (``reads_data``), in the order they stand."""
+        return [layer for layer in self.message.layer if reads_data(layer)]
 
     def blob_names(self) -> List[str]:
         """Every blob, in the order the layers make them."""
@@ -72,7 +80,7 @@ class Net:
         net.CopyFrom(self.message)
         del net.layer[:]
         for layer in self.message.layer:
-            if layer.type in DATA_LAYER_TYPES:
+            if reads_data(layer):
                 tops = shapes[layer.name]
                 for top, shape in tops:
                     # no '/' in the name: Caffe's HDF5 writer takes it for a group
@@ -92,8 +100,9 @@ class Net:
     def pruned(self, blobs: Iterable[str]) -> Net:
         """The net without the layers and tops that these blobs do not depend on.
 
-        A blob's value is the one after every layer that works on it in place. Of a data layer's tops, CoSData's
-        are dropped one by one, others' only from the end, because their order says what they are.
+        A blob's value is the one after every layer that works on it in place. Of a data layer's tops, those that
+        blocks of ``cos_data_param`` describe are dropped one by one, others only from the end, because their order
+        says what they are.
         """
         needed = set(blobs)
         kept = []
@@ -107,26 +116,26 @@ class Net:
         for layer in reversed(kept):
             new = net.layer.add()
             new.CopyFrom(layer)
-            if layer.type == "CoSData" and len(layer.top) == len(layer.cos_data_param.top):
+            if reads_data(layer) and len(layer.top) == len(layer.cos_data_param.top):
                 pairs = [pair for pair in zip(layer.top, layer.cos_data_param.top) if pair[0] in needed]
                 del new.top[:], new.cos_data_param.top[:]
                 new.top.extend(top for top, _ in pairs)
                 new.cos_data_param.top.extend(block for _, block in pairs)
-            elif layer.type in DATA_LAYER_TYPES:
+            elif reads_data(layer):
                 while new.top[-1] not in needed:
                     del new.top[-1]
         return Net(net, self.path, self.phase)
 
     def check(self, known_types: Iterable[str]) -> None:
         """Raise ConfigError for what would make Caffe abort: unknown layer types and blobs, names used twice."""
-        types = set(known_types) | set(DATA_LAYER_TYPES)
+        types = set(known_types)
         blobs: Set[str] = set(self.message.input)
         names: Set[str] = set()
         for number, layer in enumerate(self.message.layer):
             where = f"{self.path}: layer '{layer.name or number}' ({self.phase_name} phase)"
-            if layer.type not in types:
+            if layer.type not in types and not reads_data(layer):
                 raise ConfigError(f"{where}: unknown layer type '{layer.type}'. {suggest(layer.type, types)}")
-            if layer.name in names and layer.type in DATA_LAYER_TYPES:
+            if layer.name in names and reads_data(layer):
                 raise ConfigError(f"{where}: a second layer of this name is active in the {self.phase_name} phase")
             names.add(layer.name)
             for bottom in layer.bottom:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
-from ..data import sources as kinds  # noqa: F401  (registers every kind of source)
 from ..data.records import BadRecordPolicy
-from ..data.sources.base import FrameSource, RangeSource, Source, make_source
-from ..data.sources.dataframe import DataFrameSource
-from ..data.sources.images import ImageDataFrame
+from ..data.sources.base import FrameSource, RangeSource, Source
+from ..data.sources.registry import make_source
 from ..errors import ConfigError, suggest
 from ..nets.net import Net
 from .labels import label_ranges
@@ -38,10 +36,13 @@ class NetSource:
         layers = net.data_layers()
         if not layers:
             raise ConfigError(f"{net.path}: the net has no data layer in the {net.phase_name} phase")
-        if dataframe is None:
-            self.sources: List[Source] = [make_source(config.run_config.for_sources, net, layer) for layer in layers]
-        else:
-            self.sources = [self._given(layers, dataframe)]
+        if dataframe is not None and len(layers) > 1:
+            raise ConfigError(
+                f"{net.path}: layer '{layers[0].name}': a DataFrame can only stand for the data of a net's single data "
+                "layer"
+            )
+        for_sources = config.run_config.for_sources
+        self.sources: List[Source] = [make_source(for_sources, net, layer, dataframe) for layer in layers]
         self._dataframe = dataframe
         self._plan: Optional[NetPlan] = None
 
@@ -54,22 +55,6 @@ class NetSource:
                     f"{self.net.path}: the {self.net.phase_name} net has no blob '{blob}'. {suggest(blob, known)}"
                 )
         return NetSource(self.config, self.net.pruned(blobs), self._dataframe)
-
-    def _given(self, layers: List[Any], dataframe: DataFrame) -> Source:
-        """The source of a DataFrame given in Python, for whatever kind of data the only data layer names."""
-        layer = layers[0]
-        where = f"{self.net.path}: layer '{layer.name}'"
-        if len(layers) > 1:
-            raise ConfigError(f"{where}: a DataFrame can only stand for the data of a net's single data layer")
-        source: FrameSource
-        if layer.type == "CoSData":
-            source = DataFrameSource(self.run_config.for_sources, self.net, layer)
-        elif layer.type in ("Data", "MemoryData", "ImageData"):
-            source = ImageDataFrame(self.run_config.for_sources, self.net, layer)
-        else:
-            raise ConfigError(f"{where}: a DataFrame cannot stand for the data of a {layer.type} layer; use CoSData")
-        source.given = dataframe
-        return source
 
     def __repr__(self) -> str:
         return f"NetSource({self.net.phase_name}: {', '.join(s.description for s in self.sources)})"

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..comm.tcp import TCPCommunicator
 from ..comm.wire import FrameKind
-from ..data.batches import Batches
+from ..data.batches import Feed
 from ..engines.base import Trainer
 from ..errors import TrainingError
 from ..formats.endings import model_ending
@@ -69,7 +69,7 @@ class Loop:
         rank: Rank,
         trainer: Trainer,
         comm: TCPCommunicator,
-        feeds: Sequence[Batches],
+        feeds: Sequence[Feed],
         validators: Sequence[Validator],
     ) -> None:
         self.rank = rank

@@ -1,7 +1,7 @@
 """One rank: loads its records, meets its peers, and steps its trainer until the end.
 
 Runs in the Python worker of a barrier task. Errors never leave the task as exceptions, which Spark would wrap
-in Java stacks: they go to the driver over the rank's line.
+in Java stacks: they go to the driver over the rank's connection to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..comm.addresses import interface_address, open_listener
 from ..comm.base import Communicator
 from ..comm.tcp import connect
 from ..comm.wire import FrameKind
-from ..data.batches import Batches, BatchRandom
+from ..data.batches import Batches, BatchRandom, Feed
 from ..data.pool import PooledBatches, drop_bad_images, needs_decoding
 from ..data.records import BadRecords, Records
 from ..data.sources.base import FrameReader, RangeReader
@@ -59,7 +59,7 @@ def run_rank(
     files : Spark broadcasts of the weights and the state that ``job.start`` lists
     batches : the rows of frame sources, by ``rows_for_ranks``
     """
-    # the folder outlives the line, whose sidecar may still have files of it to send when the rank is done
+    # the folder outlives the connection, whose sidecar may still have files of it to send when the rank is done
     with tempfile.TemporaryDirectory(prefix="caffeonspark-", dir=scratch_folder()) as folder:
         connection = open_connection(job, rank, hosts[rank])
         try:
@@ -72,7 +72,7 @@ def run_rank(
 
 
 def open_connection(job: Job, rank: int, host: str) -> DriverConnection:
-    """The line to the driver. What goes wrong before it stands can only be raised, for Spark to tell the driver."""
+    """The connection to the driver. Errors before there is one can only be raised, for Spark to tell the driver."""
     try:
         if job.credentials.encrypted:
             encryption.require()
@@ -156,7 +156,7 @@ class Rank:
             for number, rows, index in rows_by_layer(batch, len(layers)):
                 reader = layers[number].reader
                 assert isinstance(reader, FrameReader)
-                records = reader.decode(rows, bad[number]).placed(index)
+                records = reader.decode(rows, bad[number]).positioned(index)
                 stores[number].append(layers[number].without_bad_labels(records, bad[number]))
             self.heartbeat()
         for number, (layer, store) in enumerate(zip(layers, stores)):
@@ -190,7 +190,7 @@ class Rank:
     def align(self, layers: Sequence[LayerPlan], stores: Sequence[RecordStore], bad: Sequence[BadRecords]) -> None:
         """Where layers of one net had the same number of records, keep only those that none of them skipped.
 
-        Images and labels in databases of their own belong together by their places.
+        Images and labels in databases of their own belong together by their positions.
         """
         if len(stores) < 2 or not any(one.total for one in bad[: len(stores)]):
             return
@@ -214,16 +214,16 @@ class Rank:
     def batch_random(self, layer: int) -> BatchRandom:
         return BatchRandom(self.job.seed, self.rank, layer)
 
-    def make_batches(self, stores: Sequence[RecordStore]) -> List[Batches]:
+    def make_batches(self, stores: Sequence[RecordStore]) -> List[Feed]:
         """The training layers' batches, made by helper processes where images have to be decoded."""
-        feeds: List[Batches] = []
+        feeds: List[Feed] = []
         for number, layer in enumerate(self.job.train.layers):
-            feed = Batches(
+            batches = Batches(
                 stores[number], layer.batch_size, self.batch_random(number), layer.shuffle, layer.description
             )
-            if self.job.settings.decoders and needs_decoding(stores[number]):
-                feed = PooledBatches(feed, self.job.settings.decoders)
-            feeds.append(feed)
+            decoders = self.job.settings.decoders
+            pooled = decoders and needs_decoding(stores[number])
+            feeds.append(PooledBatches(batches, decoders) if pooled else batches)
         return feeds
 
     # ---- trainer

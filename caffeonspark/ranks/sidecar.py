@@ -1,4 +1,4 @@
-"""The process at each rank's side that holds its line to the driver.
+"""The process at each rank's side that holds its connection to the driver.
 
 pycaffe keeps the GIL for seconds and may end its process at any moment with a failed native CHECK, so the rank
 cannot answer for itself. Its sidecar is forked before anything else, is never in Caffe, and
@@ -22,7 +22,7 @@ import socket
 import time
 import traceback
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Tuple
+from typing import Any, Deque, Dict, Optional, Tuple
 
 from ..comm.handshake import Credentials, PeerConnection, dial
 from ..comm.wire import PIECE, Frame, FrameBuffer, FrameKind, Wire
@@ -41,7 +41,7 @@ _PARTING = 10.0  # seconds the sidecar has to deliver what is left when the rank
 
 
 class DriverConnection:
-    """A rank's line to the driver: ``open`` forks the sidecar, ``close`` says good-bye.
+    """A rank's connection to the driver: ``open`` forks the sidecar, ``close`` says good-bye.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class DriverConnection:
 
     def __init__(self, sock: socket.socket, sidecar: int, stderr: int) -> None:
         self._sock = sock
-        self._keeper = sidecar
+        self._sidecar = sidecar
         self._stderr = stderr
         self._buffer = FrameBuffer()
         self._frames: Deque[Frame] = deque()
@@ -89,22 +89,22 @@ class DriverConnection:
         try:
             self._sock.sendall(Frame(kind, data).pack())
         except OSError as e:
-            raise RankLost(f"the line to the driver broke: {e.strerror}") from None
+            raise RankLost(f"the connection to the driver broke: {e.strerror}") from None
 
     def send_file(self, kind: str, path: str, /, **data: Any) -> None:
         """Hand a file over: the sidecar removes it, and sends it while the rank goes on."""
         self.send(FrameKind.FILE, kind=kind, path=path, data=data)
 
     def check(self) -> None:
-        """Take note of what the driver said, without waiting. Raises Interrupted when the run was called off."""
+        """Receive what the driver said, without waiting. Raises Interrupted when the run was called off."""
         while True:
             try:
                 data = self._sock.recv(1 << 16, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except OSError as e:
-                raise RankLost(f"the line to the driver broke: {e.strerror}") from None
-            self._take(data)
+                raise RankLost(f"the connection to the driver broke: {e.strerror}") from None
+            self._receive(data)
 
     def wait(self, kind: str, timeout: float) -> Frame:
         """The next frame of a kind. Raises PeerLost when it does not come in time."""
@@ -121,9 +121,9 @@ class DriverConnection:
                 raise PeerLost(f"the driver did not answer within {timeout:g} s") from None
             finally:
                 self._sock.settimeout(None)
-            self._take(data)
+            self._receive(data)
 
-    def _take(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
         if not data:
             raise RankLost("the sidecar of this rank is gone")
         for frame in self._buffer.feed(data):
@@ -142,7 +142,7 @@ class DriverConnection:
         os.close(self._stderr)
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
-        reap(self._keeper)
+        reap(self._sidecar)
         self._sock.close()
 
 
@@ -159,23 +159,21 @@ class _Sidecar:
         self.lines: Deque[str] = deque(maxlen=_LINES)
         self.partial = b""
         self.from_rank = FrameBuffer()
+        self.rank_is_here = True
         self.said_bye = False
         self.stream_log = False
         self.kill_at: Optional[float] = None
+        local.setblocking(True)
+        uplink.sock.settimeout(60)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(local, selectors.EVENT_READ, self._on_rank)
+        self.selector.register(uplink.sock, selectors.EVENT_READ, self._on_driver)
+        self.selector.register(log, selectors.EVENT_READ, self._on_log)
 
     def run(self) -> None:
-        self.local.setblocking(True)
-        assert self.uplink is not None
-        self.uplink.settimeout(60)
-        selector = selectors.DefaultSelector()
-        selector.register(self.local, selectors.EVENT_READ, self._on_rank)
-        selector.register(self.uplink, selectors.EVENT_READ, self._on_driver)
-        selector.register(self.log or 0, selectors.EVENT_READ, self._on_log)
-        self.selector = selector
-        self.rank_is_here = True
         while self.rank_is_here:
             timeout = None if self.kill_at is None else max(0.0, self.kill_at - time.monotonic())
-            for key, _ in selector.select(timeout):
+            for key, _ in self.selector.select(timeout):
                 key.data()
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
                 with contextlib.suppress(ProcessLookupError):
@@ -244,7 +242,7 @@ class _Sidecar:
             self.selector.unregister(self.log)
             self.log = None
             return
-        self._note(data)
+        self._on_log_data(data)
 
     # ---- sending
 
@@ -285,7 +283,7 @@ class _Sidecar:
 
     # ---- standard error
 
-    def _note(self, data: bytes) -> None:
+    def _on_log_data(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.write(self.stderr, data)
         *whole, self.partial = (self.partial + data).split(b"\n")
@@ -310,7 +308,7 @@ class _Sidecar:
                 break
             if not data:
                 break
-            self._note(data)
+            self._on_log_data(data)
         os.set_blocking(self.log, True)
         if self.partial:
             self.lines.append(self.partial.decode(errors="replace"))
@@ -323,8 +321,3 @@ def describe(error: BaseException) -> Dict[str, Any]:
     if not isinstance(error, CaffeOnSparkError):
         wire["trace"] = traceback.format_exception(type(error), error, error.__traceback__)
     return wire
-
-
-def last_lines(frame: Frame, count: int = _LINES) -> List[str]:
-    """The log lines a failed or died frame carries."""
-    return [str(line) for line in frame.data.get("log", [])][-count:]

@@ -295,7 +295,7 @@ class Attempt:
         return stage_error(launched.error, who)
 
     def error_before_connection(self, launched: RunningRanks) -> Optional[CaffeOnSparkError]:
-        """The error of a rank that could not open its line to the driver, and whose end ended the others."""
+        """The error of a rank that could not open its connection to the driver, and whose end ended the others."""
         return None if launched.running or launched.error is None else from_text(str(launched.error))
 
 

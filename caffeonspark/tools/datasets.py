@@ -17,9 +17,9 @@ import urllib.request
 import zlib
 from typing import Any, Callable, Dict, Iterator, List, NoReturn, Sequence, Tuple
 
-import lmdb
 import numpy as np
 
+from ..data.sources.lmdb import write_entries
 from ..errors import CaffeOnSparkError, ConfigError, DataError, StorageError
 from ..nets.schema import BlobProto, Datum
 from ..storage import Storage, all_or_nothing, local_path
@@ -110,16 +110,12 @@ def write_lmdb(path: str, images: np.ndarray, labels: np.ndarray, digits: int = 
     """
     count, channels, height, width = images.shape
     os.makedirs(path)
-    # Never too small, whatever the page size; the file only grows to what is written.
-    map_size = 2 * images.nbytes + 8192 * count + (1 << 24)
-    try:
-        # without lock=False, an empty lock file would stay beside the data
-        with lmdb.open(path, map_size=map_size, mode=0o644, lock=False) as env, env.begin(write=True) as transaction:
-            for key, image, label in zip(_ids(count, digits), images, labels):
-                datum = Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=int(label))
-                transaction.put(key.encode(), datum.SerializeToString(), append=True)
-    except lmdb.Error as e:
-        raise StorageError(f"{path} cannot be written: {e}") from None
+    datums = (
+        Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=int(label))
+        for image, label in zip(images, labels)
+    )
+    keys = (key.encode() for key in _ids(count, digits))
+    write_entries(path, ((key, datum.SerializeToString()) for key, datum in zip(keys, datums)))
 
 
 def write_dataframe(path: str, images: np.ndarray, labels: np.ndarray, digits: int = 8) -> None:

@@ -41,10 +41,16 @@ def open_images(config: Config, path: str, kind: str) -> ImageSource:
     layer.top.append("data")
     layer.data_param.source = path
     layer.data_param.batch_size = 1
-    classes = {"lmdb": LMDBSource, "sequence": SequenceFileSource}
-    source = classes.get(kind, ImageDataFrame)(config.run_config.for_sources, Net(net, path, TEST), layer)
-    if isinstance(source, ImageDataFrame) and kind not in classes:
-        source.given = config.spark().read.format(kind).load(spark_path(config.storage, path))
+    whole = Net(net, path, TEST)
+    for_sources = config.run_config.for_sources
+    source: ImageSource
+    if kind == "lmdb":
+        source = LMDBSource(for_sources, whole, layer)
+    elif kind == "sequence":
+        source = SequenceFileSource(for_sources, whole, layer)
+    else:
+        frame = config.spark().read.format(kind).load(spark_path(config.storage, path))
+        source = ImageDataFrame(for_sources, whole, layer, frame)
     source.open()
     return source
 

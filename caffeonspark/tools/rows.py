@@ -194,7 +194,7 @@ def root_path(config: Config, root: str) -> str:
 def folder_lines(config: Config, root: str) -> Tuple[List[Tuple[str, str, str]], List[str]]:
     """(file name, label, file name) of the images in the folders below ``root``, by name; and the classes by label.
 
-    A class is a folder right below ``root``. Its label is its name where all names are whole numbers, else its location
+    A class is a folder right below ``root``. Its label is its name where all names are whole numbers, else its position
     among the sorted names. Raises ConfigError where there is no image in a folder.
     """
     base = root_path(config, root)

@@ -6,14 +6,15 @@ import os
 import sys
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, Tuple
 
-import lmdb
 import numpy as np
 
 from ..api.config import Config
+from ..data.records import id_column
+from ..data.sources.lmdb import MAX_KEY, write_entries
 from ..data.sources.sequence_file import write_key
-from ..errors import ConfigError, DataError, StorageError, suggest
+from ..errors import ConfigError, DataError, suggest
 from ..nets.schema import Datum
 from ..spark.jvm import has_native_hadoop
 from ..spark.library_zip import ship_library
@@ -33,8 +34,6 @@ CODECS = {
     "snappy": "org.apache.hadoop.io.compress.SnappyCodec",
     "zstd": "org.apache.hadoop.io.compress.ZStandardCodec",
 }
-_BATCH = 1000  # entries of an LMDB's transaction
-_MAX_KEY = 511  # bytes; LMDB's MDB_MAXKEYSIZE
 _SECONDS = 5.0  # between two lines of progress
 
 
@@ -91,10 +90,12 @@ def write_lmdb_rows(config: Config, rows: DataFrame, output: str, overwrite: boo
     """
     columns = _datum_columns(rows)
     with new_folder(config.storage, output, overwrite) as part, watched(config.spark(), f"reading for {output}"):
+        rows_here = enumerate(columns.toLocalIterator(prefetchPartitions=True))
+        entries = _with_progress((_entry(number, row) for number, row in rows_here), output)
         if config.storage.on_local_disk(part):
-            return _write(local_path(part), columns, output)
+            return write_entries(local_path(part), entries, output)
         with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
-            count = _write(folder, columns, output)
+            count = write_entries(folder, entries, output)
             config.storage.store(os.path.join(folder, "data.mdb"), join(part, "data.mdb"))
             return count
 
@@ -106,7 +107,7 @@ def _datum_columns(rows: DataFrame) -> DataFrame:
     names = rows.columns
     if "data" not in names and "floats" not in names:
         raise ConfigError(f"the DataFrame has no column 'data'. {suggest('data', names)}")
-    key = next((name for name in ("id", "SampleID") if name in names), None)
+    key = id_column(names)
     defaults = {"label": "0", "channels": 0, "height": 0, "width": 0, "encoded": False}
     return rows.select(
         (F.col(key).cast("string") if key else F.lit(None).cast("string")).alias("id"),
@@ -124,48 +125,22 @@ def _datum_columns(rows: DataFrame) -> DataFrame:
     )
 
 
-def _write(folder: str, rows: DataFrame, output: str) -> int:
-    os.makedirs(folder, exist_ok=True)
-    count, said = 0, time.monotonic()
-    pending = []
-    try:
-        with lmdb.open(folder, map_size=1 << 30, mode=0o644, lock=False) as env:
-            for number, row in enumerate(rows.toLocalIterator(prefetchPartitions=True)):
-                pending.append(_entry(number, row))
-                if len(pending) == _BATCH:
-                    _put(env, pending)
-                    pending = []
-                count += 1
-                if time.monotonic() - said > _SECONDS:
-                    said = time.monotonic()
-                    print(f"writing {output}: {count} entries", file=sys.stderr, flush=True)
-            _put(env, pending)
-    except lmdb.Error as e:
-        raise StorageError(f"{output} cannot be written: {e}") from None
-    return count
-
-
-def _put(env: Any, entries: Any) -> None:
-    """Put entries into the database, which grows as it must."""
-    while True:
-        try:
-            with env.begin(write=True) as transaction:
-                for key, value in entries:
-                    if not transaction.put(key, value, overwrite=False):
-                        raise DataError(
-                            f"two rows have the id '{key.decode(errors='replace')}', which is the LMDB's key"
-                        )
-            return
-        except lmdb.MapFullError:
-            env.set_mapsize(2 * env.info()["map_size"])
+def _with_progress(entries: Iterator[Tuple[bytes, bytes]], output: str) -> Iterator[Tuple[bytes, bytes]]:
+    """The same entries; says now and then how many there were."""
+    said = time.monotonic()
+    for count, entry in enumerate(entries):
+        if time.monotonic() - said > _SECONDS:
+            said = time.monotonic()
+            print(f"writing {output}: {count} entries", file=sys.stderr, flush=True)
+        yield entry
 
 
 def _entry(number: int, row: Any) -> Tuple[bytes, bytes]:
     name = row["id"] if row["id"] is not None else f"{number:08d}"
     where = f"row '{name}'"
     key = name.encode("utf-8", "surrogateescape")
-    if not 0 < len(key) <= _MAX_KEY:
-        raise DataError(f"{where}: an LMDB's keys have 1 to {_MAX_KEY} bytes, not {len(key)}")
+    if not 0 < len(key) <= MAX_KEY:
+        raise DataError(f"{where}: an LMDB's keys have 1 to {MAX_KEY} bytes, not {len(key)}")
     try:
         label = int(float(row["label"]))
         exact = label == float(row["label"])

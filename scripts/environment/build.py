@@ -39,7 +39,7 @@ ALTERNATIVES = (
 )
 # Programs of the environment that people call by name, and how each is started. Python's own scripts carry an
 # absolute first line, which would tie the folder to its place.
-MODULES = {"caffeonspark": "caffeonspark.api.cli", "mypy": "mypy", "pip": "pip", "pytest": "pytest"}
+MODULES = {"caffeonspark": "caffeonspark.cli", "mypy": "mypy", "pip": "pip", "pytest": "pytest"}
 
 
 class CannotBuild(Exception):

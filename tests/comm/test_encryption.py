@@ -71,7 +71,7 @@ def test_the_package_is_required(monkeypatch):
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=6), st.data())
-def test_a_sealed_stream_opens_only_as_it_was_sealed(contents, data):
+def test_an_encrypted_stream_is_decrypted_only_as_it_was_encrypted(contents, data):
     stream = b"".join(records(*contents))
     at = data.draw(st.integers(0, len(stream) - 1))
     bit = data.draw(st.integers(0, 7))

@@ -1,4 +1,4 @@
-"""Strangers, liars and impostors at a listener: refused, in bounded memory and time."""
+"""Unauthenticated connections, liars and impostors at a listener: refused, in bounded memory and time."""
 
 import json
 import os
@@ -25,14 +25,14 @@ def test_there_are_many_kinds_of_bad_connections():
 
 @MODES
 @pytest.mark.parametrize("name", adversary.ATTACKS)
-def test_a_stranger_learns_nothing_and_keeps_nobody_out(name, encrypted, tmp_path):
+def test_an_unauthenticated_connection_learns_nothing_and_keeps_nobody_out(name, encrypted, tmp_path):
     credentials = Credentials.new(encrypted=encrypted)
     with Guard(credentials) as guard:
         target = adversary.Target(guard.address, record(guard, credentials), tmp_path)
         before = len(guard.admitted)
         assert adversary.ATTACKS[name](target) == b""
         begin = time.monotonic()
-        with dial(guard.address, credentials, 1, DRIVER, 5).sock:  # while what the stranger opened is still open
+        with dial(guard.address, credentials, 1, DRIVER, 5).sock:  # while what the attacker opened is still open
             assert time.monotonic() - begin < 2
             guard.wait_for(before + 1)
         assert [peer.peer for peer in guard.admitted[before:]] == [1]
@@ -90,7 +90,7 @@ def test_a_party_is_not_crowded_out_between_its_greeting_and_its_proof():
         guard.listener.patience = 5
         sock.sendall(greeting)
         answer = sock.recv(adversary.ANSWER, socket.MSG_WAITALL)
-        strangers = [socket.create_connection(guard.address) for _ in range(2 * Listener.unauthenticated)]
+        flood = [socket.create_connection(guard.address) for _ in range(2 * Listener.unauthenticated)]
         deadline = time.monotonic() + 3  # less than the listener's patience
         while guard.most_pending <= Listener.unauthenticated // 2 and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -98,8 +98,8 @@ def test_a_party_is_not_crowded_out_between_its_greeting_and_its_proof():
         sock.sendall(credentials.prove(b"dial", greeting[: adversary.HELLO.size], answer[:32]))
         sock.settimeout(WAIT)
         assert sock.recv(10) == b"\x01"
-        for stranger in strangers:
-            stranger.close()
+        for one in flood:
+            one.close()
 
 
 def test_a_party_that_stops_after_its_greeting_is_dropped_in_time():

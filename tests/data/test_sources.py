@@ -309,10 +309,11 @@ def test_level_db_names_the_converter(spark, tmp_path):
         _ = DataSource(spark).getSource(config, True).plan
 
 
-def test_a_users_own_class(spark, tmp_path):
+@pytest.mark.parametrize(("kind", "name"), [("CoSData", "Squares"), ("Squares", "SquaresLayer")])
+def test_a_users_own_class(spark, tmp_path, kind, name):
     layer = (
-        f'layer {{ name: "data" type: "CoSData" top: "x" top: "label" {PHASES} '
-        'source_class: "tests.support.own_source.Squares" cos_data_param { batch_size: 4 '
+        f'layer {{ name: "data" type: "{kind}" top: "x" top: "label" {PHASES} '
+        f'source_class: "tests.support.own_source.{name}" cos_data_param {{ batch_size: 4 '
         'top { name: "x" type: FLOAT_ARRAY channels: 3 sample_num_axes: 1 } '
         'top { name: "label" type: INT sample_num_axes: 0 } } }'
     )
@@ -324,8 +325,8 @@ def test_a_users_own_class(spark, tmp_path):
     config.features = "x"
     rows = cos.features(data.getSource(config, False)).collect()
     assert sorted(row.x for row in rows) == [[float(n), float(n * n), 0.0] for n in range(20)]
-    config = config_for(spark, tmp_path, layer.replace("Squares", "Nowhere"), net, 5)
-    with pytest.raises(ConfigError, match=r"source_class tests.support.own_source.Nowhere cannot be loaded"):
+    config = config_for(spark, tmp_path, layer.replace(f"own_source.{name}", "own_source.Nowhere"), net, 5)
+    with pytest.raises(ConfigError, match=r"own_source:Nowhere: .*own_source.py has no class 'Nowhere'"):
         data.getSource(config, True)
 
 

@@ -24,7 +24,7 @@ def test_the_same_environment_elsewhere_gives_the_same_bytes(tmp_path):
     archives = []
     for number, root in enumerate((ROOT, str(other))):
         archives.append(tmp_path / f"{number}.tar.gz")
-        subprocess.run([f"{root}/bin/python", "-m", "caffeonspark.api.cli", "pack", archives[-1]], check=True)
+        subprocess.run([f"{root}/bin/python", "-m", "caffeonspark.cli", "pack", archives[-1]], check=True)
     one, two = (archive.read_bytes() for archive in archives)
     assert one == two
     assert len(one) < 300e6

@@ -150,7 +150,7 @@ def line(*words, cwd=None, **env):
     """(words of the line, standard error) of a dry run in a process of its own, which may start a JVM."""
     environment = {k: v for k, v in os.environ.items() if k not in ("HADOOP_CONF_DIR", "YARN_CONF_DIR")}
     process = subprocess.run(
-        [sys.executable, "-m", "caffeonspark.api.cli", "submit", "--dry-run", *map(str, words)],
+        [sys.executable, "-m", "caffeonspark.cli", "submit", "--dry-run", *map(str, words)],
         capture_output=True,
         text=True,
         cwd=cwd,

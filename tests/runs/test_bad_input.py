@@ -282,7 +282,7 @@ def test_model_that_does_not_exist(folder):
 
 def test_console_script_says_the_same(folder):
     process = subprocess.run(
-        ["python", "-m", "caffeonspark.api.cli", "-train", "-conf"], cwd=folder, capture_output=True, text=True
+        ["python", "-m", "caffeonspark.cli", "-train", "-conf"], cwd=folder, capture_output=True, text=True
     )
     assert process.returncode == 1
     assert process.stderr == "caffeonspark: -conf needs a value (FILE)\n"

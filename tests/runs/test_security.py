@@ -1,4 +1,4 @@
-"""A running job's network: strangers at every port it has, what crosses it, and where it listens."""
+"""A running job's network: unauthenticated connections at every port it has, what crosses it, and where it listens."""
 
 import contextlib
 import json

@@ -1,6 +1,6 @@
-"""Strangers at a job's ports: every kind of bad connection by name, and a program that tries them all on a range.
+"""Attackers at a job's ports: every kind of bad connection by name, and a program that tries them all on a range.
 
-A stranger knows everything but the job's secret: the source, the ports, and what it recorded on the network. Each
+An attacker knows everything but the job's secret: the source, the ports, and what it recorded on the network. Each
 attack gets a ``Target`` and gives back every byte that it was told, which has to be none. Sockets it puts into
 ``target.held`` stay open.
 

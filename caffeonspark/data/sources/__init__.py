@@ -1,5 +1,2 @@
-"""Every kind of data source; importing this package makes them known to ``make_source``."""
-
-from . import dataframe, hdf5, image_list, images, lmdb, sequence_file
-
-__all__ = ["dataframe", "hdf5", "image_list", "images", "lmdb", "sequence_file"]
+"""What data layers name: ``base`` says what a source is, ``registry`` which one reads a layer, and each other module is
+one kind of source."""

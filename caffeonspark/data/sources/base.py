@@ -4,21 +4,19 @@ A source lives on the driver. ``open`` looks at its first record and settles the
 either numbered records that executors read by range (``RangeReader``: LMDB, files) or a DataFrame whose rows
 Spark brings to the executors (``FrameReader``). Everything executors need is in the reader, which is pickled.
 
-A user's own source is a subclass of ``FrameSource`` (or ``RangeSource``) named by its dotted Python path in
-``source_class``.
+A source of one's own is a subclass of ``FrameSource`` or ``RangeSource``; ``registry`` says how layers name it.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, ClassVar, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ...errors import ConfigError, DataError, suggest
+from ...errors import ConfigError, DataError
 from ...nets.net import TRAIN, Net
 from ...nets.prototxt import Files
 from ...nets.schema import BlobProto
@@ -31,16 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-__all__ = [
-    "FrameReader",
-    "FrameSource",
-    "RangeReader",
-    "RangeSource",
-    "Source",
-    "SourceConfig",
-    "make_source",
-    "register",
-]
+__all__ = ["FrameReader", "FrameSource", "RangeReader", "RangeSource", "Source", "SourceConfig"]
 
 
 class RangeReader(ABC):
@@ -52,14 +41,7 @@ class RangeReader(ABC):
 
 
 class FrameReader(ABC):
-    """Turns rows into records.
-
-    Attributes
-    ----------
-    id_field : the column with the records' ids
-    """
-
-    id_field = "SampleID"
+    """Turns rows into records."""
 
     @abstractmethod
     def decode(self, batch: pa.RecordBatch, bad: BadRecords) -> Records:
@@ -109,6 +91,10 @@ class Source(ABC):
     shuffle : whether the prototxt asks for shuffling
     """
 
+    #: The types of layer it reads, each with the name of the layer's message that holds ``source`` and ``batch_size``;
+    #: for the first two a layer names its source in ``source_class``.
+    layer_types: ClassVar[Mapping[str, str]] = {"MemoryData": "memory_data_param", "CoSData": "cos_data_param"}
+
     def __init__(self, config: SourceConfig, net: Net, layer: Any) -> None:
         self.config = config
         self.net = net
@@ -126,7 +112,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def description(self) -> str:
-        """What the data is, in a few words with its place."""
+        """What the data is and where, in a few words."""
 
     @abstractmethod
     def open(self) -> None:
@@ -136,14 +122,7 @@ class Source(ABC):
 
     def parameters(self) -> Any:
         """The layer's message that holds ``source`` and ``batch_size``."""
-        names = {
-            "Data": "data_param",
-            "MemoryData": "memory_data_param",
-            "CoSData": "cos_data_param",
-            "ImageData": "image_data_param",
-            "HDF5Data": "hdf5_data_param",
-        }
-        return getattr(self.layer, names[self.layer.type])
+        return getattr(self.layer, self.layer_types[self.layer.type])
 
     def _batch_size(self) -> int:
         size = int(self.parameters().batch_size)
@@ -210,13 +189,16 @@ class RangeSource(Source):
 class FrameSource(Source):
     """A source whose rows Spark brings to the executors.
 
-    Attributes
+    Parameters
     ----------
-    given : a DataFrame given in Python instead of what ``source`` names
+    config, net, layer : as for Source
+    given : a DataFrame given in Python to read instead of what ``source`` names
     """
 
-    given: Optional[DataFrame] = None
-    _rows: Optional[DataFrame] = None
+    def __init__(self, config: SourceConfig, net: Net, layer: Any, given: Optional[DataFrame] = None) -> None:
+        super().__init__(config, net, layer)
+        self.given = given
+        self._rows = given
 
     @abstractmethod
     def load(self) -> DataFrame:
@@ -245,64 +227,14 @@ class FrameSource(Source):
 
     @abstractmethod
     def columns(self, rows: DataFrame) -> List[Column]:
-        """The columns the reader expects, from rows that ``load`` gave: ``SampleID`` (string) first."""
+        """The columns the reader expects, from rows as they are stored: ``SampleID`` (string) first."""
 
     def frame(self) -> DataFrame:
         """The rows with the columns the reader expects."""
         if self._rows is None:
-            self._rows = self.given if self.given is not None else self.load()
+            self._rows = self.load()
         return self._rows.select(*self.columns(self._rows))
 
     @abstractmethod
     def reader(self) -> FrameReader:
         """The reader executors use."""
-
-
-_REGISTRY: Dict[str, Type[Source]] = {}
-
-
-def register(*names: str) -> Any:
-    """Class decorator: make a source known under these values of ``source_class``."""
-
-    def add(cls: Type[Source]) -> Type[Source]:
-        for name in names:
-            _REGISTRY[name] = cls
-        return cls
-
-    return add
-
-
-def source_names() -> List[str]:
-    """Every value of ``source_class`` that is known."""
-    return sorted(_REGISTRY)
-
-
-def _class_named(name: str, where: str) -> Type[Source]:
-    if name in _REGISTRY:
-        return _REGISTRY[name]
-    module, _, attribute = name.rpartition(".")
-    if module and not name.startswith("com.yahoo."):
-        try:
-            cls = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as e:
-            raise ConfigError(f"{where}: source_class {name} cannot be loaded: {e}") from None
-        if not (isinstance(cls, type) and issubclass(cls, (FrameSource, RangeSource))):
-            raise ConfigError(
-                f"{where}: source_class {name} is no subclass of caffeonspark's FrameSource or RangeSource"
-            )
-        return cls
-    raise ConfigError(f"{where}: unknown source_class '{name}'. {suggest(name, _REGISTRY)}")
-
-
-def make_source(config: SourceConfig, net: Net, layer: Any) -> Source:
-    """The source that a data layer names, not yet opened. Raises ConfigError."""
-    where = f"{net.path}: layer '{layer.name}'"
-    if layer.type in ("MemoryData", "CoSData"):
-        if not layer.source_class:
-            known = [name for name in _REGISTRY if not name.startswith(("com.", "layer:"))]
-            raise ConfigError(f"{where}: source_class is missing: name the kind of data. {suggest('', known)}")
-        return _class_named(layer.source_class, where)(config, net, layer)
-    by_type = f"layer:{layer.type}"
-    if by_type in _REGISTRY:
-        return _REGISTRY[by_type](config, net, layer)
-    raise ConfigError(f"{where}: data layers of type {layer.type} are not supported")

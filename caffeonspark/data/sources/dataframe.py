@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, List, Tuple
+from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Tuple
 
 import numpy as np
 
 from ...errors import ConfigError, DataError, suggest
 from ..arrow import Problems, keep_good, numbers
-from ..records import BadRecord, BadRecords, Column, Records, pack_image
+from ..records import ENCODED, RAW_BYTES, SAMPLE_ID, BadRecord, BadRecords, Column, Records, id_column, pack_image
 from ..tops import ImageTop, NumberTop, Top
-from .base import FrameReader, FrameSource, register
+from .base import FrameReader, FrameSource
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +47,7 @@ class CoSDataReader(FrameReader):
     tops: Tuple[CoSTop, ...]
 
     def decode(self, batch: pa.RecordBatch, bad: BadRecords) -> Records:
-        ids = [str(value) for value in batch.column(self.id_field).to_pylist()]
+        ids = [str(value) for value in batch.column(SAMPLE_ID).to_pylist()]
         problems: Problems = {}
         columns = [self._decode_top(batch, top, ids, problems) for top in self.tops]
         return keep_good(ids, columns, problems, bad)
@@ -95,33 +95,33 @@ def _images(values: pa.Array, top: CoSTop, bad: Any) -> Column:
     channels, height, width = top.raw_shape
     entries: List[Any] = []
     fixed = top.top.fixed
-    blank: Any = pack_image(b"E", (0, 0, 0), b"") if fixed is None else np.zeros(top.raw_shape, np.uint8)
+    blank: Any = pack_image(ENCODED, (0, 0, 0), b"") if fixed is None else np.zeros(top.raw_shape, np.uint8)
     for row, value in enumerate(values.to_pylist()):
         entry: Any = blank
         if value is not None:
             if top.kind == "ENCODED_IMAGE":
-                entry = pack_image(b"E", (0, 0, 0), value)
+                entry = pack_image(ENCODED, (0, 0, 0), value)
             elif top.kind == "ENCODED_IMAGE_WITH_DIM":
                 if value["image"] is None:
                     bad(row, "null value", "has a null image")
                 else:
-                    entry = pack_image(b"E", (0, value["height"] or 0, value["width"] or 0), value["image"])
+                    entry = pack_image(ENCODED, (0, value["height"] or 0, value["width"] or 0), value["image"])
             elif len(value) != channels * height * width:
                 shape = f"{channels}x{height}x{width}"
                 bad(row, "wrong image size", f"has {len(value)} bytes; top '{top.top.name}' takes {shape}")
             else:
                 pixels = np.frombuffer(value, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
-                entry = pixels if fixed is not None else pack_image(b"R", top.raw_shape, pixels.tobytes())
+                entry = pixels if fixed is not None else pack_image(RAW_BYTES, top.raw_shape, pixels.tobytes())
         entries.append(entry)
     if fixed is None:
         return entries
     return np.stack(entries) if entries else np.zeros((0, *top.raw_shape), np.uint8)
 
 
-@register("DataFrameSource", "CoSData", "com.yahoo.ml.caffe.DataFrameSource")
 class DataFrameSource(FrameSource):
     """The DataFrame of a CoSData layer: read by ``dataframe_format`` from ``source``, or given in Python."""
 
+    layer_types: ClassVar[Mapping[str, str]] = {"CoSData": "cos_data_param"}
     _cos_tops: Tuple[CoSTop, ...] = ()
 
     @property
@@ -129,8 +129,6 @@ class DataFrameSource(FrameSource):
         return "the given DataFrame" if self.given is not None else f"DataFrame {self.parameters().source}"
 
     def open(self) -> None:
-        if self.layer.type != "CoSData":
-            raise ConfigError(f"{self.where}: source_class {self.layer.source_class} goes with layer type CoSData")
         self.shuffle = bool(self.parameters().shuffle)
         self._cos_tops = self._read_tops()
         self.tops = tuple(top.top for top in self._cos_tops)
@@ -210,8 +208,8 @@ class DataFrameSource(FrameSource):
         from pyspark.sql import functions as F
 
         names = rows.columns
-        id_name = next((n for n in ("id", "SampleID") if n in names), None)
-        chosen = [(F.col(id_name) if id_name else F.monotonically_increasing_id()).cast("string").alias("SampleID")]
+        id_name = id_column(names)
+        chosen = [(F.col(id_name) if id_name else F.monotonically_increasing_id()).cast("string").alias(SAMPLE_ID)]
         for top in self._cos_tops:
             if top.column not in names:
                 raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, List, Tuple
+from typing import ClassVar, Iterator, List, Mapping, Tuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ...errors import ConfigError, DataError
 from ...formats.hdf5 import open_hdf5
 from ..records import BadRecords, Column, Records
 from ..tops import NumberTop
-from .base import RangeReader, RangeSource, register
+from .base import RangeReader, RangeSource
 
 __all__ = ["HDF5Reader", "HDF5Source"]
 
@@ -42,17 +42,17 @@ class HDF5Reader(RangeReader):
             with open_hdf5(path) as f:
                 for begin in range(low, min(stop, end), step * _CHUNK):
                     upto = min(stop, end, begin + step * _CHUNK)
-                    places = np.arange(begin, upto, step, dtype=np.int64)
+                    numbers = np.arange(begin, upto, step, dtype=np.int64)
                     columns: List[Column] = [
                         np.asarray(f[top.name][begin - first : upto - first : step], np.float32) for top in self.tops
                     ]
-                    yield Records([str(place) for place in places], columns, places)
+                    yield Records([str(number) for number in numbers], columns, numbers)
 
 
-@register("HDF5Data", "layer:HDF5Data")
 class HDF5Source(RangeSource):
     """The files an ``HDF5Data`` layer lists."""
 
+    layer_types: ClassVar[Mapping[str, str]] = {"HDF5Data": "hdf5_data_param"}
     _paths: Tuple[str, ...] = ()
     _starts: Tuple[int, ...] = (0,)
 

@@ -7,14 +7,14 @@ same path on every node. Images are read whole and decoded later.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Tuple
+from typing import ClassVar, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ...errors import ConfigError, DataError
 from ..records import BadRecord, BadRecords, Column, Records
 from ..tops import Top
-from .base import RangeReader, RangeSource, register
+from .base import RangeReader, RangeSource
 from .images import ImageSource, image_entry
 
 __all__ = ["ImageListReader", "ImageListSource"]
@@ -42,21 +42,21 @@ class ImageListReader(RangeReader):
 
     def read(self, start: int, stop: int, step: int, bad: BadRecords) -> Iterator[Records]:
         for first in range(start, stop, step * _CHUNK):
-            places = []
+            numbers = []
             entries = []
-            for place in range(first, min(stop, first + step * _CHUNK), step):
+            for number in range(first, min(stop, first + step * _CHUNK), step):
                 try:
-                    entries.append(image_entry(self.image, self.paths[place], None, self._content(place)))
-                    places.append(place)
+                    entries.append(image_entry(self.image, self.paths[number], None, self._content(number)))
+                    numbers.append(number)
                 except BadRecord as e:
                     bad.report(e)
             columns: List[Column] = [entries]
             if self.label:
-                columns.append(self.labels[places])
-            yield Records([self.paths[place] for place in places], columns, np.array(places, np.int64))
+                columns.append(self.labels[numbers])
+            yield Records([self.paths[number] for number in numbers], columns, np.array(numbers, np.int64))
 
-    def _content(self, place: int) -> bytes:
-        path = self.paths[place]
+    def _content(self, number: int) -> bytes:
+        path = self.paths[number]
         try:
             with open(self.root + path, "rb") as f:
                 return f.read()
@@ -64,12 +64,13 @@ class ImageListReader(RangeReader):
             raise BadRecord(path, "unreadable file", f"the image cannot be read: {e.strerror}") from None
 
 
-@register("ImageData", "layer:ImageData")
 class ImageListSource(ImageSource, RangeSource):
     """The images an ``ImageData`` layer lists."""
 
+    layer_types: ClassVar[Mapping[str, str]] = {"ImageData": "image_data_param"}
     _paths: Tuple[str, ...] = ()
     _labels = np.zeros(0, np.float32)
+    _root = ""
 
     @property
     def description(self) -> str:

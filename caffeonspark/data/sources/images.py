@@ -8,17 +8,28 @@ the blob's, and Caffe's DataLayer for stock layers, whose blob has the size of t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ...errors import ConfigError, DataError, suggest
 from ..arrow import Problems, keep_good, numbers
 from ..decode import CannotDecode, decode_image
-from ..records import BadRecord, BadRecords, Column, Records, pack_image
+from ..records import (
+    ENCODED,
+    RAW_BYTES,
+    RAW_FLOATS,
+    SAMPLE_ID,
+    BadRecord,
+    BadRecords,
+    Column,
+    Records,
+    id_column,
+    pack_image,
+)
 from ..tops import ImageTop, NumberTop, Top
 from ..transform import Transform
-from .base import FrameReader, FrameSource, Source, register
+from .base import FrameReader, FrameSource, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,8 +55,8 @@ def image_entry(top: Top, record: str, image: Optional[np.ndarray], data: bytes,
     """
     if top.fixed is None:
         if image is None:
-            return pack_image(b"E", (0, *size), data)
-        kind = b"R" if image.dtype == np.uint8 else b"F"
+            return pack_image(ENCODED, (0, *size), data)
+        kind = RAW_BYTES if image.dtype == np.uint8 else RAW_FLOATS
         return pack_image(kind, (image.shape[0], image.shape[1], image.shape[2]), image.tobytes())
     dtype, shape = top.fixed
     if image is None:  # encoded among raw ones
@@ -65,6 +76,12 @@ def image_entry(top: Top, record: str, image: Optional[np.ndarray], data: bytes,
 
 class ImageSource(Source):
     """A source of images with labels: the layer's tops from its first record."""
+
+    layer_types: ClassVar[Mapping[str, str]] = {
+        **Source.layer_types,
+        "Data": "data_param",
+        "ImageData": "image_data_param",
+    }
 
     def declared(self) -> Optional[Shape]:
         """The blob's (channels, height, width) that a MemoryData layer declares."""
@@ -163,7 +180,7 @@ class ImageRowsReader(FrameReader):
     label: bool
 
     def decode(self, batch: pa.RecordBatch, bad: BadRecords) -> Records:
-        ids = [str(value) for value in batch.column("SampleID").to_pylist()]
+        ids = [str(value) for value in batch.column(SAMPLE_ID).to_pylist()]
         problems: Problems = {}
         entries: List[Any] = []
         names = ("channels", "height", "width", "encoded", "data")
@@ -231,7 +248,6 @@ def _stack(entries: List[Any], top: Top) -> np.ndarray:
     return np.stack(entries) if entries else np.zeros((0, *top.shape), top.fixed[0])
 
 
-@register("ImageDataFrame", "com.yahoo.ml.caffe.ImageDataFrame")
 class ImageDataFrame(ImageSource, FrameSource):
     """A DataFrame of images: read by ``dataframe_format`` from ``source``, or given in Python.
 
@@ -248,7 +264,7 @@ class ImageDataFrame(ImageSource, FrameSource):
         first = self.frame().first()
         if first is None:
             raise DataError(f"{self.where}: {self.description} is empty")
-        record = str(first["SampleID"])
+        record = str(first[SAMPLE_ID])
         data, image = first["data"], None
         if data is None:
             raise DataError(f"{self.where}: {self.description}: record '{record}': column 'data' is null")
@@ -282,11 +298,11 @@ class ImageDataFrame(ImageSource, FrameSource):
         data = F.col("image.data") if image else F.col("content") if files else F.col("data")
         if not (image or files or "data" in names):
             raise ConfigError(f"{self.where}: {self.description} has no column 'data'. {suggest('data', names)}")
-        sample = self._first_of(names, "id", "SampleID") or ("path" if files else None)
+        sample = id_column(names) or ("path" if files else None)
         chosen = [
             (F.col("image.origin") if image else F.col(sample) if sample else F.monotonically_increasing_id())
             .cast("string")
-            .alias("SampleID"),
+            .alias(SAMPLE_ID),
             data.cast("binary").alias("data"),
         ]
         for name in ("channels", "height", "width"):
@@ -307,10 +323,6 @@ class ImageDataFrame(ImageSource, FrameSource):
 
     def _encoded_by_default(self) -> bool:
         return bool(self.layer.memory_data_param.image_encoded)
-
-    @staticmethod
-    def _first_of(names: List[str], *wanted: str) -> Optional[str]:
-        return next((name for name in wanted if name in names), None)
 
     def reader(self) -> ImageRowsReader:
         return ImageRowsReader(self.tops[0], len(self.tops) > 1)

@@ -7,23 +7,25 @@ order, as Caffe's cursor gives it.
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Tuple, Union
+from typing import Any, Iterable, Iterator, List, Tuple, Union
 
 import lmdb
 import numpy as np
 
-from ...errors import ConfigError, DataError
+from ...errors import ConfigError, DataError, StorageError
 from ...nets.schema import Datum
 from ...storage import local_path
 from ..records import BadRecord, BadRecords, Column, Records
 from ..tops import Top
-from .base import RangeReader, RangeSource, SourceConfig, register
+from .base import RangeReader, RangeSource, SourceConfig
 from .fetched import Fetched, fetch
 from .images import ImageSource, image_entry
 
 __all__ = [
+    "MAX_KEY",
     "LMDBLocation",
     "LMDBReader",
     "LMDBSource",
@@ -32,12 +34,17 @@ __all__ = [
     "find_lmdb",
     "parse_datum",
     "read_entries",
+    "write_entries",
 ]
 
 #: An LMDB at a path that is the same on every node, or one that every node fetched.
 LMDBLocation = Union[str, Fetched]
 
+#: The longest key, in bytes: LMDB's MDB_MAXKEYSIZE.
+MAX_KEY = 511
+
 _CHUNK = 256  # records
+_TRANSACTION = 1000  # entries
 
 
 def open_lmdb(path: str) -> lmdb.Environment:
@@ -74,6 +81,60 @@ def count_entries(location: LMDBLocation) -> int:
             return int(env.stat()["entries"])
     except lmdb.Error as e:
         raise DataError(f"LMDB {path} cannot be opened: {e}") from None
+
+
+def write_entries(folder: str, entries: Iterable[Tuple[bytes, bytes]], name: str = "") -> int:
+    """Write an LMDB of (key, value) entries into a folder that is empty or not there yet; how many there are.
+
+    An LMDB is in the order of its keys; it is smallest when they come in that order.
+
+    Parameters
+    ----------
+    folder : local; where something fails, a part of the database stays there
+    entries : keys have 1 to MAX_KEY bytes
+    name : what errors call it, by default its folder
+
+    Raises
+    ------
+    DataError
+        If a key comes twice.
+    StorageError
+        If the database cannot be written.
+    """
+    os.makedirs(folder, exist_ok=True)
+    rest = iter(entries)
+    count, last = 0, b""
+    try:
+        # without lock=False, an empty lock file would stay beside the data
+        with lmdb.open(folder, map_size=1 << 30, mode=0o644, lock=False, sync=False) as env:
+            while True:
+                some = list(itertools.islice(rest, _TRANSACTION))
+                if not some:
+                    env.sync(True)
+                    return count
+                _put(env, some, last)
+                count += len(some)
+                last = max(last, *(key for key, _ in some))
+    except lmdb.Error as e:
+        raise StorageError(f"{name or folder} cannot be written: {e}") from None
+
+
+def _put(env: lmdb.Environment, entries: List[Tuple[bytes, bytes]], last: bytes) -> None:
+    """Put entries into a database whose last key is ``last``; it grows as it must."""
+    while True:
+        highest = last
+        try:
+            with env.begin(write=True) as transaction:
+                for key, value in entries:
+                    # appending fills the pages; elsewhere LMDB leaves half of each free
+                    if not transaction.put(key, value, append=key > highest, overwrite=False):
+                        raise DataError(
+                            f"two rows have the id '{key.decode(errors='replace')}', which is the LMDB's key"
+                        )
+                    highest = max(highest, key)
+            return
+        except lmdb.MapFullError:
+            env.set_mapsize(2 * env.info()["map_size"])
 
 
 def find_lmdb(config: SourceConfig, path: str, where: str) -> LMDBLocation:
@@ -166,7 +227,6 @@ class LMDBReader(RangeReader):
         return Records(ids, columns, np.array(index, np.int64))
 
 
-@register("LMDB", "com.yahoo.ml.caffe.LMDB", "layer:Data")
 class LMDBSource(ImageSource, RangeSource):
     """The LMDB of a ``Data`` layer, or of a MemoryData layer with CoSData's extension fields."""
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Tuple, Union
 from ...errors import ConfigError, DataError, from_text
 from ...storage import join
 from ..records import BadRecord
-from .base import register
 from .images import ImageDataFrame
 
 if TYPE_CHECKING:
@@ -83,7 +82,6 @@ def _parse(pairs: Iterator[Tuple[Any, Any]]) -> Iterator[Tuple[Any, ...]]:
             yield (e.record, None, 0, 0, 0, True, None, e.detail)
 
 
-@register("SequenceFile", "SeqImageDataSource", "com.yahoo.ml.caffe.SeqImageDataSource")
 class SequenceFileSource(ImageDataFrame):
     """Images in SequenceFiles, block-compressed ones included."""
 

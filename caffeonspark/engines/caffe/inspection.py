@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import signal
-import time
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from ...errors import ConfigError
 from ...nets.schema import NetParameter
 from ...plans.inspection import Inspection
-from ...process import fork
+from ...process import run_in_child
 from .crash import fatal_message
 from .pycaffe import caffe, prototxt, unique
 
 __all__ = ["inspect_net"]
+
+_TIMEOUT = 300.0  # seconds
 
 
 def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, where: str) -> Inspection:
@@ -28,7 +27,9 @@ def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, whe
             if layer.HasField(field):
                 getattr(layer, field).ClearField("weight_filler")
     with prototxt(plain) as path:
-        output, errors, status = _in_child(lambda send: _report_shapes(path, int(plain.state.phase), larger, send))
+        output, errors, status = run_in_child(
+            lambda send: _report_shapes(path, int(plain.state.phase), larger, send), _TIMEOUT
+        )
     stages = [json.loads(line) for line in output.decode().splitlines()]
     if not stages:
         raise ConfigError(f"{where}: Caffe refuses the net: {_reason(errors, status)}")
@@ -70,41 +71,3 @@ def _reason(errors: bytes, status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"its process ended with signal {os.WTERMSIG(status)}"
     return lines[-1] if lines else f"its process ended with status {status}"
-
-
-def _in_child(run: Callable[[Callable[[bytes], None]], None], timeout: float = 300.0) -> Tuple[bytes, bytes, int]:
-    """Run a function in a forked process: what it sent, what it wrote to standard error, its wait status."""
-    out_read, out_write = os.pipe()
-    err_read, err_write = os.pipe()
-
-    def child() -> None:
-        signal.signal(signal.SIGABRT, signal.SIG_DFL)
-        os.dup2(err_write, 2)
-        run(lambda data: _write_all(out_write, data))
-
-    pid = fork(child, keep=(out_write, err_write))
-    os.close(out_write)
-    os.close(err_write)
-    collected = {out_read: b"", err_read: b""}
-    deadline = time.monotonic() + timeout
-    try:
-        left = [out_read, err_read]
-        while left:
-            ready, _, _ = select.select(left, [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                os.kill(pid, signal.SIGKILL)
-            for fd in ready:
-                piece = os.read(fd, 1 << 16)
-                collected[fd] += piece
-                if not piece:
-                    left.remove(fd)
-    finally:
-        os.close(out_read)
-        os.close(err_read)
-        _, status = os.waitpid(pid, 0)
-    return collected[out_read], collected[err_read], status
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]

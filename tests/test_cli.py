@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from caffeonspark.api import cli
+from caffeonspark import cli
 from tests.support import stock
 
 

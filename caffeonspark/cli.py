@@ -12,14 +12,14 @@ import os
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..errors import CaffeOnSparkError, ConfigError, suggest
-from ..settings import FLAGS
-from ..spark.session import start_spark
-from ..spark.yarn import attempt_number
-from ..storage import join, local_path
-from ..tools.commands import TOOLS
-from ..tools.commands import main as run_tool_command
-from .config import Config
+from .api.config import Config
+from .errors import CaffeOnSparkError, ConfigError, suggest
+from .settings import FLAGS
+from .spark.session import start_spark
+from .spark.yarn import attempt_number
+from .storage import join, local_path
+from .tools.commands import TOOLS
+from .tools.commands import main as run_tool_command
 
 __all__ = ["COMMANDS", "main"]
 
@@ -79,8 +79,8 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
 
 
 def _do(spark: Any, values: Dict[str, Any]) -> None:
-    from .driver import CaffeOnSpark
-    from .sources import DataSource
+    from .api.driver import CaffeOnSpark
+    from .api.sources import DataSource
 
     config = Config(spark, values)
     if config.blobs:
@@ -103,7 +103,7 @@ def _do(spark: Any, values: Dict[str, Any]) -> None:
 
 def validation_sources(config: Config) -> List[Any]:
     """The data of the test nets to run while training."""
-    from ..plans.net_source import NetSource
+    from .plans.net_source import NetSource
 
     return [NetSource(config, net) for net in config.run_config.validation_nets]
 
@@ -124,7 +124,7 @@ def _left_over(config: Config) -> bool:
 
 
 def save_features(cos: Any, config: Config) -> None:
-    from .sources import DataSource
+    from .api.sources import DataSource
 
     output = str(config.output)
     frame = cos.features(DataSource(config.spark()).getSource(config, False))
@@ -136,7 +136,7 @@ def save_features(cos: Any, config: Config) -> None:
     mode = "overwrite" if _left_over(config) else "errorifexists"
     frame.write.format(config.outputFormat).mode(mode).save(target)
     if cos.task.skipped.value:
-        from ..inference.tasks import check_skipped
+        from .inference.tasks import check_skipped
 
         saved = config.spark().read.format(config.outputFormat).load(target).count()
         for line in check_skipped(cos.task, saved):
@@ -148,7 +148,3 @@ def save_means(config: Config, means: Dict[str, List[float]]) -> None:
     text = "".join(f"{name}: {','.join(repr(value) for value in values)}\n" for name, values in means.items())
     print(text, end="", flush=True)
     config.storage.write(str(config.output), text.encode())
-
-
-if __name__ == "__main__":
-    sys.exit(main())
