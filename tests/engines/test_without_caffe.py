@@ -71,6 +71,6 @@ def test_what_needs_caffe_says_so_in_one_line(hidden):
     lines = done.stdout.splitlines()
     assert len(lines) == 3
     for line in lines:
-        assert line.startswith("the engine 'caffe' needs pycaffe, which this Python cannot import (Caffe is hidden)")
+        assert line.startswith("the engine 'caffe' needs Caffe's Python module, which cannot be imported here (Caffe is")
         for word in ("conda-forge", "Debian", "scripts/with-env"):
             assert word in line
