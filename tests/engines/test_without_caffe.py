@@ -42,7 +42,7 @@ def test_importing_everything_else_does_not_load_caffe():
 def test_import_and_help(hidden):
     done = python("-c", "import caffeonspark; caffeonspark.Config", before=[hidden])
     assert done.returncode == 0, done.stderr
-    done = python("-m", "caffeonspark.cli", "-help", before=[hidden])
+    done = python("-m", "caffeonspark", "-help", before=[hidden])
     assert done.returncode == 0, done.stderr
     assert "-engine NAME" in done.stdout
 
@@ -50,7 +50,7 @@ def test_import_and_help(hidden):
 def test_submit_without_a_look(hidden):
     words = ["submit", "--master", "spark://host:7077", "--num-executors", "2", "--dry-run", "--no-check"]
     flags = ["-train", "-conf", "s.prototxt", "-model", "m", "-engine", "own:Engine"]
-    done = python("-m", "caffeonspark.cli", *words, "--", *flags, before=[hidden])
+    done = python("-m", "caffeonspark", *words, "--", *flags, before=[hidden])
     assert done.returncode == 0, done.stderr
     assert "-engine own:Engine" in done.stdout
 
