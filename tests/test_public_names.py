@@ -72,7 +72,7 @@ USED = [
     ("web=True", MONITORING, "report/test_monitoring.py", "web=True"),
     ('CaffeEstimator(conf=…, web="8080")', MONITORING, "report/test_monitoring.py", "CaffeEstimator(conf="),
     # ---- commands
-    ("caffeonspark -help", README, "api/test_cli.py", 'run("-help")'),
+    ("caffeonspark -help", README, "test_cli.py", 'run("-help")'),
     ("scripts/caffeonspark_main.py", README, "report/test_progress_bar.py", "caffeonspark_main.py"),
     ("caffeonspark pack", README, "deploy/test_pack.py", "pack"),
     ("caffeonspark submit", README, "deploy/test_submit.py", "submit"),
@@ -185,7 +185,7 @@ def test_flags_in_the_pages_exist():
 
 def test_every_tool_is_shown_and_used():
     page, tests = (ROOT / DATA).read_text(), (ROOT / "tests" / "tools" / "test_tools.py").read_text()
-    tests += (ROOT / "tests" / "test_datasets.py").read_text()
+    tests += (ROOT / "tests" / "tools" / "test_datasets.py").read_text()
     readme = (ROOT / README).read_text()
     for name in TOOLS:
         assert f"| `{name}` |" in page
