@@ -71,6 +71,7 @@ def test_what_needs_caffe_says_so_in_one_line(hidden):
     lines = done.stdout.splitlines()
     assert len(lines) == 3
     for line in lines:
-        assert line.startswith("the engine 'caffe' needs Caffe's Python module, which cannot be imported here (Caffe is")
+        start = "the engine 'caffe' needs Caffe's Python module, which cannot be imported here (Caffe is"
+        assert line.startswith(start)
         for word in ("conda-forge", "Debian", "scripts/with-env"):
             assert word in line
