@@ -20,7 +20,8 @@ with warnings.catch_warnings():
     except ImportError as e:
         raise ConfigError(
             f"the engine 'caffe' needs Caffe's Python module, which cannot be imported here ({e}): install "
-            "conda-forge's caffe (conda env create -f conda-env.yml) or Debian's python3-caffe, or start with scripts/with-env"
+            "conda-forge's caffe (conda env create -f conda-env.yml) or Debian's python3-caffe, or start with "
+            "scripts/with-env"
         ) from None
 
 __all__ = ["caffe", "prototxt", "unique"]
