@@ -44,9 +44,9 @@ def main(folder):
     rows = cos.features(data.getSource(plain, False)).collect()
     found["features"] = {row.SampleID: row.line[0] for row in rows}
     found["means"] = cos.test(data.getSource(plain, False))
+    cos.train(data.getSource(config("whole", "max_iter: 20", shuffle=True), True))
     for kind in ("BINARYPROTO", "HDF5"):
         form = f"snapshot_format: {kind} "
-        cos.train(data.getSource(config(f"whole-{kind}", form + "max_iter: 20", shuffle=True), True))
         cos.train(data.getSource(config(f"parts-{kind}", form + "max_iter: 12 snapshot: 6", shuffle=True), True))
         parts = config(f"parts-{kind}", form + "max_iter: 20", shuffle=True, resume=True)
         found[f"resumed-{kind}"] = [at for at, _, _ in cos.train(data.getSource(parts, True)).history]
