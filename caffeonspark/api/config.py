@@ -180,11 +180,6 @@ class Config:
         """(lowest, highest) of ``-port``; (0, 0) for any. Raises ConfigError."""
         return self.settings.ports
 
-    @property
-    def versions(self) -> Dict[str, str]:
-        """What has to be the same on driver and executors."""
-        return self.load_engine().versions()
-
     def load_engine(self) -> Engine:
         """What ``-engine`` names. Raises ConfigError."""
         return engine_named(self.settings.engine)
