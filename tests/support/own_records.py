@@ -49,7 +49,7 @@ class Lines(RangeSource):
             raise DataError(f"{self.where}: {self.description} is empty")
         if param.height != 1:
             raise ConfigError(f"{self.where}: a line is an image of height 1, in the {self.net.phase_name} net")
-        self.shuffle = bool(self.config.shuffle) and self.train
+        self.shuffle = self.train
         shape = (1, 1, int(param.width))
         transform = self.transform(self.layer.transform_param)
         data, label = self.layer.top
