@@ -16,6 +16,7 @@ class LineReader(RangeReader):
 
     path: str
     pixels: int
+    tops: int
 
     def read(self, start, stop, step, bad):
         with open(self.path) as f:
@@ -29,7 +30,8 @@ class LineReader(RangeReader):
                 bad.report(BadRecord(f"line {number}", "damaged line", f"line {number} {e}"))
                 continue
             pixels = np.clip(values[:-1], 0, 255).astype(np.uint8)
-            yield Records([f"line {number}"], [pixels.reshape(1, 1, 1, -1), values[-1:]], np.array([number], np.int64))
+            columns = [pixels.reshape(1, 1, 1, -1), values[-1:]]
+            yield Records([f"line {number}"], columns[: self.tops], np.array([number], np.int64))
 
 
 class Lines(RangeSource):
@@ -40,7 +42,7 @@ class Lines(RangeSource):
         return f"lines of {self.parameters().source}"
 
     def open(self):
-        self.expect_tops(2)
+        self.expect_tops(1, 2)  # features that need no label leave its top out
         param = self.parameters()
         self.path = self.path_on_nodes(self.source_path(), "the text file")
         with open(self.path) as f:
@@ -52,14 +54,14 @@ class Lines(RangeSource):
         self.shuffle = self.train
         shape = (1, 1, int(param.width))
         transform = self.transform(self.layer.transform_param)
-        data, label = self.layer.top
-        self.tops = (NumberTop(data, shape, dtype="uint8", transform=transform), NumberTop(label, ()))
+        tops = [NumberTop(self.layer.top[0], shape, dtype="uint8", transform=transform)]
+        self.tops = (*tops, *(NumberTop(label, ()) for label in self.layer.top[1:]))
 
     def count(self):
         return self.lines
 
     def reader(self):
-        return LineReader(self.path, int(self.parameters().width))
+        return LineReader(self.path, int(self.parameters().width), len(self.tops))
 
 
 @dataclasses.dataclass(frozen=True)
