@@ -38,6 +38,8 @@ def class_named(name: str, base: Type[T], flag: str, built_in: Mapping[str, str]
     if name in brought:
         return _load(brought[name], base, f"{flag} {name}")
     hint = suggest(name, [*built_in, *brought])
+    if hint.startswith("Did"):
+        hint += f" There are: {', '.join(sorted({*built_in, *brought}))}."
     raise ConfigError(f"{flag}: '{name}' is unknown. {hint} One of your own is given as MODULE:CLASS.")
 
 

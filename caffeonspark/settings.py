@@ -42,6 +42,14 @@ class Settings:
     )
     devices: int = flag("int", 1, "ranks (solvers) in each executor", "N", minimum=1)
     engine: str = flag("text", "caffe", "what computes: a name, or MODULE:CLASS for one of your own", "NAME")
+    sync: str = flag(
+        "text",
+        "all_reduce",
+        "how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or "
+        "MODULE:CLASS for one of your own",
+        "NAME",
+    )
+    syncInterval: int = flag("int", 10, "with -sync average: a rank's iterations between averagings", "T", minimum=1)
     connection: str = flag(
         "choice",
         "ethernet",

@@ -20,10 +20,12 @@ class Communicator(ABC):
     ----------
     rank : int, from 0
     size : int
+    waited : seconds spent in collectives so far, waiting for other ranks
     """
 
     rank: int
     size: int
+    waited: float
 
     @abstractmethod
     def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import List, Optional, Sequence
 
 import numpy as np
@@ -29,6 +30,7 @@ class LocalCommunicator(Communicator):
     def __init__(self, rank: int, size: int, room: _Room) -> None:
         self.rank = rank
         self.size = size
+        self.waited = 0.0
         self._room = room
 
     def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:
@@ -85,10 +87,13 @@ class LocalCommunicator(Communicator):
         self._room.barrier.abort()
 
     def _meet(self) -> None:
+        start = time.monotonic()
         try:
             self._room.barrier.wait()
         except threading.BrokenBarrierError:
             raise PeerLost("a rank of the group gave up") from None
+        finally:
+            self.waited += time.monotonic() - start
 
 
 def local_group(size: int) -> List[LocalCommunicator]:

@@ -51,6 +51,7 @@ class FrameKind(str, Enum):
     MODEL = "model"
     SNAPSHOT_WEIGHTS = "snapshot weights"
     SNAPSHOT_STATE = "snapshot state"
+    SNAPSHOT_PART = "snapshot part"
 
 
 @dataclass(frozen=True)

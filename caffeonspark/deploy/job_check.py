@@ -12,7 +12,7 @@ import shlex
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 
 from ..api.config import Config
 from ..engines.base import Engine
@@ -24,6 +24,8 @@ from ..plans.net_source import NetSource
 from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
 from ..storage import find_file, local_path
+from ..sync.base import Strategy
+from ..sync.registry import strategy_for
 from .options import SubmitOptions
 
 __all__ = ["JobCheck", "check_job", "local_session"]
@@ -39,6 +41,7 @@ class JobCheck:
     train : plans of the TRAIN net and of the nets it is validated with
     inference : plans of the nets that -test and -features run
     solver : the solver's type
+    strategy : how ranks stay one model; None where no net is trained
     read : local files that the driver reads: their paths by what names them
     data : (where it is named, path) of data on local disks
     unseen : why the data could not be looked at from here, or ""
@@ -49,6 +52,7 @@ class JobCheck:
     train: List[NetPlan] = field(default_factory=list)
     inference: List[NetPlan] = field(default_factory=list)
     solver: str = ""
+    strategy: Optional[Type[Strategy]] = None
     read: Dict[str, str] = field(default_factory=dict)
     data: List[Tuple[str, str]] = field(default_factory=list)
     unseen: str = ""
@@ -111,6 +115,7 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     elsewhere = options.get("spark.submit.deployMode") == "cluster"
     try:
         if config.train:
+            found.strategy = strategy_for(config.settings)
             found.train = [_plan(config, config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
         if config.test or config.blobs:

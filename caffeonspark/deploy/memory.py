@@ -6,11 +6,12 @@ net. YARN adds up the resident memory of every process of a container, pages tha
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Type
 
 from ..data.tops import ImageTop
 from ..engines.base import Engine
 from ..plans.net_plan import NetPlan
+from ..sync.base import Strategy
 
 __all__ = ["driver_overhead", "executor_overhead"]
 
@@ -27,6 +28,7 @@ def executor_overhead(
     train: Sequence[NetPlan],
     inference: Sequence[NetPlan],
     solver: str,
+    strategy: Optional[Type[Strategy]],
     ranks: int,
     tasks: int,
     decoders: int,
@@ -39,6 +41,7 @@ def executor_overhead(
     train : the TRAIN net and the nets it is validated with, or nothing
     inference : the nets that -test and -features run, or nothing
     solver : the solver's type
+    strategy : of the ranks; None where nothing is trained
     ranks : solvers in the executor
     tasks : tasks of -test and -features that run in it at once
     decoders : processes of a rank that decode images, where it has encoded ones
@@ -48,7 +51,9 @@ def executor_overhead(
     need = 0.0
     if train:
         helpers = decoders * DECODER if any(_encoded(net) for net in train) else 0
-        need = ranks * (WORKER + KEEPER + helpers + 1.2 * engine.training_memory(solver, train[0], train[1:]))
+        training = engine.training_memory(solver, train[0], train[1:])
+        training += strategy.memory(train[0]) if strategy is not None else 0.0
+        need = ranks * (WORKER + KEEPER + helpers + 1.2 * training)
     for plan in inference:
         need = max(need, tasks * (WORKER + 1.2 * engine.inference_memory(plan)))
     return _rounded(JVM + DAEMON + need)

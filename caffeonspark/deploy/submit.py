@@ -218,7 +218,14 @@ class _Job:
         guess = 1536 if found.unseen or not (found.train or found.inference) else 0
         if self.options.get("spark.executor.memoryOverhead") is None:
             need = executor_overhead(
-                found.engine, found.train, found.inference, found.solver, devices, tasks, int(decoders)
+                found.engine,
+                found.train,
+                found.inference,
+                found.solver,
+                found.strategy,
+                devices,
+                tasks,
+                int(decoders),
             )
             self.options.add("spark.executor.memoryOverhead", str(need + guess * devices))
         if self.cluster_mode and self.options.get("spark.driver.memoryOverhead") is None:

@@ -25,6 +25,8 @@ class ResumePoint:
     best : the best value of the monitored output before, or None
     since_best : validations since then
     uri : where the solver state is, for people; "" without one
+    parts : for each rank the endings of its own files in the snapshot, which travel behind the others, rank by rank; ()
+        where there are none for these ranks
     """
 
     weights: Tuple[str, ...] = ()
@@ -34,6 +36,7 @@ class ResumePoint:
     best: Optional[float] = None
     since_best: int = 0
     uri: str = ""
+    parts: Tuple[Tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
-"""The iterations of a rank: batches in, gradients exchanged, validations, snapshots and the model out."""
+"""The iterations of a rank: batches in, validations, snapshots and the model out; its strategy exchanges."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
-from ..comm.tcp import TCPCommunicator
+from ..comm.base import Communicator
 from ..comm.wire import FrameKind
 from ..data.batches import Feed
 from ..engines.base import Trainer
@@ -17,10 +19,9 @@ from ..errors import TrainingError
 from ..formats.endings import model_ending
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
+from ..sync.base import Entry, Strategy
+from .sidecar import DriverConnection
 from .validate import Validator
-
-if TYPE_CHECKING:
-    from .rank import Rank
 
 __all__ = ["Loop"]
 
@@ -57,67 +58,56 @@ class Loop:
 
     Parameters
     ----------
-    rank : whose they are
+    job : Job
+    solver : the user's SolverParameter
     trainer : Trainer
-    comm : TCPCommunicator
+    strategy : how it stays one model with the other ranks'
+    comm : Communicator
+    connection : to the driver
     feeds : the batches of each data layer of the train net
     validators : one for each test net
+    folder : for temporary files
     """
 
     def __init__(
         self,
-        rank: Rank,
+        job: Job,
+        solver: Any,
         trainer: Trainer,
-        comm: TCPCommunicator,
+        strategy: Strategy,
+        comm: Communicator,
+        connection: DriverConnection,
         feeds: Sequence[Feed],
         validators: Sequence[Validator],
+        folder: str,
     ) -> None:
-        self.rank = rank
-        self.job = rank.job
-        self.connection = rank.connection
+        self.job = job
+        self.solver = solver
         self.trainer = trainer
+        self.strategy = strategy
         self.comm = comm
+        self.connection = connection
         self.feeds = feeds
         self.validators = validators
-        self.solver = rank.solver
-        self.model_ending = model_ending(self.solver.snapshot_format == SolverParameter.HDF5)
-        self.stats = np.zeros(2, np.float32)  # loss, votes to stop
-        self.tests_done = self.job.start.tests_done
-        self.best = Best(rank.job)
-        self.best_sent = rank.job.start.best is not None
-        self.history: List[Any] = []
+        self.folder = folder
+        self.model_ending = model_ending(solver.snapshot_format == SolverParameter.HDF5)
+        self.tests_done = job.start.tests_done
+        self.best = Best(job)
+        self.best_sent = job.start.best is not None
+        self.history: List[Entry] = []
         self.reported = time.monotonic()
         # seconds spent in iterations, of them loading batches and waiting for other ranks
         self.training = 0.0
         self.loading = 0.0
         self.waited = 0.0
 
-    # ---- hooks of an iteration
-
     def load(self) -> None:
-        self.rank.heartbeat()
+        self.connection.heartbeat()
         begin = time.perf_counter()
         inputs = self.trainer.inputs
         for layer, feed in zip(self.job.train.layers, self.feeds):
             feed.load([inputs[top.name] for top in layer.tops])
         self.loading += time.perf_counter() - begin
-
-    def exchange(self, loss: float) -> None:
-        """Make gradients, BatchNorm statistics and loss the mean over the ranks."""
-        self.stats[0] = loss
-        self.stats[1] = self.connection.stopping
-        before = self.comm.waited  # which also counts what validation waits
-        self.comm.all_reduce(
-            [*self.trainer.gradients, *self.trainer.statistics, self.stats],
-            scale=None if self.comm.size == 1 else 1.0 / self.comm.size,
-        )
-        self.waited += self.comm.waited - before
-        if not np.isfinite(self.stats[0]):
-            self.report()  # how it came to that
-            raise TrainingError(
-                f"the loss became {self.stats[0]} at iteration {self.trainer.iteration}: lower base_lr, or set "
-                "clip_gradients; the weights before are in the newest snapshot"
-            )
 
     # ---- the whole
 
@@ -130,14 +120,14 @@ class Loop:
             if test_interval and at % test_interval == 0 and (at or solver.test_initialization) and self.validate():
                 stopped = "patience"
                 break
-            begin = time.perf_counter()
-            rate = trainer.rate
-            trainer.step(self.load, self.exchange)
-            if self.stats[1] > 0:
-                stopped = "signal"
+            begin, waited = time.perf_counter(), self.comm.waited  # which also counts what validation waits
+            history, stop = self.strategy.iterate(self.load)
             self.connection.check()
             self.training += time.perf_counter() - begin
-            self.record_iteration(at, float(self.stats[0]), rate)
+            self.waited += self.comm.waited - waited
+            if stop:
+                stopped = "signal"
+            self.record(history)
             if solver.snapshot and trainer.iteration % solver.snapshot == 0 and not stopped:
                 self.snapshot()
         at = trainer.iteration
@@ -156,23 +146,26 @@ class Loop:
 
     def validate(self) -> bool:
         """Run every test net; whether patience with the first one is over."""
+        self.record(self.strategy.exchange_losses())
         self.report()
         over = False
-        for number, validator in enumerate(self.validators):
-            rows, outputs = validator.run(self.tests_done)
-            if self.rank.rank == 0:
-                self.connection.send(
-                    FrameKind.VALIDATION, net=number, iteration=self.trainer.iteration, rows=rows, outputs=outputs
-                )
-            if number == 0 and self.best.update(outputs) and self.job.settings.best:
-                self.send_model(best=True)
-            if number == 0 and self.job.settings.patience:
-                over = self.best.since >= self.job.settings.patience
+        with self.strategy.view():
+            for number, validator in enumerate(self.validators):
+                rows, outputs = validator.run(self.tests_done)
+                if self.comm.rank == 0:
+                    self.connection.send(
+                        FrameKind.VALIDATION, net=number, iteration=self.trainer.iteration, rows=rows, outputs=outputs
+                    )
+                if number == 0 and self.best.update(outputs) and self.job.settings.best:
+                    self.send_model(best=True)
+                if number == 0 and self.job.settings.patience:
+                    over = self.best.since >= self.job.settings.patience
         self.tests_done += 1
         return over
 
     def check_weights_equal(self) -> None:
-        """Raise TrainingError unless every rank has the same weights, to the bit; called before they are saved."""
+        """Raise TrainingError unless every rank has the same model, to the bit; called in ``view`` before it is
+        saved."""
         digest = hashlib.sha256()
         for blob in self.trainer.weights:
             digest.update(np.ascontiguousarray(blob).data)
@@ -186,43 +179,62 @@ class Loop:
             )
 
     def snapshot(self) -> None:
-        self.check_weights_equal()
+        self.record(self.strategy.exchange_losses())
         self.trainer.reseed(self.job.seed)  # as a run that resumes from here will
-        if self.rank.rank != 0:
-            return
-        self.report()
-        weights, state = self.trainer.snapshot()
-        about = {
-            "iteration": self.trainer.iteration,
-            "tests_done": self.tests_done,
-            "best": self.best.value,
-            "since_best": self.best.since,
-        }
-        self.connection.send_file(FrameKind.SNAPSHOT_WEIGHTS, weights, **about)
-        self.connection.send_file(FrameKind.SNAPSHOT_STATE, state, **about)
+        iteration, weights, state = self.trainer.iteration, "", ""
+        parts = self.strategy.parts()
+        with self.strategy.view():
+            self.check_weights_equal()
+            if self.comm.rank == 0:
+                self.report()
+                weights, state = self.trainer.snapshot()
+        everybodys = [json.loads(endings) for endings in self.comm.all_gather(json.dumps(list(parts)).encode())]
+        for ending, path in parts.items():
+            self.connection.send_file(FrameKind.SNAPSHOT_PART, path, iteration=iteration, ending=ending)
+        if self.comm.rank == 0:
+            self.connection.send_file(FrameKind.SNAPSHOT_WEIGHTS, weights, iteration=iteration)
+            self.connection.send_file(
+                FrameKind.SNAPSHOT_STATE,
+                state,
+                iteration=iteration,
+                tests_done=self.tests_done,
+                best=self.best.value,
+                since_best=self.best.since,
+                parts=everybodys if any(everybodys) else [],
+            )
 
     def send_model(self, best: bool) -> None:
-        """Hand the weights over as the model."""
+        """Hand the weights over as the model; called in ``view``."""
         self.check_weights_equal()
         self.best_sent = self.best_sent or best
-        if self.rank.rank == 0:
-            path = os.path.join(self.rank.folder, f"model-{self.trainer.iteration}{self.model_ending}")
+        if self.comm.rank == 0:
+            path = os.path.join(self.folder, f"model-{self.trainer.iteration}{self.model_ending}")
             self.trainer.save_weights(path)
             self.connection.send_file(FrameKind.MODEL, path, iteration=self.trainer.iteration, best=best)
 
     def finish(self, stopped: str) -> None:
+        self.record(self.strategy.exchange_losses())
         self.report()
         if stopped != "signal" and not (self.job.settings.best and self.best_sent):
-            self.send_model(best=False)
+            with self.strategy.view():
+                self.send_model(best=False)
         self.connection.send(FrameKind.DONE, iteration=self.trainer.iteration, stopped=stopped)
         # nobody leaves before everybody's last collective is over
         self.comm.barrier()
 
     # ---- reports
 
-    def record_iteration(self, iteration: int, loss: float, rate: float) -> None:
-        if self.rank.rank == 0:
-            self.history.append([iteration, loss, rate])
+    def record(self, history: Sequence[Entry]) -> None:
+        """Take note of iterations; raises TrainingError for a loss that is no number."""
+        for iteration, loss, rate in history:
+            if not math.isfinite(loss):
+                self.report()  # how it came to that
+                raise TrainingError(
+                    f"the loss became {loss} at iteration {iteration}: lower base_lr, or set clip_gradients; the "
+                    "weights before are in the newest snapshot"
+                )
+            if self.comm.rank == 0:
+                self.history.append((iteration, loss, rate))
         if time.monotonic() - self.reported > _REPORT_SECONDS:
             self.report()
 

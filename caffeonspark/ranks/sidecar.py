@@ -36,6 +36,7 @@ DRIVER = 0xFFFFFFFF
 
 _LINES = 100  # of standard error kept for reports
 _LINE_BYTES = 4096  # of one line; programs that draw progress bars write megabytes without ending one
+_HEARTBEAT_SECONDS = 1.0  # between two signs of life
 _PATIENCE = 1.0  # seconds a rank has to end after it was called off
 _PARTING = 10.0  # seconds the sidecar has to deliver what is left when the rank is gone
 
@@ -54,6 +55,7 @@ class DriverConnection:
         self._stderr = stderr
         self._buffer = FrameBuffer()
         self._frames: Deque[Frame] = deque()
+        self._last_heartbeat = time.monotonic()
         self.stopping = False
 
     @classmethod
@@ -105,6 +107,14 @@ class DriverConnection:
             except OSError as e:
                 raise RankLost(f"the connection to the driver broke: {e.strerror}") from None
             self._receive(data)
+
+    def heartbeat(self) -> None:
+        """Between pieces of work: tell the driver that this rank is at it, and hear what it wants."""
+        self.check()
+        now = time.monotonic()
+        if now - self._last_heartbeat > _HEARTBEAT_SECONDS:
+            self._last_heartbeat = now
+            self.send(FrameKind.HEARTBEAT)
 
     def wait(self, kind: str, timeout: float) -> Frame:
         """The next frame of a kind. Raises PeerLost when it does not come in time."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
@@ -15,9 +16,11 @@ from ..engines.registry import engine_named
 from ..errors import CaffeOnSparkError, InfrastructureError, Interrupted, RankLost, StallError, TrainingError, from_text
 from ..launchers.base import Launcher, RunningRanks
 from ..plans.job import Job
+from ..plans.net_plan import LayerPlan
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import RankTiming, TrainingResult, ValidationResult
+from ..sync.registry import strategy_for
 from .encryption import asked_for
 from .failures import ENVIRONMENT, first_failure, stage_error
 from .rank_server import Event, RankServer
@@ -29,8 +32,8 @@ _RELEASE = 2.5  # seconds in which every rank that still runs ends when it is ca
 _START = 600.0  # seconds a rank may come after the first: its node may be fetching files, and Spark notices a lost one
 
 MakeJob = Callable[[Tuple[str, int], Credentials], Job]
-#: (kind, iteration and what else the rank said, local path): a file a rank handed over
-TakeFile = Callable[[str, Mapping[str, Any], str], None]
+#: (rank, kind, iteration and what else the rank said, local path): a file a rank handed over
+TakeFile = Callable[[int, str, Mapping[str, Any], str], None]
 
 
 class Attempt:
@@ -39,12 +42,13 @@ class Attempt:
     Parameters
     ----------
     config : RunConfig
+    layers : the data layers of all nets
     launcher : starts them
     result : filled in as the ranks report
     observer : told about everything
     folder : where files that ranks send arrive
     take_file : called with each of them
-    stop : set from outside to end training after the iteration under way, or at once where there is none yet
+    stop : set from outside to end training when the ranks hear of it, or at once where they do not train yet
 
     Attributes
     ----------
@@ -54,6 +58,7 @@ class Attempt:
     def __init__(
         self,
         config: RunConfig,
+        layers: Sequence[LayerPlan],
         launcher: Launcher,
         result: TrainingResult,
         observer: Observer,
@@ -62,6 +67,7 @@ class Attempt:
         stop: threading.Event,
     ) -> None:
         self.config = config
+        self.layers = layers
         self.launcher = launcher
         self.result = result
         self.observer = observer
@@ -75,17 +81,17 @@ class Attempt:
         self.ended: Dict[int, str] = {}  # rank: how its line ended
         self.failures: List[Tuple[float, Event]] = []
         self.heard: Dict[int, float] = {}  # rank: when it last said something
+        self.first_heard = math.inf  # when the first rank came
         self.unresponsive: List[str] = []
-        self.job: Job
 
     def run(self, make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure, or Interrupted."""
         launcher = self.launcher
         credentials = Credentials.new(encrypted=bool(asked_for(self.config)))
         with RankServer(launcher.bind_host, self.config.settings.ports, credentials, self.ranks, self.folder) as server:
-            self.job = make_job((launcher.driver_host, server.address[1]), credentials)
+            job = make_job((launcher.driver_host, server.address[1]), credentials)
             self.observer.doing(self.result, "waiting for Spark to start the ranks")
-            launched = launcher.start(self.job)
+            launched = launcher.start(job)
             try:
                 self.watch(server, launched)
             except BaseException as e:
@@ -117,7 +123,8 @@ class Attempt:
                     raise Interrupted("before the ranks were ready")
                 server.send_all(FrameKind.STOP)
                 told_to_stop = True
-                self.observer.note("stopping after this iteration; a second signal stops at once")
+                after = strategy_for(self.config.settings).stops_after
+                self.observer.note(f"stopping after {after}; a second signal stops at once")
             if event is None:
                 self.check_stall()
                 if not launched.running:
@@ -151,14 +158,13 @@ class Attempt:
 
     def on_event(self, event: Event, server: RankServer) -> None:
         now = time.monotonic()
-        if not self.heard:
-            self.first_heard = now
+        self.first_heard = min(now, self.first_heard)
         self.heard[event.rank] = now
-        if event.path is not None:
-            self.take_file(event.kind, event.data, event.path)
-            return
         try:
-            self.handle(event, server, now)
+            if event.path is not None:
+                self.take_file(event.rank, event.kind, event.data, event.path)
+            else:
+                self.handle(event, server, now)
         except (KeyError, IndexError, TypeError, ValueError) as e:
             where = f"rank {event.rank} of {self.ranks}"
             raise RankLost(f"{where} sent a '{event.kind[:40]}' that no rank sends ({e!r})") from e
@@ -211,7 +217,7 @@ class Attempt:
         """Everybody has loaded its records and listens: tell each where the others are."""
         self.check_bad_records()
         addresses = [self.ready[rank]["address"] for rank in range(self.ranks)]
-        totals = [self.layer_total(number) for number in range(len(self.job.layers()))]
+        totals = [self.layer_total(number) for number in range(len(self.layers))]
         self.result.rows = totals[0]
         server.send_all(FrameKind.PEERS, addresses=addresses, totals=totals)
         self.heard = dict.fromkeys(range(self.ranks), time.monotonic())
@@ -223,7 +229,7 @@ class Attempt:
 
     def check_bad_records(self) -> None:
         """Say what was skipped; raises DataError where it was too much."""
-        for number, layer in enumerate(self.job.layers()):
+        for number, layer in enumerate(self.layers):
             bad = BadRecords(layer.description, layer.bad)
             good = 0
             for rank in range(self.ranks):

@@ -14,6 +14,7 @@ from ..plans.run_config import RunConfig
 from ..spark.cluster import is_on, promised_slots, task_cpus
 from ..spark.jvm import task_slots
 from ..spark.yarn import check_ended, check_executors
+from ..sync.registry import strategy_for
 
 __all__ = ["check_cluster", "check_driver"]
 
@@ -63,6 +64,7 @@ def check_driver(config: RunConfig) -> None:
     if context.master.startswith("local"):
         check_ports(ports, config.ranks)
     check_executors(context.getConf())
+    strategy_for(config.settings)
     _check_snapshot_format(config)
 
 

@@ -9,13 +9,15 @@ import signal
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Sequence, Tuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
 from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interrupted, suggest
 from ..launchers.spark_barrier import SparkBarrier
-from ..plans.job import Job, ValidationPlan
+from ..plans.job import Job, ResumePoint, ValidationPlan
+from ..plans.net_plan import LayerPlan
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import TrainingResult
@@ -26,7 +28,7 @@ from ..spark.yarn import attempt_number
 from .attempt import Attempt
 from .encryption import check_encryption
 from .preflight import check_cluster, check_driver
-from .snapshots import SnapshotStore, read_resume_point
+from .snapshots import SnapshotStore, StartFiles, read_resume_point
 
 if TYPE_CHECKING:
     from ..plans.net_source import NetSource
@@ -51,18 +53,21 @@ def train(config: RunConfig, source: NetSource, validation: Sequence[NetSource],
     CaffeOnSparkError
         The first failure: which rank, where, and why.
     """
-    run = _Run(config, source, validation, observer)
+    result = TrainingResult(model="")
+    stop = threading.Event()
     try:
-        run.prepare()
-        run.go()
+        prepared = prepare(config, [source, *validation], result, observer, stop)
+        observer.started(result, config.describe_cluster())
+        with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
+            _Run(prepared, result, observer, stop, folder).go()
     except BaseException as e:
-        observer.failed(run.result, e)
+        observer.failed(result, e)
         raise
     else:
-        observer.finished(run.result)
+        observer.finished(result)
     finally:
         observer.close()
-    return run.result
+    return result
 
 
 _runs: Dict[str, int] = {}  # by application, the runs that this driver began
@@ -74,57 +79,117 @@ def _name_of_run(application: str) -> str:
     return f"{application}/{_runs[application]}"
 
 
+@dataclass(frozen=True)
+class PreparedRun:
+    """What is settled before the first attempt.
+
+    Attributes
+    ----------
+    config : RunConfig
+    sources : the training data's, then the test nets'
+    solver : the SolverParameter that ranks get
+    validations : the test nets
+    snapshots : SnapshotStore
+    start : where the first attempt starts from
+    seed : of everything random but the engine's own
+    """
+
+    config: RunConfig
+    sources: Sequence[NetSource]
+    solver: Any
+    validations: Tuple[ValidationPlan, ...]
+    snapshots: SnapshotStore
+    start: StartFiles
+    seed: int
+
+    @property
+    def layers(self) -> List[LayerPlan]:
+        """The data layers of all nets, as in ``Job.layers``."""
+        return [layer for source in self.sources for layer in source.plan.layers]
+
+    def job(self, start: ResumePoint, address: Tuple[str, int], credentials: Credentials) -> Job:
+        """What ranks get for an attempt."""
+        return Job(
+            ranks=self.config.ranks,
+            solver=self.solver.SerializeToString(),
+            train=self.sources[0].plan,
+            validations=self.validations,
+            seed=self.seed,
+            start=start,
+            driver=address,
+            credentials=credentials,
+            settings=self.config.settings.for_ranks,
+        )
+
+
+def prepare(
+    config: RunConfig, sources: Sequence[NetSource], result: TrainingResult, observer: Observer, stop: threading.Event
+) -> PreparedRun:
+    """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known."""
+    uri = config.model_uri
+    check_driver(config)
+    check_encryption(config, observer.note)
+    config.storage.check_writable(uri)
+    plan = sources[0].plan
+    validations = tuple(_validation(config, number, data) for number, data in enumerate(sources[1:]))
+    check_monitored(config, validations)
+    check_cluster(config, observer.note, stop)
+    context = config.spark.sparkContext
+    ship_library(context)
+    solver = type(config.solver)()
+    solver.CopyFrom(config.solver)
+    if validations and not solver.test_interval:
+        solver.test_interval = solver.max_iter
+    snapshots = SnapshotStore(config, observer.note, _name_of_run(context.applicationId))
+    attempt = attempt_number(context)
+    start, seed = read_resume_point(config, snapshots, again=attempt > 1)
+    if attempt > 1:
+        observer.note(f"attempt {attempt} of {context.applicationId} goes on from iteration {start.point.iteration}")
+    result.model = uri
+    result.max_iter = int(solver.max_iter)
+    result.samples = plan.batch_size * config.ranks * int(solver.iter_size)
+    result.iteration = start.point.iteration
+    result.resumed = start.point.uri
+    return PreparedRun(
+        config=config,
+        sources=sources,
+        solver=solver,
+        validations=validations,
+        snapshots=snapshots,
+        start=start,
+        seed=seed if seed is not None else secrets.randbits(62),
+    )
+
+
 class _Run:
-    """The state of a run over all its attempts."""
+    """The state of a prepared run over all its attempts.
+
+    Parameters
+    ----------
+    prepared : PreparedRun
+    result : filled in as the ranks report
+    observer : told about everything
+    stop : set to end training
+    folder : where files that ranks send arrive
+    """
 
     def __init__(
-        self, config: RunConfig, source: NetSource, validation: Sequence[NetSource], observer: Observer
+        self, prepared: PreparedRun, result: TrainingResult, observer: Observer, stop: threading.Event, folder: str
     ) -> None:
-        self.config = config
-        self.sources = [source, *validation]
+        self.prepared = prepared
+        self.config = prepared.config
+        self.snapshots = prepared.snapshots
+        self.result = result
         self.observer = observer
-        self.result = TrainingResult(model="")
-        self.stop = threading.Event()
+        self.stop = stop
+        self.folder = folder
+        self.start = prepared.start  # of the next attempt
+        self.last: Optional[Attempt] = None
         self.signal = 0
-
-    def prepare(self) -> None:
-        """Everything that can be wrong before a task runs."""
-        config = self.config
-        uri = config.model_uri
-        check_driver(config)
-        check_encryption(config, self.observer.note)
-        config.storage.check_writable(uri)
-        self.plan = self.sources[0].plan
-        self.validations = tuple(_validation(config, number, data) for number, data in enumerate(self.sources[1:]))
-        check_monitored(config, self.validations)
-        check_cluster(config, self.observer.note, self.stop)
-        ship_library(config.spark.sparkContext)
-        self.solver = type(config.solver)()
-        self.solver.CopyFrom(config.solver)
-        if self.validations and not self.solver.test_interval:
-            self.solver.test_interval = self.solver.max_iter
-        context = config.spark.sparkContext
-        self.snapshots = SnapshotStore(config, self.observer.note, _name_of_run(context.applicationId))
-        attempt = attempt_number(context)
-        self.start, self.contents, seed = read_resume_point(config, self.snapshots, again=attempt > 1)
-        if attempt > 1:
-            self.observer.note(
-                f"attempt {attempt} of {context.applicationId} goes on from iteration {self.start.iteration}"
-            )
-        self.seed = seed if seed is not None else secrets.randbits(62)
-        result = self.result
-        result.model = uri
-        result.max_iter = int(self.solver.max_iter)
-        result.samples = self.plan.batch_size * config.ranks * int(self.solver.iter_size)
-        result.iteration = self.start.iteration
-        result.resumed = self.start.uri
 
     def go(self) -> None:
         """Attempts until one ends well, or the failures are too many or of a kind that repeats."""
-        self.observer.started(self.result, self.config.describe_cluster())
-        with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder, contextlib.ExitStack() as cleanup:
-            self.folder = folder
-            cleanup.enter_context(self.signals())
+        with self.signals():
             while True:
                 try:
                     self.attempt()
@@ -137,39 +202,34 @@ class _Run:
             self.finish()
 
     def attempt(self) -> None:
-        config = self.config
+        config, start = self.config, self.start
         context = config.spark.sparkContext
         with contextlib.ExitStack() as cleanup:
             layers = [
                 (layer, config.settings.persistent and which == 0, which > 0)
-                for which, source in enumerate(self.sources)
+                for which, source in enumerate(self.prepared.sources)
                 for layer in source.sources
             ]
             rows = rows_of_sources(config.spark, layers, config.ranks, cleanup)
-            files = [context.broadcast(content) for content in self.contents]
-            for file in files:
-                cleanup.callback(file.destroy)
-            launcher = SparkBarrier(rows, files)
-            one = Attempt(config, launcher, self.result, self.observer, self.folder, self.take_file, self.stop)
-            self.last = one
-            one.run(self.make_job)
+            files = []
+            for content in start.read_all(config.storage):
+                files.append(context.broadcast(content))
+                cleanup.callback(files[-1].destroy)
+            self.last = Attempt(
+                config,
+                self.prepared.layers,
+                SparkBarrier(rows, files),
+                self.result,
+                self.observer,
+                self.folder,
+                self.take_file,
+                self.stop,
+            )
+            self.last.run(lambda address, credentials: self.prepared.job(start.point, address, credentials))
 
-    def make_job(self, address: Tuple[str, int], credentials: Credentials) -> Job:
-        config = self.config
-        return Job(
-            ranks=config.ranks,
-            solver=self.solver.SerializeToString(),
-            train=self.plan,
-            validations=self.validations,
-            seed=self.seed,
-            start=self.start,
-            driver=address,
-            credentials=credentials,
-            settings=config.settings.for_ranks,
-        )
-
-    def take_file(self, kind: str, about: Mapping[str, Any], path: str) -> None:
+    def take_file(self, rank: int, kind: str, about: Mapping[str, Any], path: str) -> None:
         """A rank handed over a file."""
+        iteration = int(about["iteration"])
         if kind == FrameKind.MODEL:
             self.config.storage.store(path, self.result.model)
             os.unlink(path)
@@ -179,12 +239,11 @@ class _Run:
                 )
             self.observer.note(f"saved {self.result.model}" + (" (the best so far)" if about.get("best") else ""))
             kind = "best model" if about.get("best") else "model"
-            self.observer.saved(self.result, kind, int(about["iteration"]), self.result.model)
-        elif kind == FrameKind.SNAPSHOT_WEIGHTS:
-            self.snapshots.take_weights(int(about["iteration"]), path)
+            self.observer.saved(self.result, kind, iteration, self.result.model)
         else:
-            uri = self.snapshots.take_state({**about, "seed": self.seed, "ranks": self.config.ranks}, path)
-            self.observer.saved(self.result, "snapshot", int(about["iteration"]), uri)
+            uri = self.snapshots.take(rank, kind, about, path, self.prepared.seed)
+            if uri is not None:
+                self.observer.saved(self.result, "snapshot", iteration, uri)
 
     # ---- after a failure
 
@@ -197,13 +256,14 @@ class _Run:
                 error.args = (f"{error.message} (after {self.result.restarts} restarts)",)
             raise error
         self.result.restarts += 1
+        self.snapshots.discard_incomplete()
         newest = self.snapshots.newest_taken()
         if newest is not None:
-            self.start, self.contents = newest.start, self.snapshots.read(newest)
-        self.result.rewind(self.start.iteration)
+            self.start = self.snapshots.read(newest)
+        self.result.rewind(self.start.point.iteration)
         self.observer.note(
             f"{error.message}; restart {self.result.restarts} of {self.config.settings.maxRestarts} "
-            f"from iteration {self.start.iteration}"
+            f"from iteration {self.start.point.iteration}"
         )
         self.observer.restarted(self.result, error)
         self.replace_unresponsive()
@@ -215,7 +275,7 @@ class _Run:
 
     def replace_unresponsive(self) -> None:
         """Without this, Spark would give what comes next to executors that it takes minutes to find lost."""
-        if self.last.unresponsive:
+        if self.last is not None and self.last.unresponsive:
             self.observer.note(f"executor {', '.join(self.last.unresponsive)} does not answer and is replaced")
             self.last.launcher.replace(self.last.unresponsive)
 

@@ -7,20 +7,23 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from ..comm.wire import FrameKind
 from ..errors import ConfigError, DataError, StorageError
 from ..formats.endings import ending_of, model_ending, state_ending
 from ..formats.solverstate import state_iteration, with_learned_net
 from ..nets.schema import SolverParameter
 from ..plans.job import ResumePoint
 from ..plans.run_config import RunConfig
-from ..storage import find_file, is_local, join, local_path, parent
+from ..storage import Storage, find_file, is_local, join, local_path, parent
+from ..sync.registry import strategy_for
 
 __all__ = [
     "Snapshot",
     "SnapshotStore",
+    "StartFiles",
     "read_resume_point",
     "snapshot_prefix",
 ]
@@ -37,11 +40,41 @@ def snapshot_prefix(config: RunConfig) -> str:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A complete snapshot: where its two files are, and what training needs to go on from it."""
+    """A complete snapshot: where its files are, and what training needs to go on from it.
+
+    Attributes
+    ----------
+    weights, state : URIs
+    parts : URIs of the ranks' own files that training goes on from, rank by rank
+    point : where that is
+    """
 
     weights: str
     state: str
-    start: ResumePoint
+    parts: Tuple[str, ...]
+    point: ResumePoint
+
+
+@dataclass(frozen=True)
+class StartFiles:
+    """Where training starts from, with the files that ``point`` lists.
+
+    Attributes
+    ----------
+    point : ResumePoint
+    contents : of the weight files and the solver state
+    parts : URIs of the ranks' own files, which may be many
+    """
+
+    point: ResumePoint
+    contents: Sequence[bytes]
+    parts: Sequence[str] = ()
+
+    def read_all(self, storage: Storage) -> Iterator[bytes]:
+        """The content of every file, in the point's order; parts are read one at a time."""
+        yield from self.contents
+        for uri in self.parts:
+            yield storage.read(uri)
 
 
 def learned_net_for(uri: str) -> str:
@@ -54,8 +87,8 @@ def learned_net_for(uri: str) -> str:
 
 def read_resume_point(
     config: RunConfig, snapshots: SnapshotStore, again: bool = False
-) -> Tuple[ResumePoint, List[bytes], Optional[int]]:
-    """What training starts from by ``-resume``, ``-snapshot`` and ``-weights``; the content of the files; the seed.
+) -> Tuple[StartFiles, Optional[int]]:
+    """What training starts from by ``-resume``, ``-snapshot`` and ``-weights``; the seed.
 
     The seed is the solver's random_seed, else that of the run that took the snapshot, else None. A run that is begun
     ``again``, because its driver was lost, goes on from its own newest snapshot if it has one.
@@ -64,13 +97,13 @@ def read_resume_point(
     seed = int(config.solver.random_seed) if config.solver.random_seed >= 0 else None
     own = snapshots.newest(of_this_run=True) if again else None
     if own is not None:
-        return own.start, snapshots.read(own), seed if seed is not None else snapshots.seed(own)
+        return snapshots.read(own), seed if seed is not None else snapshots.seed(own)
     if config.settings.resume:
         if config.settings.snapshot:
             raise ConfigError("-resume finds the newest snapshot by itself: give it or -snapshot, not both")
         newest = snapshots.newest()
         if newest is not None:
-            return newest.start, snapshots.read(newest), seed if seed is not None else snapshots.seed(newest)
+            return snapshots.read(newest), seed if seed is not None else snapshots.seed(newest)
     if config.settings.snapshot:
         if not names:
             raise ConfigError(
@@ -81,21 +114,43 @@ def read_resume_point(
         weights = find_file(config.storage, names[0], "the model (-weights)")
         state = find_file(config.storage, config.settings.snapshot, "the solver state (-snapshot)")
         found = snapshots.look(weights, state)
-        return found.start, snapshots.read(found), seed if seed is not None else snapshots.seed(found)
+        return snapshots.read(found), seed if seed is not None else snapshots.seed(found)
     paths = [find_file(config.storage, name, "the model (-weights)") for name in names]
     contents = [config.storage.read(path) for path in paths]
-    return ResumePoint(weights=tuple(ending_of(path) for path in paths)), contents, seed
+    return StartFiles(ResumePoint(weights=tuple(ending_of(path) for path in paths)), contents), seed
 
 
 # ---- the snapshots of a run
+
+
+@dataclass
+class _Arriving:
+    """The files of a snapshot that have come from the ranks: local paths."""
+
+    weights: str = ""
+    state: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    parts: Dict[Tuple[int, str], str] = field(default_factory=dict)  # by rank and ending
+
+    @property
+    def complete(self) -> bool:
+        """Whether they are all there; the state says which parts there are."""
+        return bool(self.weights and self.state) and set(_part_names(self.about)) <= set(self.parts)
+
+    def discard(self) -> None:
+        for path in (self.weights, self.state, *self.parts.values()):
+            if path:
+                os.unlink(path)
 
 
 class SnapshotStore:
     """The snapshots beside the model: takes new ones, finds the newest, removes the oldest.
 
     A snapshot is two files as Caffe names them, ``<prefix>_iter_N.caffemodel`` and ``.solverstate`` (``.h5`` added for
-    HDF5), and a third, ``.solverstate.json``, with what Caffe's format has no room for. Each file is whole or not
-    there, and the solver state comes last, so a snapshot with a state and weights is complete.
+    HDF5), and a third, ``.solverstate.json``, with what Caffe's format has no room for. Where ranks have something of
+    their own to go on from, there are their parts, too: ``<prefix>_iter_N.rank1.solverstate``, as ``.json`` lists them.
+    Each file is whole or not there, and the solver state comes last, so a snapshot with a state, weights and all parts
+    is complete.
 
     Parameters
     ----------
@@ -109,8 +164,9 @@ class SnapshotStore:
         self._storage = config.storage
         self._say = say
         self._run = run
-        self._waiting: Dict[int, str] = {}  # weights whose state has not come yet
-        self._taken: List[int] = []
+        self._strategy = strategy_for(config.settings)
+        self._arriving: Dict[int, _Arriving] = {}  # by iteration
+        self._taken: Dict[int, List[str]] = {}  # by iteration: the files, in the order in which they are removed
         self._folder = parent(config.model_uri)
         self._prefix = snapshot_prefix(config)
         self._hdf5 = config.solver.snapshot_format == SolverParameter.HDF5
@@ -121,52 +177,111 @@ class SnapshotStore:
 
     # ---- taking
 
-    def take_weights(self, iteration: int, path: str) -> None:
-        """The first of a snapshot's files, a local one."""
-        self._waiting[iteration] = path
+    def take(self, rank: int, kind: str, about: Mapping[str, Any], path: str, seed: int) -> Optional[str]:
+        """A file that a rank handed over. The last one of a snapshot puts it in its place.
 
-    def take_state(self, about: Mapping[str, Any], path: str) -> str:
-        """The second: now the snapshot is put in its place, which is returned; ``about`` goes beside it."""
+        Parameters
+        ----------
+        rank : whose it is
+        kind : the frame's kind: weights, state or part
+        about : what the rank says of it: ``iteration``; ``ending`` of a part; of the state, what goes beside it
+        path : the local file
+        seed : of the run
+
+        Returns
+        -------
+        str or None
+            Where the solver state is, if the snapshot is complete with this file.
+        """
         iteration = int(about["iteration"])
+        arriving = self._arriving.setdefault(iteration, _Arriving())
+        if kind == FrameKind.SNAPSHOT_WEIGHTS:
+            arriving.weights = path
+        elif kind == FrameKind.SNAPSHOT_PART:
+            arriving.parts[rank, _checked(about["ending"])] = path
+        else:
+            arriving.state = path
+            arriving.about = {**about, **self._recorded(seed)}
+        if not arriving.complete:
+            return None
+        del self._arriving[iteration]
+        try:
+            return self._store(iteration, arriving)
+        finally:
+            arriving.discard()
+
+    def _recorded(self, seed: int) -> Dict[str, Any]:
+        """What a resumed run has to know of the settings."""
+        settings = self._config.settings
+        return {
+            "run": self._run,
+            "seed": seed,
+            "ranks": self._config.ranks,
+            "sync": settings.sync,
+            "portable": self._strategy.portable,
+            **{name: getattr(settings, name) for name in self._strategy.flags},
+        }
+
+    def discard_incomplete(self) -> None:
+        """Forget snapshots of which some files will not come any more."""
+        for arriving in self._arriving.values():
+            arriving.discard()
+        self._arriving.clear()
+
+    def _store(self, iteration: int, arriving: _Arriving) -> str:
         weights_uri, state_uri = self._uris(iteration)
-        weights = self._waiting.pop(iteration)
-        named = path + ending_of(state_uri)
-        os.rename(path, named)
+        named = arriving.state + ending_of(state_uri)
+        os.rename(arriving.state, named)
+        arriving.state = named
+        files = {weights_uri: arriving.weights}
+        for key in _part_names(arriving.about):
+            files[_part_uri(state_uri, *key)] = arriving.parts[key]
+        # never weights or parts without which a state is there
+        uris = [state_uri, state_uri + ".json", *files]
         stored = False
         try:
             with_learned_net(named, learned_net_for(weights_uri))
-            self._storage.store(weights, weights_uri)
-            stored = True
-            self._storage.write(state_uri + ".json", json.dumps({**about, "run": self._run}).encode())
+            for uri, path in files.items():
+                self._storage.store(path, uri)
+                if not stored:
+                    stored = True
+                    self._remove_older(state_uri, files)
+            self._storage.write(state_uri + ".json", json.dumps(arriving.about).encode())
             self._storage.store(named, state_uri)
         except StorageError:
-            if stored:  # neither half a snapshot stays, nor these weights beside an older run's state
+            if stored:  # no half of a snapshot stays
                 with contextlib.suppress(StorageError):
-                    self._remove(iteration)
+                    self._remove(uris)
             raise
-        finally:
-            os.unlink(weights)
-            os.unlink(named)
         self._say(f"saved {state_uri}")
-        self._taken = [*(taken for taken in self._taken if taken < iteration), iteration]
+        self._taken = {taken: its for taken, its in self._taken.items() if taken < iteration}
+        self._taken[iteration] = uris
         self._remove_old()
         return state_uri
+
+    def _remove_older(self, state: str, files: Mapping[str, str]) -> None:
+        """Remove the state of an older run, whose weights are not there any more, and its parts."""
+        if not self._storage.exists(state):
+            return
+        self._remove([state, state + ".json"])
+        part = re.compile(rf"{re.escape(os.path.basename(state)[: -len(ending_of(state))])}\.rank\d+(\.\w+)+")
+        uris = [join(self._folder, name) for name in self._storage.names(self._folder) if part.fullmatch(name)]
+        self._remove([uri for uri in uris if uri not in files])
 
     def _remove_old(self) -> None:
         keep = self._config.settings.keepSnapshots
         while keep and len(self._taken) > keep:
-            self._remove(self._taken.pop(0))
+            self._remove(self._taken.pop(min(self._taken)))
 
-    def _remove(self, iteration: int) -> None:
-        weights, state = self._uris(iteration)
-        for uri in (state, state + ".json", weights):  # never weights without which a state is there
+    def _remove(self, uris: Sequence[str]) -> None:
+        for uri in uris:
             self._storage.remove(uri)
 
     # ---- finding
 
     def newest_taken(self) -> Optional[Snapshot]:
         """The newest snapshot of this run; older runs' may lie beside it."""
-        return self.look(*self._uris(self._taken[-1])) if self._taken else None
+        return self.look(*self._uris(max(self._taken))) if self._taken else None
 
     def newest(self, of_this_run: bool = False) -> Optional[Snapshot]:
         """The newest complete snapshot beside the model, of whatever run or only of this one."""
@@ -177,20 +292,32 @@ class SnapshotStore:
             weights, state = self._uris(iteration)
             if os.path.basename(weights) not in names:
                 continue
-            if not of_this_run or self._about(state).get("run") == self._run:
+            about = self._about(state)
+            if not all(os.path.basename(_part_uri(state, *part)) in names for part in _part_names(about)):
+                continue
+            if not of_this_run or about.get("run") == self._run:
                 return self.look(weights, state)
         return None
 
     def look(self, weights: str, state: str) -> Snapshot:
-        """The snapshot in two files. Raises DataError if ``state`` is no solver state."""
+        """The snapshot of these weights and this state, for the ranks and the strategy of this run.
+
+        Raises
+        ------
+        DataError
+            If ``state`` is no solver state, or parts of the snapshot are missing.
+        ConfigError
+            If this run cannot go on from it.
+        """
         with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
             copy = os.path.join(folder, "state" + ending_of(state))
             self._storage.fetch(state, copy)
             iteration = state_iteration(copy, state)
         about = self._about(state)
+        parts = self._parts_for_this_run(about, state)
         tests = int(about["tests_done"]) if "tests_done" in about else _tests_before(self._config, iteration)
         best = about.get("best")
-        start = ResumePoint(
+        point = ResumePoint(
             weights=(ending_of(weights),),
             state=ending_of(state),
             iteration=iteration,
@@ -198,12 +325,38 @@ class SnapshotStore:
             best=None if best is None else float(best),
             since_best=int(about.get("since_best", 0)),
             uri=state,
+            parts=parts,
         )
-        return Snapshot(weights, state, start)
+        uris = [_part_uri(state, rank, ending) for rank, endings in enumerate(parts) for ending in endings]
+        for uri in uris:
+            if not self._storage.exists(uri):
+                raise DataError(
+                    f"{uri} is missing, a part of the snapshot {state}: put it there, or remove {state}.json, then "
+                    "every rank starts from the snapshot's model and solver state"
+                )
+        return Snapshot(weights, state, tuple(uris), point)
 
-    def read(self, snapshot: Snapshot) -> List[bytes]:
-        """The content of the weights and of the state."""
-        return [self._storage.read(snapshot.weights), self._storage.read(snapshot.state)]
+    def _parts_for_this_run(self, about: Mapping[str, Any], state: str) -> Tuple[Tuple[str, ...], ...]:
+        """For each rank the endings of its parts; () where there are none, or none for this run's ranks."""
+        sync, ranks = self._config.settings.sync, self._config.ranks
+        parts: Tuple[Tuple[str, ...], ...] = tuple(tuple(endings) for endings in about.get("parts") or ())
+        theirs, count = str(about.get("sync", "all_reduce")), int(about.get("ranks", ranks))
+        if (theirs, count) == (sync, ranks):
+            return parts
+        saved_by = f"{state} was saved by {count} ranks with -sync {theirs}"
+        now = f"{ranks} train now with -sync {sync}"
+        if not about.get("portable", True):
+            raise ConfigError(
+                f"{saved_by}, which cannot go on otherwise, and {now}: give it those ranks and -sync {theirs}"
+            )
+        if parts or ("sync" in about and theirs != sync):
+            self._say(f"{saved_by}, and {now}: every rank starts from the snapshot's model and solver state")
+        return ()
+
+    def read(self, snapshot: Snapshot) -> StartFiles:
+        """Where to start from, with the content of the weights and of the state."""
+        contents = [self._storage.read(snapshot.weights), self._storage.read(snapshot.state)]
+        return StartFiles(snapshot.point, contents, snapshot.parts)
 
     def seed(self, snapshot: Snapshot) -> Optional[int]:
         """The seed of the run that took the snapshot, if it was one of ours."""
@@ -215,9 +368,27 @@ class SnapshotStore:
         if not self._storage.exists(uri):
             return {}
         try:
-            return dict(json.loads(self._storage.read(uri)))
-        except ValueError:
+            about = dict(json.loads(self._storage.read(uri)))
+            _part_names(about)
+            return about
+        except (ValueError, TypeError):
             raise DataError(f"{uri} is damaged: remove it to resume without it") from None
+
+
+def _part_names(about: Mapping[str, Any]) -> List[Tuple[int, str]]:
+    """(rank, ending) of each part of a snapshot, rank by rank."""
+    return [(rank, _checked(ending)) for rank, endings in enumerate(about.get("parts") or ()) for ending in endings]
+
+
+def _part_uri(state: str, rank: int, ending: str) -> str:
+    return f"{state[: -len(ending_of(state))]}.rank{rank}{ending}"
+
+
+def _checked(ending: str) -> str:
+    """The ending of a part's name; raises ValueError for one that could lead elsewhere."""
+    if not re.fullmatch(r"(\.\w+)+", ending):
+        raise ValueError(f"'{ending}' is no ending of a part")
+    return ending
 
 
 def _tests_before(config: RunConfig, iteration: int) -> int:

@@ -1,0 +1,96 @@
+"""A rank's records: read from its sources, checked, and kept in local stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, List, Sequence
+
+import numpy as np
+
+from ..data.pool import drop_bad_images, needs_decoding
+from ..data.records import BadRecords, Records
+from ..data.sources.base import FrameReader, RangeReader
+from ..data.store import RecordStore
+from ..errors import DataError
+from ..plans.job import Job
+from ..plans.net_plan import LayerPlan
+from ..spark.partitioning import bounds, rows_by_layer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["load_records"]
+
+
+def load_records(
+    job: Job, rank: int, batches: Iterable[pa.RecordBatch], bad: Sequence[BadRecords], heartbeat: Callable[[], None]
+) -> List[RecordStore]:
+    """Every layer's records of a rank, in local stores.
+
+    Parameters
+    ----------
+    job : Job
+    rank : int
+    batches : the rows of frame sources, by ``rows_for_ranks``
+    bad : one for each layer of ``job.layers()``: filled with the records that cannot be used
+    heartbeat : called between pieces of work
+
+    Raises
+    ------
+    DataError
+        For bad records that are not to be skipped, and where a layer of the train net has no record for this rank.
+    """
+    layers = job.layers()
+    training = len(job.train.layers)
+    stores = [RecordStore(layer.tops) for layer in layers]
+    for batch in batches:
+        for number, rows, index in rows_by_layer(batch, len(layers)):
+            reader = layers[number].reader
+            assert isinstance(reader, FrameReader)
+            records = reader.decode(rows, bad[number]).positioned(index)
+            stores[number].append(layers[number].without_bad_labels(records, bad[number]))
+        heartbeat()
+    for number, (layer, store) in enumerate(zip(layers, stores)):
+        if isinstance(layer.reader, RangeReader):
+            for records in _read_range(layer, number < training, job.ranks, rank, bad[number]):
+                store.append(layer.without_bad_labels(records, bad[number]))
+                heartbeat()
+        store.finish()
+        if layer.bad.skip and needs_decoding(store):
+            drop_bad_images(store, bad[number], job.settings.decoders, heartbeat)
+    _align(stores[:training], bad)
+    for validation, first in job.validation_layers():
+        count = len(validation.net.layers)
+        _align(stores[first : first + count], bad[first : first + count])
+    for layer, store in zip(layers[:training], stores):
+        if not len(store):
+            raise DataError(
+                f"{layer.description} has no record for rank {rank} of {job.ranks}: train with fewer ranks, or with "
+                "more data"
+            )
+    return stores
+
+
+def _read_range(layer: LayerPlan, training: bool, ranks: int, rank: int, bad: BadRecords) -> Iterator[Records]:
+    reader, count = layer.reader, layer.count
+    assert isinstance(reader, RangeReader) and count is not None
+    if training:
+        start, stop = bounds(count, ranks, rank)
+        return reader.read(start, stop, 1, bad)
+    return reader.read(rank, count, ranks, bad)
+
+
+def _align(stores: Sequence[RecordStore], bad: Sequence[BadRecords]) -> None:
+    """Where layers of one net had the same number of records, keep only those that none of them skipped.
+
+    Images and labels in databases of their own belong together by their positions.
+    """
+    if len(stores) < 2 or not any(one.total for one in bad[: len(stores)]):
+        return
+    before = {len(store) + one.total for store, one in zip(stores, bad)}
+    if len(before) > 1:
+        return
+    common = stores[0].indices
+    for store in stores[1:]:
+        common = np.intersect1d(common, store.indices)
+    for store in stores:
+        store.keep(np.flatnonzero(np.isin(store.indices, common)))

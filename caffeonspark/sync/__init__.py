@@ -1,0 +1,1 @@
+"""How the ranks stay one model: what they exchange, and when."""

@@ -1,0 +1,113 @@
+"""What a strategy decides: when the ranks exchange what, and what of it is the model."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from typing import Callable, ClassVar, ContextManager, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ..comm.base import Communicator
+from ..engines.base import Trainer
+from ..plans.net_plan import NetPlan
+from ..settings import Settings
+
+__all__ = ["Entry", "Progress", "Strategy"]
+
+#: (iteration, loss: the mean over the ranks, learning rate)
+Entry = Tuple[int, float, float]
+
+
+class Progress(NamedTuple):
+    """What the ranks know together after an iteration; the same on all of them.
+
+    Attributes
+    ----------
+    history : the iterations whose losses are known now
+    stop : whether a rank was asked to stop
+    """
+
+    history: Sequence[Entry]
+    stop: bool
+
+
+class Strategy(ABC):
+    """One rank's part in keeping the ranks one model. Every rank calls the same methods in the same order.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    comm : Communicator
+    settings : the flags
+    wants_stop : whether this rank was asked to stop, by now
+
+    Attributes
+    ----------
+    flags : names of the flags that only this strategy reads; they begin with "sync"
+    portable : whether the model and the solver state in a snapshot are enough to go on from with another number of
+        ranks or another strategy
+    stops_after : after what a request to stop ends training, in words
+    """
+
+    flags: ClassVar[Tuple[str, ...]] = ()
+    portable: ClassVar[bool] = True
+    stops_after: ClassVar[str] = "this iteration"
+
+    def __init__(
+        self, trainer: Trainer, comm: Communicator, settings: Settings, wants_stop: Callable[[], bool]
+    ) -> None:
+        self.trainer = trainer
+        self.comm = comm
+        self.settings = settings
+        self.wants_stop = wants_stop
+
+    @property
+    def scale(self) -> Optional[float]:
+        """What makes a sum over the ranks their mean, for ``comm.all_reduce``."""
+        return None if self.comm.size == 1 else 1.0 / self.comm.size
+
+    @classmethod
+    def memory(cls, train: NetPlan) -> float:
+        """MB that a rank takes for it beside its engine."""
+        return 0.0
+
+    def start(self, weights: Sequence[str], state: Optional[str], parts: Optional[Mapping[str, str]]) -> None:
+        """Begin: every rank with rank 0's weights, or from a snapshot.
+
+        Parameters
+        ----------
+        weights : paths of .caffemodel files to copy layers from, in order; with ``state``, the snapshot's
+        state : path of the solver state to restore, or None
+        parts : what this rank gave to the snapshot by ``parts``, local paths by ending, which may be nothing; None on
+            every rank where the snapshot has no parts, or those of another strategy or number of ranks
+
+        The files may be changed.
+        """
+        if state is not None:
+            self.trainer.restore(weights[0], state)
+        else:
+            for path in weights:
+                self.trainer.load_weights(path)
+        self.comm.broadcast(self.trainer.weights)
+
+    @abstractmethod
+    def iterate(self, load: Callable[[], None]) -> Progress:
+        """One iteration of this rank's trainer, and what it exchanges with the others.
+
+        Parameters
+        ----------
+        load : fills the trainer's inputs; called before each forward pass
+        """
+
+    def exchange_losses(self) -> Sequence[Entry]:
+        """The iterations whose losses ``iterate`` has not given yet: the ranks exchange them now."""
+        return ()
+
+    def view(self) -> ContextManager[None]:
+        """While it lasts the trainer's weights are the model, the same on every rank; then they are its own again, to
+        the bit. Nothing is trained meanwhile."""
+        return contextlib.nullcontext()
+
+    def parts(self) -> Dict[str, str]:
+        """This rank's share of a snapshot beside the model in ``view`` and rank 0's solver state: paths of new files by
+        the ending that each gets in the snapshot (".caffemodel"). Whoever calls removes them."""
+        return {}
