@@ -122,3 +122,28 @@ def test_spark_is_known_where_it_has_to_be(path):
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
     assert place.startswith(KNOW_PYSPARK) or not any(name.split(".")[0] == "pyspark" for name in modules)
+
+
+def imported_modules(path):
+    """The modules of the library that a module imports, for typing too: by their paths."""
+    package = ["caffeonspark", *path.relative_to(PACKAGE).parts[:-1]]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    places = [PACKAGE.joinpath(*name.split(".")[1:]) for name in found if name.split(".")[0] == "caffeonspark"]
+    return {file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file in MODULES}
+
+
+def test_no_modules_import_each_other():
+    """In no circle, however long."""
+    left = {path: imported_modules(path) - {path} for path in MODULES}
+    while left:
+        done = [path for path, needs in left.items() if not needs & left.keys()]
+        assert done, sorted(str(path.relative_to(PACKAGE)) for path in left)
+        for path in done:
+            del left[path]

@@ -111,3 +111,21 @@ def test_resumed_run_is_bit_equal_to_an_undisturbed_one(job, kind, ending):
     whole = model(folder / "whole" / "m.caffemodel")
     for one, other in zip(whole, model(folder / f"parts-{kind}" / f"m.caffemodel{ending}")):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_strategy_knows_no_engine(job):
+    """Weights averaged now and then, and a run resumed between two averagings: bit-equal."""
+    folder, found = job
+    assert [at for at, _ in found["average"]] == list(range(20))
+    assert found["average"][-1][1] < found["average"][0][1] / 10
+    assert found["resumed-average"] == list(range(12, 20))
+    names = {path.name for path in (folder / "parts-average").iterdir()}
+    assert {
+        "solver_iter_12.rank0.caffemodel",
+        "solver_iter_12.rank1.caffemodel",
+        "solver_iter_12.rank1.solverstate",
+    } < names
+    whole, parts = (model(folder / f"{name}-average" / "m.caffemodel") for name in ("whole", "parts"))
+    for one, other in zip(whole, parts):
+        np.testing.assert_array_equal(one, other)
+    assert any((a != b).any() for a, b in zip(whole, model(folder / "plain" / "m.caffemodel")))

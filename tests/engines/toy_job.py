@@ -50,6 +50,12 @@ def main(folder):
         cos.train(data.getSource(config(f"parts-{kind}", form + "max_iter: 12 snapshot: 6", shuffle=True), True))
         parts = config(f"parts-{kind}", form + "max_iter: 20", shuffle=True, resume=True)
         found[f"resumed-{kind}"] = [at for at, _, _ in cos.train(data.getSource(parts, True)).history]
+    apart = {"sync": "average", "syncInterval": 5, "shuffle": True}
+    cos.train(data.getSource(config("whole-average", "max_iter: 20", **apart), True))
+    found["average"] = [[at, loss] for at, loss, _ in cos.result.history]
+    cos.train(data.getSource(config("parts-average", "max_iter: 12 snapshot: 6", **apart), True))
+    parts = config("parts-average", "max_iter: 20", resume=True, **apart)
+    found["resumed-average"] = [at for at, _, _ in cos.train(data.getSource(parts, True)).history]
     found["caffe loaded"] = sorted(name for name in sys.modules if name.partition(".")[0] == "caffe")
     spark.stop()
     (folder / "found.json").write_text(json.dumps(found))

@@ -1,0 +1,203 @@
+"""The store of snapshots: whole or not found, parts included, and what a run may go on from."""
+
+import json
+
+import numpy as np
+import pytest
+
+from caffeonspark import Config
+from caffeonspark.comm.wire import FrameKind
+from caffeonspark.errors import ConfigError, DataError, StorageError
+from caffeonspark.formats.caffemodel import LayerWeights, write_caffemodel
+from caffeonspark.formats.solverstate import SolverState, read_solverstate, write_solverstate
+from caffeonspark.runs.snapshots import SnapshotStore, read_resume_point
+from tests.support import stock
+
+OWN = [".caffemodel", ".solverstate"]
+
+
+@pytest.fixture
+def make_store(tmp_path):
+    """Makes a store in a folder, for so many ranks and these flags; what it said is in ``said``."""
+    (tmp_path / "net.prototxt").write_text(stock.input_net(10))
+    (tmp_path / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 9 snapshot_prefix: "run" random_seed: 3'
+    )
+
+    def make(ranks=2, **flags):
+        config = Config(
+            None,
+            conf=str(tmp_path / "solver.prototxt"),
+            model=f"file:{tmp_path}/m.caffemodel",
+            clusterSize=ranks,
+            **{"sync": "average", **flags},
+        )
+        said = []
+        store = SnapshotStore(config.run_config, said.append, "app/1")
+        store.said, store.config = said, config.run_config
+        return store
+
+    return make
+
+
+def hand_over(store, folder, iteration, parts=((".caffemodel",), (".caffemodel", ".solverstate")), order=(0, 1, 2)):
+    """A snapshot of the ranks in ``parts``: the weights, the parts and the state, in an order; what came of each."""
+    arrive = folder / "arrive"
+    arrive.mkdir(exist_ok=True)
+
+    def file(ending, content):
+        path = arrive / f"{iteration}-{content}{ending}"
+        if ending == ".caffemodel":
+            write_caffemodel(str(path), [LayerWeights("a", "", [np.full(2, content, np.float32)])])
+        else:
+            write_solverstate(str(path), SolverState(iteration, "", 0, [np.full(2, content, np.float32)]))
+        bare = path.with_suffix("")
+        return str(path.rename(bare.with_name(f"{bare.name}-{ending[1:]}")))
+
+    about = {"iteration": iteration, "tests_done": 1, "best": None, "since_best": 0, "parts": list(parts)}
+    groups = [
+        [(0, FrameKind.SNAPSHOT_WEIGHTS, about, file(".caffemodel", 50))],
+        [
+            (rank, FrameKind.SNAPSHOT_PART, {"iteration": iteration, "ending": ending}, file(ending, rank))
+            for rank, endings in enumerate(parts)
+            for ending in endings
+        ],
+        [(0, FrameKind.SNAPSHOT_STATE, about, file(".solverstate", 51))],
+    ]
+    found = [store.take(*one, seed=7) for group in order for one in groups[group]]
+    assert not list(arrive.iterdir()) or found[-1] is None
+    return found
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir() if path.name.startswith("run_iter")}
+
+
+WHOLE = {
+    f"run_iter_{{}}.{name}"
+    for name in (
+        "caffemodel",
+        "solverstate",
+        "solverstate.json",
+        "rank0.caffemodel",
+        "rank1.caffemodel",
+        "rank1.solverstate",
+    )
+}
+
+
+def files_of(*iterations):
+    return {name.format(iteration) for name in WHOLE for iteration in iterations}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_snapshot_is_stored_when_everything_has_come(make_store, tmp_path, order):
+    store = make_store()
+    *before, last = hand_over(store, tmp_path, 3, order=order)
+    assert before == [None] * 4
+    assert last == f"file:{tmp_path}/run_iter_3.solverstate"
+    assert names(tmp_path) == files_of(3)
+    about = json.loads((tmp_path / "run_iter_3.solverstate.json").read_text())
+    assert (about["sync"], about["syncInterval"], about["ranks"], about["seed"]) == ("average", 10, 2, 7)
+    assert read_solverstate(str(tmp_path / "run_iter_3.solverstate")).learned_net == str(
+        tmp_path / "run_iter_3.caffemodel"
+    )
+    found = store.newest_taken()
+    assert found.point.parts == ((".caffemodel",), (".caffemodel", ".solverstate"))
+    expected = ["caffemodel", "solverstate", "rank0.caffemodel", "rank1.caffemodel", "rank1.solverstate"]
+    contents = list(store.read(found).read_all(store.config.storage))
+    assert contents == [(tmp_path / f"run_iter_3.{name}").read_bytes() for name in expected]
+
+
+def test_nothing_is_stored_while_a_part_is_missing(make_store, tmp_path):
+    store = make_store()
+    assert hand_over(store, tmp_path, 3, order=(0, 2)) == [None, None]
+    assert not names(tmp_path)
+    store.discard_incomplete()
+    assert not [path for path in (tmp_path / "arrive").iterdir() if path.name.startswith("3-5")]
+    assert hand_over(store, tmp_path, 3, order=(1,))[-1] is None
+
+
+def test_a_snapshot_without_one_of_its_parts_is_not_found(make_store, tmp_path):
+    store = make_store()
+    hand_over(store, tmp_path, 3)
+    hand_over(store, tmp_path, 5)
+    assert store.newest().point.iteration == 5
+    (tmp_path / "run_iter_5.rank1.solverstate").unlink()
+    assert store.newest().point.iteration == 3
+    with pytest.raises(DataError, match=r"run_iter_5\.rank1\.solverstate is missing, a part of the snapshot"):
+        store.look(f"file:{tmp_path}/run_iter_5.caffemodel", f"file:{tmp_path}/run_iter_5.solverstate")
+    (tmp_path / "run_iter_5.solverstate.json").unlink()
+    assert store.newest().point.parts == ()
+
+
+def test_old_snapshots_go_with_all_their_parts(make_store, tmp_path):
+    store = make_store(keepSnapshots=2)
+    for iteration in (3, 5, 8):
+        hand_over(store, tmp_path, iteration)
+    assert names(tmp_path) == files_of(5, 8)
+
+
+def test_a_new_snapshot_in_the_place_of_an_older_runs_leaves_none_of_its_parts(make_store, tmp_path):
+    hand_over(make_store(3), tmp_path, 3, parts=(OWN, OWN, OWN))
+    hand_over(make_store(), tmp_path, 3)
+    assert names(tmp_path) == files_of(3)
+
+
+def test_a_failure_on_the_way_leaves_nothing(make_store, tmp_path, monkeypatch):
+    store = make_store()
+
+    def store_file(path, uri, real=store.config.storage.store):
+        if uri.endswith("rank1.solverstate"):
+            raise StorageError("the disk is full")
+        real(path, uri)
+
+    monkeypatch.setattr(store.config.storage, "store", store_file)
+    with pytest.raises(StorageError):
+        hand_over(store, tmp_path, 3)
+    assert not names(tmp_path)
+    assert not list((tmp_path / "arrive").iterdir())
+
+
+def test_another_number_of_ranks_starts_from_the_means_with_a_note(make_store, tmp_path):
+    hand_over(make_store(), tmp_path, 3)
+    store = make_store(3)
+    assert store.newest().point.parts == ()
+    assert store.said == [
+        f"file:{tmp_path}/run_iter_3.solverstate was saved by 2 ranks with -sync average, and 3 train now with -sync "
+        "average: every rank starts from the snapshot's model and solver state"
+    ]
+
+
+def test_another_strategy_starts_from_the_means_with_a_note(make_store, tmp_path):
+    hand_over(make_store(), tmp_path, 3)
+    store = make_store(sync="all_reduce")
+    assert store.newest().point.parts == ()
+    assert "was saved by 2 ranks with -sync average, and 2 train now with -sync all_reduce" in store.said[0]
+
+
+def test_snapshots_of_before_there_were_strategies_are_of_all_reduce(make_store, tmp_path):
+    hand_over(make_store(sync="all_reduce"), tmp_path, 3, parts=())
+    path = tmp_path / "run_iter_3.solverstate.json"
+    about = json.loads(path.read_text())
+    assert about["sync"] == "all_reduce"
+    path.write_text(json.dumps({name: about[name] for name in ("iteration", "tests_done", "seed", "ranks", "run")}))
+    for store in (make_store(sync="all_reduce"), make_store(4, sync="all_reduce"), make_store()):
+        assert store.newest().point.iteration == 3
+        assert not store.said
+
+
+def test_a_state_that_only_its_strategy_can_go_on_from_is_refused(make_store, tmp_path):
+    hand_over(make_store(), tmp_path, 3)
+    path = tmp_path / "run_iter_3.solverstate.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sync": "sharded:Server", "portable": False}))
+    store = make_store(resume=True)
+    message = "was saved by 2 ranks with -sync sharded:Server, which cannot go on otherwise, and 2 train now"
+    with pytest.raises(ConfigError, match=message):
+        read_resume_point(store.config, store)
+
+
+@pytest.mark.parametrize("ending", ["/../x", ".a/b", "", "x.caffemodel"])
+def test_parts_stay_beside_their_snapshot(make_store, tmp_path, ending):
+    with pytest.raises(ValueError, match="is no ending of a part"):
+        make_store().take(1, FrameKind.SNAPSHOT_PART, {"iteration": 3, "ending": ending}, str(tmp_path / "x"), seed=7)

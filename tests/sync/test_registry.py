@@ -1,0 +1,71 @@
+"""Strategies by name, and flags that belong to one of them."""
+
+import sys
+
+import pytest
+
+from caffeonspark.errors import ConfigError
+from caffeonspark.settings import FLAGS, Settings
+from caffeonspark.sync.all_reduce import AllReduce
+from caffeonspark.sync.averaging import Averaging
+from caffeonspark.sync.registry import strategy_for
+
+OWN = """
+from caffeonspark.sync.all_reduce import AllReduce
+class Own(AllReduce):
+    flags = ("syncInterval",)
+"""
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """A folder on Python's path whose modules are forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_strategy.py").write_text(OWN)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_names():
+    assert strategy_for(Settings()) is AllReduce
+    assert strategy_for(Settings(sync="average")) is Averaging
+    assert FLAGS["syncInterval"].default == 10
+
+
+def test_a_class_of_ones_own(modules):
+    found = strategy_for(Settings(sync="own_strategy:Own", syncInterval=3))
+    assert (found.__module__, found.__name__) == ("own_strategy", "Own")
+
+
+def test_an_installed_package_brings_a_strategy(modules):
+    info = modules / "own-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[caffeonspark.strategies]\nmine = own_strategy:Own\n")
+    assert strategy_for(Settings(sync="mine")).__name__ == "Own"
+    with pytest.raises(ConfigError, match=r"-sync: 'xyz' is unknown\. Valid names: all_reduce, average, mine\."):
+        strategy_for(Settings(sync="xyz"))
+
+
+@pytest.mark.parametrize("name", ["averge", "allreduce", "gossip"])
+def test_an_unknown_name_lists_those_there_are(name):
+    with pytest.raises(ConfigError, match=rf"-sync: '{name}' is unknown\. .*: all_reduce, average\."):
+        strategy_for(Settings(sync=name))
+
+
+def test_a_class_that_is_none(modules):
+    with pytest.raises(ConfigError, match=r"no subclass of caffeonspark\.sync\.base\.Strategy"):
+        strategy_for(Settings(sync="collections:Counter"))
+
+
+def test_a_flag_of_another_strategy():
+    message = r"-syncInterval belongs to -sync average, and this is -sync all_reduce: leave -syncInterval out"
+    with pytest.raises(ConfigError, match=message):
+        strategy_for(Settings(syncInterval=5))
+
+
+def test_the_interval_is_at_least_one():
+    with pytest.raises(ConfigError, match="-syncInterval must be at least 1"):
+        FLAGS.parse_args(["-syncInterval", "0"])
