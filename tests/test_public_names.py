@@ -18,8 +18,10 @@ import pytest
 
 import caffeonspark
 from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError, DataError, DataSource
-from caffeonspark.data.sources.registry import ENTRY_POINTS
+from caffeonspark.data.sources import registry as sources
+from caffeonspark.engines import registry as engines
 from caffeonspark.settings import FLAGS
+from caffeonspark.sync import registry as strategies
 from caffeonspark.tools.commands import TOOLS
 from tests.support import stock
 from tests.support.paths import ROOT
@@ -87,6 +89,9 @@ USED = [
     ("data/make_digits.py", DATA_SETS, "tools/test_datasets.py", "make_digits"),
     ("make_mnist.py", DATA_SETS, "tools/test_datasets.py", "make_mnist"),
     ("make_cifar10.py", DATA_SETS, "tools/test_datasets.py", "make_cifar10"),
+    ("caffeonspark.sync.base.Strategy", README, "support/own_strategy.py", "class Alone(Strategy)"),
+    ("-sync average", README, "sync/test_runs.py", 'sync="average"'),
+    ("lenet_iter_500.rank1.solverstate", README, "sync/test_runs.py", '"rank1.solverstate"'),
     # ---- the environment
     ("CAFFEONSPARK_DEBIAN_MIRROR", README, "test_public_names.py", '"CAFFEONSPARK_DEBIAN_MIRROR"'),
     ("HADOOP_CONF_DIR", YARN, "deploy/test_submit.py", "HADOOP_CONF_DIR"),
@@ -128,7 +133,8 @@ def shown_imports():
 
 def shown_paths():
     """(page, dotted path) of everything called caffeonspark.… in the pages; files and entry-point groups are not."""
-    others = ("caffeonspark.dist", "caffeonspark.git", ENTRY_POINTS)
+    groups = [room.ENTRY_POINTS for room in (sources, engines, strategies)]
+    others = ("caffeonspark.dist", "caffeonspark.git", *groups)
     for page in PAGES:
         for path in sorted(set(re.findall(r"(?<![\w./-])caffeonspark(?:\.[A-Za-z_]\w*)+", (ROOT / page).read_text()))):
             if path not in others:

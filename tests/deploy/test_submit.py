@@ -1,6 +1,7 @@
 """The spark-submit line: what is added to what was given, what is sent along, and what is refused."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -303,13 +304,19 @@ def test_memory_follows_the_nets(nets):
     from caffeonspark.api.config import Config
     from caffeonspark.nets.net import TRAIN
     from caffeonspark.plans.net_source import NetSource
+    from caffeonspark.sync.all_reduce import AllReduce
+    from caffeonspark.sync.averaging import Averaging
 
     config = Config(None, conf=str(nets / "solver.prototxt"))
     plan, engine = NetSource(config, config.net(TRAIN)).plan, config.load_engine()
     assert plan.parameters > 0
-    one = executor_overhead(engine, [plan], [], "SGD", 1, 1, 2)
-    two = executor_overhead(engine, [plan], [], "SGD", 2, 2, 2)
+    one = executor_overhead(engine, [plan], [], "SGD", AllReduce, 1, 1, 2)
+    two = executor_overhead(engine, [plan], [], "SGD", AllReduce, 2, 2, 2)
     assert 512 <= one < two
-    assert executor_overhead(engine, [plan], [plan], "SGD", 1, 8, 2) > two  # eight tasks of features at once
+    assert executor_overhead(engine, [plan], [plan], "SGD", AllReduce, 1, 8, 2) > two  # eight tasks of features at once
     assert one % 128 == 0
+    assert Averaging.memory(plan) == 4e-6 * plan.parameters
+    many = [dataclasses.replace(plan, parameters=10**8)]  # 400 MB
+    averaging, reducing = (executor_overhead(engine, many, [], "SGD", s, 1, 1, 2) for s in (Averaging, AllReduce))
+    assert 400 <= averaging - reducing <= 700
     assert driver_overhead(engine, [plan]) >= 512

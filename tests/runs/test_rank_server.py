@@ -15,6 +15,7 @@ from caffeonspark.report.base import Observer
 from caffeonspark.report.result import TrainingResult
 from caffeonspark.runs.attempt import Attempt
 from caffeonspark.runs.rank_server import Event, RankServer
+from caffeonspark.settings import Settings
 from tests.support import adversary
 from tests.support.guard import WAIT
 from tests.support.tampering import BAD_FRAMES, TAMPERED
@@ -218,7 +219,7 @@ def test_the_driver_is_not_filled_up_by_a_rank(monitor_and_credentials, monkeypa
     [("nonsense", {}), ("progress", {}), ("progress", {"iteration": "x"}), ("test", {"iteration": []}), ("hello", {})],
 )
 def test_what_no_rank_says_ends_the_attempt_with_its_rank(kind, data):
-    config = types.SimpleNamespace(ranks=2)
-    attempt = Attempt(config, TrainingResult(model=""), Observer(), "", None, threading.Event())
+    config = types.SimpleNamespace(ranks=2, settings=Settings())
+    attempt = Attempt(config, [], None, TrainingResult(model=""), Observer(), "", None, threading.Event())
     with pytest.raises(RankLost, match=f"rank 1 of 2 sent a '{kind}' that no rank sends"):
         attempt.on_event(Event(1, kind, data), None)

@@ -9,12 +9,10 @@ from caffeonspark.settings import FLAGS, Settings
 from caffeonspark.sync.all_reduce import AllReduce
 from caffeonspark.sync.averaging import Averaging
 from caffeonspark.sync.registry import strategy_for
+from tests.support import own_strategy, stock
+from tests.support.local_ranks import on_ranks
 
-OWN = """
-from caffeonspark.sync.all_reduce import AllReduce
-class Own(AllReduce):
-    flags = ("syncInterval",)
-"""
+OWN = "from tests.support.own_strategy import Alone as Own\n"
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def test_names():
 
 def test_a_class_of_ones_own(modules):
     found = strategy_for(Settings(sync="own_strategy:Own", syncInterval=3))
-    assert (found.__module__, found.__name__) == ("own_strategy", "Own")
+    assert found is own_strategy.Alone
 
 
 def test_an_installed_package_brings_a_strategy(modules):
@@ -44,7 +42,7 @@ def test_an_installed_package_brings_a_strategy(modules):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[caffeonspark.strategies]\nmine = own_strategy:Own\n")
-    assert strategy_for(Settings(sync="mine")).__name__ == "Own"
+    assert strategy_for(Settings(sync="mine")) is own_strategy.Alone
     with pytest.raises(ConfigError, match=r"-sync: 'xyz' is unknown\. Valid names: all_reduce, average, mine\."):
         strategy_for(Settings(sync="xyz"))
 
@@ -69,3 +67,21 @@ def test_a_flag_of_another_strategy():
 def test_the_interval_is_at_least_one():
     with pytest.raises(ConfigError, match="-syncInterval must be at least 1"):
         FLAGS.parse_args(["-syncInterval", "0"])
+
+
+def test_a_strategy_of_ones_own_trains(tmp_path, small_images):
+    settings = 'base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" random_seed: 3'
+
+    def work(rank):
+        rank.train(7)
+        return rank.weights(), rank.model()
+
+    found = on_ranks(tmp_path, *small_images, 2, work, solver=settings, sync="tests.support.own_strategy:Alone")
+    solver = stock.make_solver(settings, stock.input_net(10))
+    feed = stock.batches(*small_images, 2, 0, 10)
+    solver.net.before_forward(lambda layer: stock.load(solver.net, next(feed)) if layer == 0 else None)
+    solver.step(7)
+    for expected, own, one, other in zip(stock.weights(solver.net), found[0][0], found[0][1], found[1][1]):
+        assert (expected == own).all()
+        assert (expected == one).all()
+        assert (expected == other).all()
