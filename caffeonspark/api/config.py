@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
+from .. import log
 from ..engines.base import Engine
 from ..engines.registry import engine_named
 from ..errors import suggest
@@ -53,6 +54,7 @@ class Config:
         given.update(FLAGS.parse_mapping(flags))
         values: Dict[str, Any] = {name: flag.default for name, flag in FLAGS.items()}
         values.update(given)
+        log.show_unless_configured()
         set_ = object.__setattr__
         set_(self, "_spark", session)
         set_(self, "_values", values)

@@ -10,7 +10,7 @@ from .curve import Curve
 from .metrics import MetricsFile, read_metrics
 from .records import Recorder
 from .state import RunState
-from .terminal import Terminal
+from .terminal import Terminal, Warnings
 from .web import Web
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def observers_for(config: RunConfig, keep: bool = True) -> Observer:
 def _members(config: RunConfig, keep: bool, observers: Observers) -> Iterator[Observer]:
     """Each observer, made when the ones before it are."""
     yield Recorder(config, observers.record)
-    if not config.settings.quiet:
-        yield Terminal()
+    yield Warnings() if config.settings.quiet else Terminal()
     uri = config.model_uri if keep and config.settings.model else ""
     state = RunState()
     if uri:
