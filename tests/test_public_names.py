@@ -18,6 +18,7 @@ import pytest
 
 import caffeonspark
 from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError, DataError, DataSource
+from caffeonspark.data.sources.registry import ENTRY_POINTS
 from caffeonspark.settings import FLAGS
 from caffeonspark.tools.commands import TOOLS
 from tests.support import stock
@@ -32,38 +33,48 @@ PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT
 # (what a page shows, the page, a test that uses it, what is to be found in that test's file)
 USED = [
     # ---- Python
-    ("from caffeonspark import CaffeOnSpark, Config, DataSource", README, "test_inference.py", "CaffeOnSpark(spark)"),
-    ("Config(spark, conf=", README, "test_config.py", "Config(spark"),
-    ("DataSource(spark)", README, "test_sources.py", "DataSource(spark)"),
-    ("data.getSource(cfg, True)", README, "test_sources.py", "getSource(config, True)"),
-    ("data.getSource(cfg, False)", README, "test_sources.py", "getSource(config, False)"),
+    (
+        "from caffeonspark import CaffeOnSpark, Config, DataSource",
+        README,
+        "inference/test_inference.py",
+        "CaffeOnSpark(spark)",
+    ),
+    ("Config(spark, conf=", README, "api/test_config.py", "Config(spark"),
+    ("DataSource(spark)", README, "data/test_sources.py", "DataSource(spark)"),
+    ("data.getSource(cfg, True)", README, "data/test_sources.py", "getSource(config, True)"),
+    ("data.getSource(cfg, False)", README, "data/test_sources.py", "getSource(config, False)"),
     ("dataframe=frame", README, "test_public_names.py", "dataframe=given"),
-    ("cos.trainWithValidation(", README, "test_sources.py", "cos.trainWithValidation("),
-    ("cos.test(", README, "test_sources.py", "cos.test("),
-    ("cos.features(", README, "test_sources.py", "cos.features("),
-    ("cfg.features = ", README, "test_sources.py", "config.features = "),
-    ("from caffeonspark import CaffeEstimator, CaffeModel", README, "test_estimator.py", "CaffeModel.load("),
-    ("CaffeEstimator(conf=", README, "test_estimator.py", "CaffeEstimator(conf="),
-    (".fit(train)", README, "test_estimator.py", ".fit(frame)"),
-    ("model.transform(", README, "test_estimator.py", "model.transform("),
-    ("model.save(", README, "test_estimator.py", "model.save("),
-    ("CaffeModel.load(", README, "test_estimator.py", "CaffeModel.load("),
-    ("caffeonspark.data.source.FrameSource", README, "own_records.py", "class Pairs(FrameSource)"),
-    ("`RangeSource`", README, "own_records.py", "class Lines(RangeSource)"),
-    ("`FrameSource`", DATA, "own_records.py", "class Pairs(FrameSource)"),
-    ("`RangeSource`", DATA, "own_records.py", "class Lines(RangeSource)"),
-    ("from caffeonspark.data.dataframe import DataFrameSource", DATA, "own_source.py", "Squares(DataFrameSource)"),
-    ("def load(self):", DATA, "own_source.py", "def load(self):"),
-    ("self.config.spark()", DATA, "own_source.py", "self.config.spark()"),
+    ("cos.trainWithValidation(", README, "data/test_sources.py", "cos.trainWithValidation("),
+    ("cos.test(", README, "data/test_sources.py", "cos.test("),
+    ("cos.features(", README, "data/test_sources.py", "cos.features("),
+    ("cfg.features = ", README, "data/test_sources.py", "config.features = "),
+    ("from caffeonspark import CaffeEstimator, CaffeModel", README, "api/test_estimator.py", "CaffeModel.load("),
+    ("CaffeEstimator(conf=", README, "api/test_estimator.py", "CaffeEstimator(conf="),
+    (".fit(train)", README, "api/test_estimator.py", ".fit(frame)"),
+    ("model.transform(", README, "api/test_estimator.py", "model.transform("),
+    ("model.save(", README, "api/test_estimator.py", "model.save("),
+    ("CaffeModel.load(", README, "api/test_estimator.py", "CaffeModel.load("),
+    ("caffeonspark.data.sources.base.FrameSource", README, "support/own_records.py", "class Pairs(FrameSource)"),
+    ("`RangeSource`", README, "support/own_records.py", "class Lines(RangeSource)"),
+    ("`FrameSource`", DATA, "support/own_records.py", "class Pairs(FrameSource)"),
+    ("`RangeSource`", DATA, "support/own_records.py", "class Lines(RangeSource)"),
+    (
+        "from caffeonspark.data.sources.dataframe import DataFrameSource",
+        DATA,
+        "support/own_source.py",
+        "Squares(DataFrameSource)",
+    ),
+    ("def load(self):", DATA, "support/own_source.py", "def load(self):"),
+    ("self.config.spark()", DATA, "support/own_source.py", "self.config.spark()"),
     ("from caffeonspark.tools.commands import run_tool", DATA, "tools/test_tools.py", "run_tool(name, Config(spark)"),
-    ("`CaffeModel.transform` has nulls", DATA, "test_bad_records.py", ".transform("),
-    ("caffeonspark.report.read_metrics(path)", METRICS, "test_report.py", "read_metrics(str("),
+    ("`CaffeModel.transform` has nulls", DATA, "data/test_bad_records.py", ".transform("),
+    ("caffeonspark.report.read_metrics(path)", METRICS, "report/test_metrics.py", "read_metrics(str("),
     ("from caffeonspark.report import read_metrics", METRICS, "test_formats_before.py", "import read_metrics"),
-    ("web=True", MONITORING, "test_monitoring.py", "web=True"),
-    ('CaffeEstimator(conf=…, web="8080")', MONITORING, "test_monitoring.py", "CaffeEstimator(conf="),
+    ("web=True", MONITORING, "report/test_monitoring.py", "web=True"),
+    ('CaffeEstimator(conf=…, web="8080")', MONITORING, "report/test_monitoring.py", "CaffeEstimator(conf="),
     # ---- commands
     ("caffeonspark -help", README, "test_cli.py", 'run("-help")'),
-    ("scripts/caffeonspark_main.py", README, "test_terminal.py", "caffeonspark_main.py"),
+    ("scripts/caffeonspark_main.py", README, "report/test_progress_bar.py", "caffeonspark_main.py"),
     ("caffeonspark pack", README, "deploy/test_pack.py", "pack"),
     ("caffeonspark submit", README, "deploy/test_submit.py", "submit"),
     ("--dry-run", README, "deploy/test_submit.py", "--dry-run"),
@@ -73,19 +84,19 @@ USED = [
     ("python -m benchmarks monitoring", MONITORING, "test_public_names.py", '"benchmarks"'),
     ("make demo", README, "test_demo.py", '"demo"'),
     ("scripts/mini-hadoop start", YARN, "yarn/conftest.py", "mini-hadoop"),
-    ("data/make_digits.py", DATA_SETS, "test_datasets.py", "make_digits"),
-    ("make_mnist.py", DATA_SETS, "test_datasets.py", "make_mnist"),
-    ("make_cifar10.py", DATA_SETS, "test_datasets.py", "make_cifar10"),
+    ("data/make_digits.py", DATA_SETS, "tools/test_datasets.py", "make_digits"),
+    ("make_mnist.py", DATA_SETS, "tools/test_datasets.py", "make_mnist"),
+    ("make_cifar10.py", DATA_SETS, "tools/test_datasets.py", "make_cifar10"),
     # ---- the environment
     ("CAFFEONSPARK_DEBIAN_MIRROR", README, "test_public_names.py", '"CAFFEONSPARK_DEBIAN_MIRROR"'),
     ("HADOOP_CONF_DIR", YARN, "deploy/test_submit.py", "HADOOP_CONF_DIR"),
     ("SPARK_DIST_CLASSPATH", YARN, "deploy/test_submit.py", "SPARK_DIST_CLASSPATH"),
-    ("SPARK_LOCAL_HOSTNAME", SECURITY, "test_security.py", "SPARK_LOCAL_HOSTNAME"),
+    ("SPARK_LOCAL_HOSTNAME", SECURITY, "runs/test_security.py", "SPARK_LOCAL_HOSTNAME"),
     # ---- files beside a model
-    ("lenet.metrics.jsonl", README, "test_training.py", "metrics.jsonl"),
-    ("lenet.curve.html", README, "test_training.py", "curve.html"),
-    ("lenet.curve.png", README, "test_training.py", "curve.png"),
-    ("`/state`", MONITORING, "test_report.py", "/state"),
+    ("lenet.metrics.jsonl", README, "runs/test_training.py", "metrics.jsonl"),
+    ("lenet.curve.html", README, "runs/test_training.py", "curve.html"),
+    ("lenet.curve.png", README, "runs/test_training.py", "curve.png"),
+    ("`/state`", MONITORING, "report/test_web.py", "/state"),
 ]
 
 
@@ -116,11 +127,11 @@ def shown_imports():
 
 
 def shown_paths():
-    """(page, dotted path) of everything called caffeonspark.… in the pages."""
-    files = ("caffeonspark.dist", "caffeonspark.git")
+    """(page, dotted path) of everything called caffeonspark.… in the pages; files and entry-point groups are not."""
+    others = ("caffeonspark.dist", "caffeonspark.git", ENTRY_POINTS)
     for page in PAGES:
         for path in sorted(set(re.findall(r"(?<![\w./-])caffeonspark(?:\.[A-Za-z_]\w*)+", (ROOT / page).read_text()))):
-            if path not in files:
+            if path not in others:
                 yield page, path
 
 
@@ -175,7 +186,7 @@ def test_flags_in_the_pages_exist():
 
 def test_every_tool_is_shown_and_used():
     page, tests = (ROOT / DATA).read_text(), (ROOT / "tests" / "tools" / "test_tools.py").read_text()
-    tests += (ROOT / "tests" / "test_datasets.py").read_text()
+    tests += (ROOT / "tests" / "tools" / "test_datasets.py").read_text()
     readme = (ROOT / README).read_text()
     for name in TOOLS:
         assert f"| `{name}` |" in page
@@ -222,7 +233,7 @@ SOLVER = (
 def own_config(spark, folder, layer, **flags):
     (folder / "net.prototxt").write_text(layer + MLP)
     (folder / "solver.prototxt").write_text(SOLVER)
-    own = pathlib.Path(__file__).with_name("own_records.py")
+    own = ROOT / "tests" / "support" / "own_records.py"
     spark.sparkContext.addPyFile(str(own))  # executors need the reader's module
     place = {"conf": f"{folder}/solver.prototxt", "model": f"file:{folder}/m.caffemodel"}
     return Config(spark, clusterSize=2, quiet=True, **place, **flags)

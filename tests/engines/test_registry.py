@@ -30,7 +30,7 @@ class Other:
 
 
 def test_caffe_is_built_in_and_the_default():
-    from caffeonspark.flags import FLAGS
+    from caffeonspark.settings import FLAGS
 
     assert type(engine_named(FLAGS["engine"].default)) is CaffeEngine
 

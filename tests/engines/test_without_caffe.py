@@ -42,7 +42,7 @@ def test_importing_everything_else_does_not_load_caffe():
 def test_import_and_help(hidden):
     done = python("-c", "import caffeonspark; caffeonspark.Config", before=[hidden])
     assert done.returncode == 0, done.stderr
-    done = python("-m", "caffeonspark.cli", "-help", before=[hidden])
+    done = python("-m", "caffeonspark", "-help", before=[hidden])
     assert done.returncode == 0, done.stderr
     assert "-engine NAME" in done.stdout
 
@@ -50,7 +50,7 @@ def test_import_and_help(hidden):
 def test_submit_without_a_look(hidden):
     words = ["submit", "--master", "spark://host:7077", "--num-executors", "2", "--dry-run", "--no-check"]
     flags = ["-train", "-conf", "s.prototxt", "-model", "m", "-engine", "own:Engine"]
-    done = python("-m", "caffeonspark.cli", *words, "--", *flags, before=[hidden])
+    done = python("-m", "caffeonspark", *words, "--", *flags, before=[hidden])
     assert done.returncode == 0, done.stderr
     assert "-engine own:Engine" in done.stdout
 
@@ -71,6 +71,7 @@ def test_what_needs_caffe_says_so_in_one_line(hidden):
     lines = done.stdout.splitlines()
     assert len(lines) == 3
     for line in lines:
-        assert line.startswith("the engine 'caffe' needs pycaffe, which this Python cannot import (Caffe is hidden)")
+        start = "the engine 'caffe' needs Caffe's Python module, which cannot be imported here (Caffe is"
+        assert line.startswith(start)
         for word in ("conda-forge", "Debian", "scripts/with-env"):
             assert word in line

@@ -3,10 +3,10 @@
 import dataclasses
 
 import numpy as np
-from caffeonspark.data.source import FrameReader, FrameSource, RangeReader, RangeSource
 
 from caffeonspark import ConfigError, DataError
 from caffeonspark.data.records import BadRecord, Records
+from caffeonspark.data.sources.base import FrameReader, FrameSource, RangeReader, RangeSource
 from caffeonspark.data.tops import NumberTop
 
 

@@ -19,8 +19,9 @@ with warnings.catch_warnings():
         import caffe
     except ImportError as e:
         raise ConfigError(
-            f"the engine 'caffe' needs pycaffe, which this Python cannot import ({e}): install conda-forge's caffe "
-            "(conda env create -f conda-env.yml) or Debian's python3-caffe, or start the program with scripts/with-env"
+            f"the engine 'caffe' needs Caffe's Python module, which cannot be imported here ({e}): install "
+            "conda-forge's caffe (conda env create -f conda-env.yml) or Debian's python3-caffe, or start with "
+            "scripts/with-env"
         ) from None
 
 __all__ = ["caffe", "prototxt", "unique"]
