@@ -8,12 +8,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, DataError, DataSource
+from caffeonspark import (
+    BadRecord,
+    BadRecords,
+    CaffeEstimator,
+    CaffeOnSpark,
+    Config,
+    DataError,
+    DataSource,
+    ImageTop,
+    NumberTop,
+    Records,
+    pack_image,
+)
 from caffeonspark.data.batches import Batches, BatchRandom
 from caffeonspark.data.pool import PooledBatches, drop_bad_images
-from caffeonspark.data.records import BadRecord, BadRecordPolicy, BadRecords, Records, pack_image
+from caffeonspark.data.records import BadRecordPolicy
 from caffeonspark.data.store import RecordStore
-from caffeonspark.data.tops import ImageTop, NumberTop
 from caffeonspark.data.transform import Transform
 from caffeonspark.errors import InfrastructureError
 from tests.support import stock
