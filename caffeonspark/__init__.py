@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .data.sources.dataframe import DataFrameSource as DataFrameSource
     from .data.tops import ImageTop as ImageTop
     from .data.tops import NumberTop as NumberTop
-    from .data.tops import Top as Top
     from .engines.base import Engine as Engine
     from .engines.base import Predictor as Predictor
     from .engines.base import Trainer as Trainer
@@ -64,7 +63,7 @@ _NAMES: Dict[str, List[str]] = {
     "data.records": ["ENCODED", "RAW_BYTES", "RAW_FLOATS", "BadRecord", "BadRecords", "Records", "pack_image"],
     "data.sources.base": ["FrameReader", "FrameSource", "RangeReader", "RangeSource", "Source", "SourceConfig"],
     "data.sources.dataframe": ["DataFrameSource"],
-    "data.tops": ["ImageTop", "NumberTop", "Top"],
+    "data.tops": ["ImageTop", "NumberTop"],
     "engines.base": ["Engine", "Predictor", "Trainer"],
     "errors": [
         "CaffeOnSparkError",

@@ -18,7 +18,6 @@ import pytest
 
 import caffeonspark
 from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError, DataError, DataSource
-from caffeonspark.data.sources.registry import ENTRY_POINTS
 from caffeonspark.settings import FLAGS
 from caffeonspark.tools.registry import TOOLS
 from tests.support import stock
@@ -27,6 +26,7 @@ from tests.support.prototxts import PHASES
 
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
+EXTENDING = "docs/extending.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -77,6 +77,13 @@ USED = [
     ("`NumberTop`", DATA, "support/own_records.py", "NumberTop("),
     ("`ImageTop`", DATA, "data/test_bad_records.py", "ImageTop("),
     ("from caffeonspark import CaffeOnSpark, Observer", MONITORING, "report/test_monitoring.py", "Broken(Observer)"),
+    ("caffeonspark.sources", EXTENDING, "test_extending.py", "make_source"),
+    ("caffeonspark.engines", EXTENDING, "test_extending.py", "engine_named"),
+    ("caffeonspark.formats", EXTENDING, "engines/toy_engine.py", "from caffeonspark.formats"),
+    ("caffeonspark.Engine", EXTENDING, "test_extending.py", "Engine"),
+    ("`Trainer` and `Predictor`", EXTENDING, "engines/toy_engine.py", "class Regression(Trainer)"),
+    ("`DataFrameSource`", EXTENDING, "support/own_source.py", "Squares(DataFrameSource)"),
+    ("`pack_image`", DATA, "data/test_bad_records.py", "pack_image("),
     ("observers=[best]", MONITORING, "report/test_monitoring.py", "observers=[broken, listener]"),
     ('logging.getLogger("caffeonspark")', MONITORING, "test_public_surface.py", "logging.getLogger('caffeonspark')"),
     ("web=True", MONITORING, "report/test_monitoring.py", "web=True"),
@@ -137,7 +144,7 @@ def shown_imports():
 
 def shown_paths():
     """(page, dotted path) of everything called caffeonspark.… in the pages; files and entry-point groups are not."""
-    others = ("caffeonspark.dist", "caffeonspark.git", ENTRY_POINTS)
+    others = ("caffeonspark.dist", "caffeonspark.git", "caffeonspark.sources")
     for page in PAGES:
         for path in sorted(set(re.findall(r"(?<![\w./-])caffeonspark(?:\.[A-Za-z_]\w*)+", (ROOT / page).read_text()))):
             if path not in others:
