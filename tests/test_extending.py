@@ -72,12 +72,12 @@ def test_an_installed_package_brings_each_kind(package):
         source = source_of(layer)
         assert isinstance(source, Source)
         assert (type(source).__module__, type(source).__name__) == ("my_package", "Clicks")
-    with pytest.raises(ConfigError, match="'Click' is unknown. Did you mean 'Clicks'"):
+    with pytest.raises(ConfigError, match=r"'Click' is unknown\. Did you mean 'Clicks'"):
         source_of('type: "CoSData" source_class: "Click"')
     engine = engine_named("mine")
     assert isinstance(engine, Engine)
     assert (type(engine).__module__, type(engine).__name__) == ("my_package", "MyEngine")
-    with pytest.raises(ConfigError, match="'mein' is unknown. Did you mean 'mine'"):
+    with pytest.raises(ConfigError, match=r"'mein' is unknown\. Did you mean 'mine'"):
         engine_named("mein")
 
 
