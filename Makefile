@@ -4,11 +4,12 @@
 # make test-yarn the tests on real HDFS and YARN daemons
 # make test-all  all tests, those that take longer included: full MNIST, fault injection, YARN
 # make bench   the benchmark tables
+# make stubs   what editors know of the flags, anew from settings.py
 # make dist    the source distribution and the wheel, in dist/
 
 ENV := scripts/with-env
 
-.PHONY: demo test test-fast test-fast-comm test-fast-rest test-yarn test-all check bench dist clean
+.PHONY: demo test test-fast test-fast-comm test-fast-rest test-yarn test-all check bench stubs dist clean
 
 demo:
 	$(ENV) scripts/demo
@@ -17,6 +18,7 @@ check:
 	$(ENV) ruff format --check .
 	$(ENV) ruff check .
 	$(ENV) mypy
+	$(ENV) python scripts/make_stubs.py --check
 
 test: check
 	$(ENV) pytest -m "not slow"
@@ -40,6 +42,9 @@ test-all: check
 
 bench:
 	$(ENV) python -m benchmarks
+
+stubs:
+	$(ENV) python scripts/make_stubs.py
 
 dist:
 	rm -rf dist build/lib build/bdist.* *.egg-info

@@ -18,8 +18,7 @@ HELPERS = (0, 1, 2)
 
 def prepare(spark) -> str:
     """The folder, the DataFrame and cifar10_quick's prototxts; the solver's path."""
-    from caffeonspark import Config
-    from caffeonspark.tools.commands import run_tool
+    from caffeonspark import Config, run_tool
 
     frame = BUILD / "jpegs_dataframe"
     if not frame.exists():

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
+import logging
 import os
 import sys
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from .api.config import Config
+from . import log
 from .errors import CaffeOnSparkError, ConfigError, suggest
 from .settings import FLAGS
 from .spark.session import start_spark
 from .spark.yarn import attempt_number
 from .storage import join, local_path
-from .tools.commands import TOOLS
-from .tools.commands import main as run_tool_command
+from .tools.registry import TOOLS
+from .tools.registry import main as run_tool_command
+
+if TYPE_CHECKING:
+    from .api.config import Config
 
 __all__ = ["COMMANDS", "main"]
+
+_log = logging.getLogger(__name__)
 
 _USAGE = """usage: caffeonspark FLAGS
        caffeonspark COMMAND …
@@ -38,6 +45,19 @@ COMMANDS: Dict[str, Tuple[str, str]] = {
 }
 
 
+#: What needs Spark needs these as well: packages by the names of their modules.
+_NEEDED = {
+    "pyspark": "pyspark",
+    "numpy": "numpy",
+    "google.protobuf": "protobuf",
+    "lmdb": "lmdb",
+    "pyarrow": "pyarrow",
+    "pandas": "pandas",
+    "PIL": "pillow",
+    "tqdm": "tqdm",
+}
+
+
 def help_text() -> str:
     """What ``-help`` prints."""
     abouts = {**{name: about for name, (_, about) in COMMANDS.items()}, **{n: tool.about for n, tool in TOOLS.items()}}
@@ -50,13 +70,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words and not words[0].startswith("-"):
+            log.show()
             return _command(words[0])(words[1:])
         if not words or any(word in ("-help", "--help", "-h") for word in words):
             print(help_text())
             return 0 if words else 1
         values = FLAGS.parse_args(words)
+        log.show(logging.WARNING if values.get("quiet") else logging.INFO)
         if not (values.get("train") or values.get("test") or values.get("features")):
             raise ConfigError("nothing to do: give -train, -test or -features")
+        check_installed(str(values.get("engine", FLAGS["engine"].default)))
         with start_spark() as spark:
             _do(spark, values)
         return 0
@@ -78,7 +101,30 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
     return main
 
 
+def check_installed(engine: str) -> None:
+    """Raise ConfigError, which names all that is missing, where a package is not installed that a job needs."""
+    missing = [package for module, package in _NEEDED.items() if not _is_installed(module)]
+    if not missing:
+        return
+    told = f"what a job needs is not installed in this Python: pip install {' '.join(missing)}"
+    try:
+        from .engines.registry import engine_named
+
+        engine_named(engine).versions()
+    except (ConfigError, ImportError) as e:
+        told += f"; {e}"
+    raise ConfigError(told)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a package around it
+        return False
+
+
 def _do(spark: Any, values: Dict[str, Any]) -> None:
+    from .api.config import Config
     from .api.driver import CaffeOnSpark
     from .api.sources import DataSource
 
@@ -95,7 +141,7 @@ def _do(spark: Any, values: Dict[str, Any]) -> None:
             cos.train(train)
     if config.blobs:
         if config.test:
-            print("caffeonspark: -features and -test are both given: -features is done", file=sys.stderr)
+            _log.warning("caffeonspark: -features and -test are both given: -features is done")
         save_features(cos, config)
     elif config.test:
         save_means(config, cos.test(data.getSource(config, False)))
@@ -130,7 +176,7 @@ def save_features(cos: Any, config: Config) -> None:
     frame = cos.features(DataSource(config.spark()).getSource(config, False))
     check_output(config)
     if config.storage.exists(join(output, "_SUCCESS")):
-        print(f"caffeonspark: {output} was written by an earlier attempt", file=sys.stderr)
+        _log.warning("caffeonspark: %s was written by an earlier attempt", output)
         return
     target = "file://" + os.path.abspath(local_path(output)) if output.startswith("file:") else output
     mode = "overwrite" if _left_over(config) else "errorifexists"
@@ -140,7 +186,7 @@ def save_features(cos: Any, config: Config) -> None:
 
         saved = config.spark().read.format(config.outputFormat).load(target).count()
         for line in check_skipped(cos.task, saved):
-            print(line, file=sys.stderr)
+            _log.warning(line)
 
 
 def save_means(config: Config, means: Dict[str, List[float]]) -> None:

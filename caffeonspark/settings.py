@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from .errors import ConfigError
 from .flags import flag, table_of
 
-__all__ = ["FLAGS", "Settings"]
+__all__ = ["FLAGS", "NOT_PARAMS", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Settings:
     )
     best: bool = flag("switch", False, "the model is the best validated one, not the last")
     monitor: str = flag("text", "", "the output -patience and -best look at (default: the first loss)", "BLOB")
-    quiet: bool = flag("switch", False, "no progress bar, and no notes about the run", section="Display")
+    quiet: bool = flag("switch", False, "no progress bar, and of the log lines warnings only", section="Display")
     logRanks: bool = flag("switch", False, "show every rank's log lines")
     web: str = flag(
         "text",
@@ -167,4 +167,6 @@ _ALIASES: Dict[str, str] = {
 
 #: What everything but the tools is configured by.
 FLAGS = table_of(Settings, _ALIASES)
+#: Flags that are a pipeline's business and no parameters of an estimator.
+NOT_PARAMS = ("train", "test", "output", "outputFormat")
 _DEFAULTS = Settings()

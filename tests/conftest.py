@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from caffeonspark import log
 from tests.support.data_files import write_lmdb
 from tests.support.paths import MNIST
 
@@ -13,6 +14,12 @@ from tests.support.paths import MNIST
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def log_lines():
+    """The library's log lines on standard error, as the command line shows them; pytest's own handlers hide them."""
+    log.show()
 
 
 #: Fixtures behind which Spark runs, in this process or in others.

@@ -11,6 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "caffeonspark"
 ORDER = [
     "_version",
     "errors",
+    "log",
     "flags",
     "plugins",
     "settings",

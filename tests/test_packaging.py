@@ -3,7 +3,6 @@
 import email
 import importlib.metadata
 import os
-import pathlib
 import re
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import caffeonspark
+from tests.support.host import host_python, without_ours
 from tests.support.paths import ROOT
 
 if sys.version_info >= (3, 11):
@@ -170,25 +170,6 @@ def test_the_wheel_is_the_library_and_says_what_it_is(distributions):
     assert set(metadata.get_all("Provides-Extra")) == set(EXTRAS)
     assert all(url.count("https://") == 1 for url in metadata.get_all("Project-URL"))
     assert "caffeonspark = caffeonspark.cli:main" in entry_points
-
-
-def without_ours(path=None):
-    """This process's environment without what scripts/with-env put into it."""
-    ours = ("PYTHONPATH", "PYTHONHOME", "SPARK_HOME", "PYSPARK_PYTHON", "JAVA_HOME", "LD_LIBRARY_PATH")
-    found = {name: value for name, value in os.environ.items() if name not in ours}
-    return {**found, "PATH": path or found["PATH"]}
-
-
-def host_python():
-    """A Python of this machine that makes virtual environments; skips where there is none."""
-    inside = pathlib.Path(sys.executable).resolve().parent
-    for folder in os.environ["PATH"].split(os.pathsep):
-        python = pathlib.Path(folder, "python3")
-        if python.exists() and python.resolve().parent != inside:
-            check = "import sys, ensurepip; sys.exit(sys.version_info < (3, 8))"
-            if subprocess.run([python, "-c", check], env=without_ours(), capture_output=True).returncode == 0:
-                return python
-    return pytest.skip("this machine has no other Python 3.8 or newer with ensurepip")
 
 
 @pytest.mark.slow

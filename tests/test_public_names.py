@@ -22,13 +22,14 @@ from caffeonspark.data.sources import registry as sources
 from caffeonspark.engines import registry as engines
 from caffeonspark.settings import FLAGS
 from caffeonspark.sync import registry as strategies
-from caffeonspark.tools.commands import TOOLS
+from caffeonspark.tools.registry import TOOLS
 from tests.support import stock
 from tests.support.paths import ROOT
 from tests.support.prototxts import PHASES
 
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
+EXTENDING = "docs/extending.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -56,22 +57,38 @@ USED = [
     ("model.transform(", README, "api/test_estimator.py", "model.transform("),
     ("model.save(", README, "api/test_estimator.py", "model.save("),
     ("CaffeModel.load(", README, "api/test_estimator.py", "CaffeModel.load("),
-    ("caffeonspark.data.sources.base.FrameSource", README, "support/own_records.py", "class Pairs(FrameSource)"),
+    ("caffeonspark.FrameSource", README, "support/own_records.py", "class Pairs(FrameSource)"),
     ("`RangeSource`", README, "support/own_records.py", "class Lines(RangeSource)"),
     ("`FrameSource`", DATA, "support/own_records.py", "class Pairs(FrameSource)"),
     ("`RangeSource`", DATA, "support/own_records.py", "class Lines(RangeSource)"),
     (
-        "from caffeonspark.data.sources.dataframe import DataFrameSource",
+        "from caffeonspark import DataFrameSource",
         DATA,
         "support/own_source.py",
         "Squares(DataFrameSource)",
     ),
     ("def load(self):", DATA, "support/own_source.py", "def load(self):"),
     ("self.config.spark()", DATA, "support/own_source.py", "self.config.spark()"),
-    ("from caffeonspark.tools.commands import run_tool", DATA, "tools/test_tools.py", "run_tool(name, Config(spark)"),
+    ("from caffeonspark import Config, run_tool", DATA, "tools/test_tools.py", "run_tool(name, Config(spark)"),
     ("`CaffeModel.transform` has nulls", DATA, "data/test_bad_records.py", ".transform("),
-    ("caffeonspark.report.read_metrics(path)", METRICS, "report/test_metrics.py", "read_metrics(str("),
-    ("from caffeonspark.report import read_metrics", METRICS, "test_formats_before.py", "import read_metrics"),
+    ("caffeonspark.read_metrics(path)", METRICS, "report/test_metrics.py", "read_metrics(str("),
+    ("from caffeonspark import read_metrics", METRICS, "report/test_monitoring.py", "    read_metrics,"),
+    ("`FrameReader`", DATA, "support/own_records.py", "class PairReader(FrameReader)"),
+    ("`RangeReader`", DATA, "support/own_records.py", "class LineReader(RangeReader)"),
+    ("`Records`", DATA, "support/own_records.py", "Records("),
+    ("`BadRecord`", DATA, "support/own_records.py", "BadRecord("),
+    ("`NumberTop`", DATA, "support/own_records.py", "NumberTop("),
+    ("`ImageTop`", DATA, "data/test_bad_records.py", "ImageTop("),
+    ("from caffeonspark import CaffeOnSpark, Observer", MONITORING, "report/test_monitoring.py", "Broken(Observer)"),
+    ("caffeonspark.sources", EXTENDING, "test_extending.py", "make_source"),
+    ("caffeonspark.engines", EXTENDING, "test_extending.py", "engine_named"),
+    ("caffeonspark.formats", EXTENDING, "engines/toy_engine.py", "from caffeonspark.formats"),
+    ("caffeonspark.Engine", EXTENDING, "test_extending.py", "Engine"),
+    ("`Trainer` and `Predictor`", EXTENDING, "engines/toy_engine.py", "class Regression(Trainer)"),
+    ("`DataFrameSource`", EXTENDING, "support/own_source.py", "Squares(DataFrameSource)"),
+    ("`pack_image`", DATA, "data/test_bad_records.py", "pack_image("),
+    ("observers=[best]", MONITORING, "report/test_monitoring.py", "observers=[broken, listener]"),
+    ('logging.getLogger("caffeonspark")', MONITORING, "test_public_surface.py", "logging.getLogger('caffeonspark')"),
     ("web=True", MONITORING, "report/test_monitoring.py", "web=True"),
     ('CaffeEstimator(conf=…, web="8080")', MONITORING, "report/test_monitoring.py", "CaffeEstimator(conf="),
     # ---- commands
@@ -205,6 +222,15 @@ def test_everything_public_has_a_docstring():
         assert getattr(caffeonspark, name).__doc__, name
 
 
+def test_everything_public_is_used_in_tests():
+    used = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "caffeonspark":
+                used |= {alias.name for alias in node.names}
+    assert set(caffeonspark.__all__) - used == {"__version__"}
+
+
 # ---- what no other test uses
 
 
@@ -275,9 +301,9 @@ def test_numbered_records_of_ones_own(spark, tmp_path, lines):
     assert result.model == f"file:{tmp_path}/m.caffemodel"
     assert (result.iteration, result.max_iter, result.samples, result.rows) == (40, 40, 14, 60)
     assert (result.stopped, result.restarts, result.resumed) == ("", 0, "")
-    assert sorted(result.hosts) == sorted(result.pace) == [0, 1]
-    assert result.pace[0][-1].iteration == 40
-    assert result.pace[0][-1].training >= result.pace[0][-1].loading
+    assert sorted(result.hosts) == sorted(result.timings) == [0, 1]
+    assert result.timings[0][-1].iteration == 40
+    assert result.timings[0][-1].training >= result.timings[0][-1].loading
     assert [(test.iteration, test.net, test.rows) for test in result.tests] == [(0, 0, 60), (20, 0, 60), (40, 0, 60)]
     assert result.best == min(result.tests, key=lambda test: test.outputs["loss"][0])
     assert result.epoch(30) == pytest.approx(7)

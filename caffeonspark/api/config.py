@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
+from .. import log
 from ..engines.base import Engine
 from ..engines.registry import engine_named
-from ..errors import suggest
 from ..nets.net import TEST, TRAIN, Net, SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
 from ..plans.run_config import RunConfig
 from ..settings import FLAGS, Settings
 from ..spark.session import session_of, storage_of
 from ..storage import Storage, local_path
+from .keywords import ConfigFlags
 
 __all__ = ["Config"]
 
 _PARSED = ("solver", "solver_path", "nets")
 
 
-class Config:
+class Config(ConfigFlags):
     """What to run, from flags in any of four forms.
 
     >>> Config(spark, ["-conf", "solver.prototxt", "-clusterSize", "2"])   # a command line
@@ -45,14 +46,13 @@ class Config:
         For an unknown flag, a wrong value, a missing file, or a prototxt that cannot be parsed.
     """
 
-    def __init__(
-        self, spark: Any = None, args: Union[Mapping[str, Any], Sequence[str], None] = None, **flags: Any
-    ) -> None:
+    def _begin(self, spark: Any, args: Union[Mapping[str, Any], Sequence[str], None], flags: Mapping[str, Any]) -> None:
         session = None if spark is None else session_of(spark)
         given = FLAGS.parse_mapping(args) if isinstance(args, Mapping) else FLAGS.parse_args(args or [])
         given.update(FLAGS.parse_mapping(flags))
         values: Dict[str, Any] = {name: flag.default for name, flag in FLAGS.items()}
         values.update(given)
+        log.show_unless_configured()
         set_ = object.__setattr__
         set_(self, "_spark", session)
         set_(self, "_values", values)
@@ -63,6 +63,8 @@ class Config:
         if self.conf:
             self._load()
 
+    _spark: Any
+    _values: Dict[str, Any]
     solver: Any
     solver_path: str
     nets: SolverNets
@@ -87,14 +89,7 @@ class Config:
         set_(self, "solver", parse_solver(content, local_path(path)))
         set_(self, "nets", solver_nets(self.solver, local_path(path), self.files))
 
-    def __getattr__(self, name: str) -> Any:
-        values: Dict[str, Any] = self.__dict__.get("_values", {})
-        flag = FLAGS.aliases.get(name, name)
-        if flag in values:
-            return values[flag]
-        raise AttributeError(f"Config has no setting '{name}'. {suggest(name, [*FLAGS, *FLAGS.aliases])}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
+    def _assign(self, name: str, value: Any) -> None:
         self._values.update(FLAGS.parse_mapping({name: value}))
         if FLAGS.aliases.get(name, name) == "conf" and self.conf:
             self._load()

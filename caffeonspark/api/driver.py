@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Union
 from ..errors import ConfigError
 from ..inference.tasks import Task, features, mean_outputs
 from ..plans.net_source import NetSource
-from ..report import observers_for
+from ..report import Observer, observers_for
 from ..report.result import TrainingResult
 from ..runs.run import train
 from ..spark.session import session_of
@@ -24,10 +24,20 @@ class CaffeOnSpark:
     Parameters
     ----------
     spark : SparkSession or SparkContext
+    observers : told about each training, beside those that flags ask for
+
+    Raises
+    ------
+    ConfigError
+        Where one of ``observers`` is no Observer.
     """
 
-    def __init__(self, spark: Any) -> None:
+    def __init__(self, spark: Any, observers: Sequence[Observer] = ()) -> None:
         self._spark = session_of(spark)
+        self._observers = list(observers)
+        for one in self._observers:
+            if not isinstance(one, Observer):
+                raise ConfigError(f"observers: {one!r} is no instance of a subclass of caffeonspark.Observer")
         #: What the newest training did.
         self.result: Optional[TrainingResult] = None
         #: The newest feature extraction; its ``skipped.value`` tells what was skipped once the DataFrame was used.
@@ -39,7 +49,8 @@ class CaffeOnSpark:
 
     def _train(self, source: NetSource, validation: Sequence[NetSource]) -> TrainingResult:
         config = source.config
-        self.result = train(config.run_config, source, validation, observers_for(config.run_config))
+        observers = observers_for(config.run_config, own=self._observers)
+        self.result = train(config.run_config, source, validation, observers)
         return self.result
 
     def trainWithValidation(

@@ -13,7 +13,6 @@ import tempfile
 from typing import Any, Dict, List, Optional
 
 from google.protobuf import text_format
-from pyspark import keyword_only
 from pyspark.ml import Estimator, Model
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.util import (
@@ -38,19 +37,18 @@ from ..plans.net_source import NetSource
 from ..report import observers_for
 from ..report.result import TrainingResult
 from ..runs.run import train
-from ..settings import FLAGS
+from ..settings import FLAGS, NOT_PARAMS
 from ..spark.session import storage_of
 from ..storage import join
 from .config import Config
+from .keywords import EstimatorFlags, FlagParams
 
 __all__ = ["CaffeEstimator", "CaffeModel"]
 
-#: Flags that are the pipeline's business, not the user's.
-_NOT_PARAMS = ("train", "test", "output", "outputFormat")
-_NAMES = [name for name in FLAGS if name not in _NOT_PARAMS]
+_NAMES = [name for name in FLAGS if name not in NOT_PARAMS]
 
 
-class _CaffeParams(Params):
+class _CaffeParams(FlagParams, Params):
     """A Param for every flag that means something in a pipeline."""
 
     def flags(self) -> Dict[str, Any]:
@@ -75,7 +73,7 @@ for _name in _NAMES:
     setattr(_CaffeParams, _name, Param(Params._dummy(), _name, _flag.help, _converter(_flag)))
 
 
-class CaffeEstimator(Estimator, _CaffeParams, DefaultParamsReadable, DefaultParamsWritable):
+class CaffeEstimator(EstimatorFlags, Estimator, _CaffeParams, DefaultParamsReadable, DefaultParamsWritable):
     """Trains a Caffe net on a DataFrame.
 
     Parameters
@@ -85,17 +83,6 @@ class CaffeEstimator(Estimator, _CaffeParams, DefaultParamsReadable, DefaultPara
         are the blobs the model adds as columns: by default the outputs of the TEST net that do not need a label,
         or else all of its outputs. Without ``model``, the trained net is kept in the CaffeModel only.
     """
-
-    @keyword_only  # type: ignore[misc]
-    def __init__(self, **params: Any) -> None:
-        super().__init__()
-        self._set(**self._input_kwargs)
-
-    @keyword_only  # type: ignore[misc]
-    def setParams(self, **params: Any) -> CaffeEstimator:
-        """Set flags by name."""
-        self._set(**self._input_kwargs)
-        return self
 
     def _fit(self, dataset: DataFrame) -> CaffeModel:
         spark = dataset.sparkSession

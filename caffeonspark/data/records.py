@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import struct
-import sys
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
@@ -26,6 +26,8 @@ __all__ = [
     "take",
     "unpack_image",
 ]
+
+_log = logging.getLogger(__name__)
 
 #: One column of a chunk: an array whose first axis is the record, or one ``pack_image`` entry a record.
 Column = Union[np.ndarray, List[bytes]]
@@ -158,7 +160,7 @@ class BadRecords:
         self.counts[error.cause] = self.counts.get(error.cause, 0) + 1
         if len(self.examples) < self.kept_examples:
             self.examples.append(error.message)
-            print(f"caffeonspark: skipped: {self.source}: {error.message}", file=sys.stderr, flush=True)
+            _log.warning("caffeonspark: skipped: %s: %s", self.source, error.message)
 
     def add(self, counts: Mapping[str, int], examples: Iterable[str]) -> None:
         """Count what another process skipped."""

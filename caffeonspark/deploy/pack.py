@@ -14,6 +14,7 @@ import gzip
 import importlib
 import io
 import json
+import logging
 import os
 import platform
 import shutil
@@ -29,6 +30,8 @@ from ..spark.library_zip import library_digest, library_files
 from ..storage import whole_file
 
 __all__ = ["MANIFEST", "main", "pack"]
+
+_log = logging.getLogger(__name__)
 
 #: The archive's first member: which library it holds.
 MANIFEST = "caffeonspark-environment.json"
@@ -159,13 +162,13 @@ def pack(out: str) -> None:
     try:
         with whole_file(out) as part:
             left_out = _write(part)
-            _say("trying the archive in another folder")
+            _log.info("trying the archive in another folder")
             _try(part)
     except OSError as e:
         raise StorageError(f"pack: {out} cannot be written: {e.strerror or e}") from None
-    _say(f"{out}: {os.path.getsize(out) / 1e6:.0f} MB, for --archives {os.path.basename(out)}#env")
+    _log.info(f"{out}: {os.path.getsize(out) / 1e6:.0f} MB, for --archives {os.path.basename(out)}#env")
     for why, size in left_out.items():
-        _say(f"  left out: {size / 1e6:5.0f} MB  {why}")
+        _log.info(f"  left out: {size / 1e6:5.0f} MB  {why}")
 
 
 def _write(part: str) -> Dict[str, int]:
@@ -318,7 +321,7 @@ def _conda_pack(prefix: str, part: str) -> None:
         raise ConfigError(
             f"pack: the conda environment {prefix} does not hold this library: install it there first (pip install .)"
         )
-    _say(f"packing {prefix} with conda-pack")
+    _log.info(f"packing {prefix} with conda-pack")
     try:
         conda_pack.pack(prefix=prefix, output=part, format="tar.gz", force=True, verbose=sys.stderr.isatty())
     except conda_pack.CondaPackException as e:
@@ -355,10 +358,6 @@ def _try(archive: str) -> None:
 # ---- what people see
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 class _Progress:
     """A bar on a terminal, nothing elsewhere."""
 
@@ -371,7 +370,7 @@ class _Progress:
             bar = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} " + unit
             self._bar = tqdm(desc=what, total=total / scale, leave=False, file=sys.stderr, bar_format=bar)
         else:
-            _say(f"{what} {total / scale:.0f} {unit}")
+            _log.info(f"{what} {total / scale:.0f} {unit}")
 
     def at(self, done: int) -> None:
         if self._bar is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shlex
@@ -29,6 +30,8 @@ from .options import SubmitOptions
 from .pack import MANIFEST
 
 __all__ = ["main"]
+
+_log = logging.getLogger(__name__)
 
 _HELP = """usage: caffeonspark submit [spark-submit's options] [--dry-run] [--no-check] -- FLAGS
 
@@ -347,7 +350,7 @@ def _pretty(command: Sequence[Sequence[str]]) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"caffeonspark: {text}", file=sys.stderr, flush=True)
+    _log.info("caffeonspark: %s", text)
 
 
 # ---- running it

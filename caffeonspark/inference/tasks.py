@@ -7,7 +7,7 @@ records through it in batches of the prototxt's size; the last batch of a task i
 from __future__ import annotations
 
 import hashlib
-import sys
+import logging
 import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ..plans.net_source import NetSource
 
 __all__ = ["Task", "check_skipped", "features", "make_task", "mean_outputs", "with_outputs"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
         totals[row["blob"]] = totals.get(row["blob"], 0.0) + np.array(row["sums"])
         counts[row["blob"]] = counts.get(row["blob"], 0) + row["count"]
     for line in check_skipped(task, max(counts.values(), default=0)):
-        print(line, file=sys.stderr)
+        _log.warning(line)
     if not totals:
         raise DataError(f"{source!r} has no record")
     return {name: [float(v) for v in totals[name] / counts[name]] for name in source.plan.outputs}

@@ -59,7 +59,8 @@ class RunConfig:
     def for_sources(self) -> SourceConfig:
         """What data sources get of it."""
         options = dict(option.partition("=")[::2] for option in self.settings.readerOptions)
-        return SourceConfig(self.files, self.storage, self.session, self.settings.resize, options)
+        settings = self.settings
+        return SourceConfig(self.files, self.storage, self.session, settings.resize, options, settings.quiet)
 
     @property
     def model_uri(self) -> str:

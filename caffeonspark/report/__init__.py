@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterator, List
+from typing import TYPE_CHECKING, Iterator, List, Sequence
 
 from ..formats.endings import name_beside
 from .base import Observer, Observers
@@ -10,7 +10,7 @@ from .curve import Curve
 from .metrics import MetricsFile, read_metrics
 from .records import Recorder
 from .state import RunState
-from .terminal import Terminal
+from .terminal import Terminal, Warnings
 from .web import Web
 
 if TYPE_CHECKING:
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["Observer", "observers_for", "read_metrics"]
 
 
-def observers_for(config: RunConfig, keep: bool = True) -> Observer:
-    """The observers that a configuration asks for.
+def observers_for(config: RunConfig, keep: bool = True, own: Sequence[Observer] = ()) -> Observer:
+    """The observers that a configuration asks for, and the user's own.
 
     Parameters
     ----------
     config : RunConfig
     keep : whether the model stays where ``-model`` says, so that files beside it make sense
+    own : the user's
 
     Raises
     ------
@@ -35,20 +36,19 @@ def observers_for(config: RunConfig, keep: bool = True) -> Observer:
     observers = Observers()
     members: List[Observer] = []
     try:
-        for member in _members(config, keep, observers):
+        for member in _members(config, keep, own, observers):
             members.append(member)
     except BaseException:
-        Observers(members).close()
+        Observers([member for member in members if member not in own]).close()
         raise
     observers.add(members)
     return observers
 
 
-def _members(config: RunConfig, keep: bool, observers: Observers) -> Iterator[Observer]:
+def _members(config: RunConfig, keep: bool, own: Sequence[Observer], observers: Observers) -> Iterator[Observer]:
     """Each observer, made when the ones before it are."""
     yield Recorder(config, observers.record)
-    if not config.settings.quiet:
-        yield Terminal()
+    yield Warnings() if config.settings.quiet else Terminal()
     uri = config.model_uri if keep and config.settings.model else ""
     state = RunState()
     if uri:
@@ -67,6 +67,7 @@ def _members(config: RunConfig, keep: bool, observers: Observers) -> Iterator[Ob
         from .mlflow import MLflow
 
         yield MLflow(config.settings.mlflow, observers.note)
+    yield from own
     if config.settings.web:  # the last, to hear of the end when the others have said what they had to say about it
         settings = config.spark.sparkContext.getConf()
         yield Web(config.settings.web, state, settings.get("spark.driver.host", ""))

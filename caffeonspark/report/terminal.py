@@ -1,8 +1,9 @@
-"""The progress of a run on the driver's terminal."""
+"""The progress of a run: a bar on the driver's terminal, and log lines."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -12,21 +13,26 @@ from .base import Observer
 from .result import RankTiming, TrainingResult, ValidationResult
 from .speed import Speed, clock
 
-__all__ = ["Terminal"]
+__all__ = ["Terminal", "Warnings"]
+
+_log = logging.getLogger(__name__)
+
+
+class Warnings(Observer):
+    """Logs the notes that are warnings, and nothing else: what is left with ``-quiet``."""
+
+    def note(self, text: str) -> None:
+        if text.startswith("warning: "):
+            _log.warning(text)
 
 
 class Terminal(Observer):
-    """One bar on a terminal, a line now and then elsewhere.
-
-    Parameters
-    ----------
-    stream : where to write; standard error by default
-    """
+    """One bar where standard error leads to a terminal, a log line now and then elsewhere; notes are log lines."""
 
     seconds_between_lines = 5.0
 
-    def __init__(self, stream: Optional[TextIO] = None) -> None:
-        self._stream = stream or sys.stderr
+    def __init__(self) -> None:
+        self._stream = sys.stderr
         self._screen = screen_of(self._stream)  # a descriptor of the terminal the stream leads to, or None
         self._bar: Any = None
         self._speed = Speed()
@@ -56,10 +62,7 @@ class Terminal(Observer):
         self._tested = ""
 
     def note(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.write(text, file=self._stream)
-        else:
-            print(text, file=self._stream, flush=True)
+        _log.log(logging.WARNING if text.startswith("warning: ") else logging.INFO, text)
 
     def log(self, rank: int, lines: List[str]) -> None:
         if lines:

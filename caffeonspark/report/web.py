@@ -10,10 +10,10 @@ import contextlib
 import hmac
 import ipaddress
 import json
+import logging
 import secrets
 import socket
 import socketserver
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
@@ -26,6 +26,8 @@ from .page import page_html, security_policy
 from .state import RunState
 
 __all__ = ["Web", "parse_address"]
+
+_log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 64
 _HOLD = 15.0  # seconds a request for news is held
@@ -86,7 +88,7 @@ class Web(Observer):
         )
         self._thread.start()
         # also with -quiet: nobody would find the page
-        print(f"the run's page: {self.url}", file=sys.stderr, flush=True)
+        _log.warning("the run's page: %s", self.url)
 
     def close(self) -> None:
         """Let pages that are looked at have the end of the run, and stop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import sys
@@ -15,6 +16,7 @@ from ..storage import Storage, all_or_nothing, join, local_path, parent
 
 __all__ = ["check_free", "new_folder", "spark_path", "watched"]
 
+_log = logging.getLogger(__name__)
 _SECONDS = 5.0  # between two lines about a job, where there is no terminal
 
 
@@ -81,8 +83,11 @@ def _watch(tracker: Any, group: str, what: str, done: threading.Event) -> None:
             continue
         shown, said = True, time.monotonic()
         line = f"{what}: {finished} of {total} tasks"
-        sys.stderr.write(f"\r\033[K{line}" if terminal else line + "\n")
-        sys.stderr.flush()
+        if terminal:
+            sys.stderr.write(f"\r\033[K{line}")
+            sys.stderr.flush()
+        else:
+            _log.info(line)
     if shown and terminal:
         sys.stderr.write("\r\033[K")
         sys.stderr.flush()

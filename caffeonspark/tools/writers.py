@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING, Any, Iterator, Tuple
@@ -20,20 +20,14 @@ from ..spark.jvm import has_native_hadoop
 from ..spark.library_zip import ship_library
 from ..storage import join, local_path
 from .outputs import new_folder, spark_path, watched
+from .registry import CODECS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["CODECS", "write_frame", "write_lmdb_rows", "write_sequence"]
+__all__ = ["write_frame", "write_lmdb_rows", "write_sequence"]
 
-#: Hadoop's compression codecs by the names people use.
-CODECS = {
-    "none": "",
-    "default": "org.apache.hadoop.io.compress.DefaultCodec",
-    "gzip": "org.apache.hadoop.io.compress.GzipCodec",
-    "snappy": "org.apache.hadoop.io.compress.SnappyCodec",
-    "zstd": "org.apache.hadoop.io.compress.ZStandardCodec",
-}
+_log = logging.getLogger(__name__)
 _SECONDS = 5.0  # between two lines of progress
 
 
@@ -131,7 +125,7 @@ def _with_progress(entries: Iterator[Tuple[bytes, bytes]], output: str) -> Itera
     for count, entry in enumerate(entries):
         if time.monotonic() - said > _SECONDS:
             said = time.monotonic()
-            print(f"writing {output}: {count} entries", file=sys.stderr, flush=True)
+            _log.info("writing %s: %d entries", output, count)
         yield entry
 
 

@@ -8,12 +8,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, DataError, DataSource
+from caffeonspark import (
+    ENCODED,
+    BadRecord,
+    BadRecords,
+    CaffeEstimator,
+    CaffeOnSpark,
+    Config,
+    DataError,
+    DataSource,
+    ImageTop,
+    NumberTop,
+    Records,
+    pack_image,
+)
 from caffeonspark.data.batches import Batches, BatchRandom
 from caffeonspark.data.pool import PooledBatches, drop_bad_images
-from caffeonspark.data.records import BadRecord, BadRecordPolicy, BadRecords, Records, pack_image
+from caffeonspark.data.records import BadRecordPolicy
 from caffeonspark.data.store import RecordStore
-from caffeonspark.data.tops import ImageTop, NumberTop
 from caffeonspark.data.transform import Transform
 from caffeonspark.errors import InfrastructureError
 from tests.support import stock
@@ -207,7 +219,9 @@ def image_store(folder, entries):
 
 def good_entries(count):
     rng = np.random.default_rng(0)
-    return [pack_image(b"E", (0, 0, 0), encode(rng.integers(0, 256, (1, 8, 8)).astype(np.uint8))) for _ in range(count)]
+    return [
+        pack_image(ENCODED, (0, 0, 0), encode(rng.integers(0, 256, (1, 8, 8)).astype(np.uint8))) for _ in range(count)
+    ]
 
 
 def blobs_for(size):
@@ -256,7 +270,7 @@ def test_pool_passes_errors_on_and_notices_a_dead_helper(tmp_path):
 @pytest.mark.parametrize("helpers", [0, 1, 3])
 def test_bad_images_are_found_before_training(tmp_path, helpers):
     entries = good_entries(10)
-    entries[2], entries[9] = pack_image(b"E", (0, 0, 0), b""), entries[9][:30]
+    entries[2], entries[9] = pack_image(ENCODED, (0, 0, 0), b""), entries[9][:30]
     store = image_store(tmp_path, entries)
     bad = BadRecords("the source", BadRecordPolicy(skip=True, maximum=0.5))
     drop_bad_images(store, bad, helpers)

@@ -4,14 +4,12 @@ import os
 
 import numpy as np
 
-from caffeonspark.engines.base import Engine, Predictor, Trainer
-from caffeonspark.errors import ConfigError
+from caffeonspark import ConfigError, Engine, Inspection, Predictor, Trainer
 from caffeonspark.formats.caffemodel import LayerWeights, read_caffemodel, write_caffemodel
 from caffeonspark.formats.endings import model_ending, state_ending
 from caffeonspark.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffeonspark.nets.schedule import learning_rate
 from caffeonspark.nets.schema import SolverParameter
-from caffeonspark.plans.inspection import Inspection
 
 
 class Net(Predictor):

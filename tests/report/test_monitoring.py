@@ -15,13 +15,22 @@ import urllib.request
 
 import pytest
 
-from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError, DataSource, TrainingError
-from caffeonspark.errors import Interrupted
-from caffeonspark.report import read_metrics
-from caffeonspark.report.base import Observer, Observers
+from caffeonspark import (
+    CaffeEstimator,
+    CaffeOnSpark,
+    Config,
+    ConfigError,
+    DataSource,
+    Interrupted,
+    Observer,
+    TrainingError,
+    read_metrics,
+)
+from caffeonspark.report.base import Observers
 from caffeonspark.report.curve import draw_png
 from caffeonspark.runs.run import train
 from tests.support import browser, processes, stock
+from tests.support.paths import ROOT
 from tests.support.prototxts import COS_LAYER, ESTIMATOR_SOLVER, rows_of
 
 SGD = 'type: "SGD" base_lr: 0.05 momentum: 0.9 lr_policy: "step" gamma: 0.5 stepsize: 20 random_seed: 3 '
@@ -202,6 +211,46 @@ def test_what_cannot_work_is_said_before_training(spark, tmp_path, small_lmdb, m
     expect(ConfigError, r"pip install 'tensorboardX>=2\.5,<2\.6'", tensorboard=f"file:{tmp_path}/board")
     monkeypatch.setitem(sys.modules, "mlflow", None)
     expect(ConfigError, r"pip install mlflow-skinny", mlflow=True)
+
+
+def test_an_observer_of_ones_own(spark, tmp_path, small_lmdb, capsys):
+    """The one that docs/monitoring.md shows."""
+    config = make_config(spark, tmp_path, SGD + "max_iter: 8 test_interval: 4", stock.lmdb_net(small_lmdb, 10))
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "monitoring.md").read_text(), re.S)
+    shown = {"spark": spark}
+    exec(code, shown)
+    data = DataSource(spark)
+    for _ in range(2):  # each training of the same CaffeOnSpark
+        capsys.readouterr()
+        shown["cos"].trainWithValidation(data.getSource(config, True), data.getSource(config, False))
+        lowest, at = shown["best"].best
+        assert lowest == min(test.outputs["loss"][0] for test in shown["cos"].result.tests)
+        assert capsys.readouterr().out == f"lowest loss {lowest:.4f} at iteration {at}\n"
+
+
+def test_an_observer_of_ones_own_that_fails(spark, tmp_path, small_lmdb):
+    class Broken(Observer):
+        told = 0
+
+        def progress(self, *args):
+            self.told += 1
+            raise ValueError("no more")
+
+    class Listener(Observer):
+        def __init__(self):
+            self.heard = []
+
+        def note(self, text):
+            self.heard.append(text)
+
+    config = make_config(spark, tmp_path, SGD + "max_iter: 8", stock.lmdb_net(small_lmdb, 10))
+    broken, listener = Broken(), Listener()
+    result = CaffeOnSpark(spark, observers=[broken, listener]).train(DataSource(spark).getSource(config, True))
+    assert result.iteration == 8
+    assert broken.told == 1
+    assert "warning: Broken failed and is switched off: ValueError: no more" in listener.heard
+    with pytest.raises(ConfigError, match=r"observers: <class .*Broken'> is no instance of a subclass of .*Observer"):
+        CaffeOnSpark(spark, observers=[Broken])
 
 
 def test_without_matplotlib_there_is_a_hint(spark, tmp_path, small_lmdb, monkeypatch, capsys):

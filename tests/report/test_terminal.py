@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import re
+import sys
 import threading
 
 import pytest
@@ -28,9 +29,10 @@ def feed(terminal, result, notes=()):
     terminal.close()
 
 
-def test_plain_lines_without_a_terminal():
+def test_plain_lines_without_a_terminal(monkeypatch):
     stream = io.StringIO()
-    terminal = Terminal(stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    terminal = Terminal()
     terminal.seconds_between_lines = 0
     feed(terminal, TrainingResult("m", 30, 20))
     lines = stream.getvalue().splitlines()
@@ -46,7 +48,7 @@ def test_plain_lines_without_a_terminal():
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
-def test_the_bar_never_wraps(columns):
+def test_the_bar_never_wraps(columns, monkeypatch):
     import fcntl
     import struct
     import termios
@@ -65,7 +67,8 @@ def test_the_bar_never_wraps(columns):
     reader = threading.Thread(target=read)
     reader.start()
     with open(theirs, "w") as stream:
-        feed(Terminal(stream), TrainingResult("m", 30, 20), notes=["a note"])
+        monkeypatch.setattr(sys, "stderr", stream)
+        feed(Terminal(), TrainingResult("m", 30, 20), notes=["a note"])
     reader.join(10)
     os.close(ours)
     text = b"".join(written).decode()

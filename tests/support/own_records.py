@@ -4,10 +4,17 @@ import dataclasses
 
 import numpy as np
 
-from caffeonspark import ConfigError, DataError
-from caffeonspark.data.records import BadRecord, Records
-from caffeonspark.data.sources.base import FrameReader, FrameSource, RangeReader, RangeSource
-from caffeonspark.data.tops import NumberTop
+from caffeonspark import (
+    BadRecord,
+    ConfigError,
+    DataError,
+    FrameReader,
+    FrameSource,
+    NumberTop,
+    RangeReader,
+    RangeSource,
+    Records,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import ClassVar, Mapping
 
 from pyspark.sql import functions as F
 
-from caffeonspark.data.sources.dataframe import DataFrameSource
+from caffeonspark import DataFrameSource
 
 
 class Squares(DataFrameSource):

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from caffeonspark import CaffeOnSpark, CaffeOnSparkError, Config, ConfigError, DataError, DataSource
+from caffeonspark import CaffeOnSpark, CaffeOnSparkError, Config, ConfigError, DataError, DataSource, run_tool
 from caffeonspark.nets.schema import BlobProto, Datum
-from caffeonspark.tools.commands import run_tool
 from tests.support import stock
 from tests.support.data_files import cifar_tarball, entries, idx, write_lmdb
 

@@ -59,6 +59,7 @@ class SourceConfig:
     session : the SparkSession, or None
     resize : whether images are to be resized to what the layer takes (``-resize``)
     reader_options : options of Spark's reader (``-readerOptions``)
+    quiet : whether only warnings are to be logged (``-quiet``)
     """
 
     files: Files
@@ -66,6 +67,7 @@ class SourceConfig:
     session: Any = None
     resize: bool = False
     reader_options: Mapping[str, str] = field(default_factory=dict)
+    quiet: bool = False
 
     def spark(self) -> Any:
         """The SparkSession; raises ConfigError where there is none."""

@@ -7,8 +7,8 @@ directories until the application ends. So neither a native HDFS library nor a c
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from dataclasses import dataclass
 from typing import Any, Dict, Tuple
 
@@ -17,6 +17,8 @@ from ...storage import java_message
 from .base import SourceConfig
 
 __all__ = ["Fetched", "fetch"]
+
+_log = logging.getLogger(__name__)
 
 #: By application and name, what was fetched under it: the URI and what its files were.
 _fetched: Dict[Tuple[str, str], Tuple[str, Any]] = {}
@@ -83,7 +85,8 @@ def fetch(config: SourceConfig, uri: str, where: str) -> Fetched:
         raise ConfigError(f"{where}: {uri} has changed since this application fetched it: start a new application")
     if before is None:
         size = sum(size for size, _ in files.values())
-        print(f"fetching {uri} ({size / 1e6:.1f} MB): the driver now, each node once", file=sys.stderr, flush=True)
+        if not config.quiet:
+            _log.info("fetching %s (%.1f MB): the driver now, each node once", uri, size / 1e6)
         try:
             context.addFile(uri, recursive=True)
         except Exception as e:

@@ -1,0 +1,272 @@
+# Written by scripts/make_stubs.py from the flags of settings.py ("make stubs"); not to be edited.
+from typing import Any, List, Literal, Mapping, Optional, Sequence, TypeVar, Union
+
+from pyspark.ml.param import Param
+
+Self = TypeVar("Self")
+
+class ConfigFlags:
+    def __init__(
+        self,
+        spark: Any = None,
+        args: Union[Mapping[str, Any], Sequence[str], None] = None,
+        *,
+        train: bool = False,
+        test: bool = False,
+        features: Sequence[str] = (),
+        label: str = "",
+        conf: str = "",
+        model: str = "",
+        output: str = "output",
+        outputFormat: str = "json",
+        weights: str = "",
+        snapshot: str = "",
+        resume: bool = False,
+        keepSnapshots: Optional[int] = None,
+        clusterSize: Optional[int] = None,
+        devices: int = 1,
+        engine: str = "caffe",
+        sync: str = "all_reduce",
+        syncInterval: int = 10,
+        connection: Literal["ethernet", "infiniband"] = "ethernet",
+        maxRestarts: int = 3,
+        port: str = "",
+        interface: str = "",
+        encrypt: bool = False,
+        stallTimeout: float = 120.0,
+        resize: bool = False,
+        shuffle: bool = False,
+        readerOptions: Sequence[str] = (),
+        badRecords: Literal["fail", "skip"] = "fail",
+        badRecordsMax: float = 0.01,
+        decoders: int = 2,
+        persistent: bool = False,
+        lmdb_partitions: Optional[int] = None,
+        patience: Optional[int] = None,
+        best: bool = False,
+        monitor: str = "",
+        quiet: bool = False,
+        logRanks: bool = False,
+        web: Union[str, int] = "",
+        tensorboard: str = "",
+        mlflow: Union[str, int] = "",
+        protoFile: str = "",
+        isTraining: bool = False,
+        isTest: bool = False,
+        modelPath: str = "",
+        outputPath: str = "output",
+        isRddPersistent: bool = False,
+        snapshotStateFile: str = "",
+        snapshotModelFile: str = "",
+    ) -> None: ...
+    train: bool
+    """train, and save the model"""
+    test: bool
+    """print and save the mean of each output blob of the TEST net"""
+    features: List[str]
+    """save these blobs of the TEST net, one row for each sample"""
+    label: str
+    """one more blob for -features"""
+    conf: str
+    """the solver prototxt"""
+    model: str
+    """the model: written by -train, read by -test and -features"""
+    output: str
+    """where -features and -test write"""
+    outputFormat: str
+    """format of -features: json, parquet or any Spark writer"""
+    weights: str
+    """start from these .caffemodel files (comma-separated), by layer name"""
+    snapshot: str
+    """resume from this .solverstate; needs -weights"""
+    resume: bool
+    """resume from the newest complete snapshot beside the model, if there is one"""
+    keepSnapshots: Optional[int]
+    """keep only the newest N snapshots of the run"""
+    clusterSize: Optional[int]
+    """executors that train together (default: spark.executor.instances, else 1)"""
+    devices: int
+    """ranks (solvers) in each executor"""
+    engine: str
+    """what computes: a name, or MODULE:CLASS for one of your own"""
+    sync: str
+    """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+    syncInterval: int
+    """with -sync average: a rank's iterations between averagings"""
+    connection: Literal["ethernet", "infiniband"]
+    """how gradients travel; infiniband runs as ethernet over IPoIB"""
+    maxRestarts: int
+    """restart from the newest snapshot at most N times after a failure"""
+    port: str
+    """ports to listen on, on driver and executors (default: any)"""
+    interface: str
+    """network interface for the gradients (default: the one Spark uses)"""
+    encrypt: bool
+    """encrypt what ranks send (by itself where Spark encrypts its own traffic)"""
+    stallTimeout: float
+    """seconds without progress after which a rank is lost"""
+    resize: bool
+    """resize decoded images to the layer's height and width"""
+    shuffle: bool
+    """shuffle each rank's samples anew for every epoch"""
+    readerOptions: List[str]
+    """options of the Spark reader of a DataFrame"""
+    badRecords: Literal["fail", "skip"]
+    """what a record that cannot be used does: fail the job, or be skipped"""
+    badRecordsMax: float
+    """skip at most this fraction of the records"""
+    decoders: int
+    """a rank's processes that decode images ahead of it"""
+    persistent: bool
+    """keep the training DataFrame on Spark's disks between attempts"""
+    lmdb_partitions: Optional[int]
+    """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
+    patience: Optional[int]
+    """stop after N validations without a better one"""
+    best: bool
+    """the model is the best validated one, not the last"""
+    monitor: str
+    """the output -patience and -best look at (default: the first loss)"""
+    quiet: bool
+    """no progress bar, and of the log lines warnings only"""
+    logRanks: bool
+    """show every rank's log lines"""
+    web: Union[str, int]
+    """serve a page that shows the run, on this machine only unless ADDRESS says otherwise; alone: any port"""
+    tensorboard: str
+    """write event files for TensorBoard into this folder"""
+    mlflow: Union[str, int]
+    """log the run to this MLflow server or store; alone: where MLFLOW_TRACKING_URI says, or ./mlruns"""
+    protoFile: str
+    """the solver prototxt"""
+    isTraining: bool
+    """train, and save the model"""
+    isTest: bool
+    """print and save the mean of each output blob of the TEST net"""
+    modelPath: str
+    """the model: written by -train, read by -test and -features"""
+    outputPath: str
+    """where -features and -test write"""
+    isRddPersistent: bool
+    """keep the training DataFrame on Spark's disks between attempts"""
+    snapshotStateFile: str
+    """resume from this .solverstate; needs -weights"""
+    snapshotModelFile: str
+    """start from these .caffemodel files (comma-separated), by layer name"""
+
+class FlagParams:
+    features: Param[Any]
+    label: Param[Any]
+    conf: Param[Any]
+    model: Param[Any]
+    weights: Param[Any]
+    snapshot: Param[Any]
+    resume: Param[Any]
+    keepSnapshots: Param[Any]
+    clusterSize: Param[Any]
+    devices: Param[Any]
+    engine: Param[Any]
+    sync: Param[Any]
+    syncInterval: Param[Any]
+    connection: Param[Any]
+    maxRestarts: Param[Any]
+    port: Param[Any]
+    interface: Param[Any]
+    encrypt: Param[Any]
+    stallTimeout: Param[Any]
+    resize: Param[Any]
+    shuffle: Param[Any]
+    readerOptions: Param[Any]
+    badRecords: Param[Any]
+    badRecordsMax: Param[Any]
+    decoders: Param[Any]
+    persistent: Param[Any]
+    lmdb_partitions: Param[Any]
+    patience: Param[Any]
+    best: Param[Any]
+    monitor: Param[Any]
+    quiet: Param[Any]
+    logRanks: Param[Any]
+    web: Param[Any]
+    tensorboard: Param[Any]
+    mlflow: Param[Any]
+
+class EstimatorFlags:
+    def __init__(
+        self,
+        *,
+        features: Sequence[str] = (),
+        label: str = "",
+        conf: str = "",
+        model: str = "",
+        weights: str = "",
+        snapshot: str = "",
+        resume: bool = False,
+        keepSnapshots: Optional[int] = None,
+        clusterSize: Optional[int] = None,
+        devices: int = 1,
+        engine: str = "caffe",
+        sync: str = "all_reduce",
+        syncInterval: int = 10,
+        connection: Literal["ethernet", "infiniband"] = "ethernet",
+        maxRestarts: int = 3,
+        port: str = "",
+        interface: str = "",
+        encrypt: bool = False,
+        stallTimeout: float = 120.0,
+        resize: bool = False,
+        shuffle: bool = False,
+        readerOptions: Sequence[str] = (),
+        badRecords: Literal["fail", "skip"] = "fail",
+        badRecordsMax: float = 0.01,
+        decoders: int = 2,
+        persistent: bool = False,
+        lmdb_partitions: Optional[int] = None,
+        patience: Optional[int] = None,
+        best: bool = False,
+        monitor: str = "",
+        quiet: bool = False,
+        logRanks: bool = False,
+        web: Union[str, int] = "",
+        tensorboard: str = "",
+        mlflow: Union[str, int] = "",
+    ) -> None: ...
+    def setParams(
+        self: Self,
+        *,
+        features: Sequence[str] = (),
+        label: str = "",
+        conf: str = "",
+        model: str = "",
+        weights: str = "",
+        snapshot: str = "",
+        resume: bool = False,
+        keepSnapshots: Optional[int] = None,
+        clusterSize: Optional[int] = None,
+        devices: int = 1,
+        engine: str = "caffe",
+        sync: str = "all_reduce",
+        syncInterval: int = 10,
+        connection: Literal["ethernet", "infiniband"] = "ethernet",
+        maxRestarts: int = 3,
+        port: str = "",
+        interface: str = "",
+        encrypt: bool = False,
+        stallTimeout: float = 120.0,
+        resize: bool = False,
+        shuffle: bool = False,
+        readerOptions: Sequence[str] = (),
+        badRecords: Literal["fail", "skip"] = "fail",
+        badRecordsMax: float = 0.01,
+        decoders: int = 2,
+        persistent: bool = False,
+        lmdb_partitions: Optional[int] = None,
+        patience: Optional[int] = None,
+        best: bool = False,
+        monitor: str = "",
+        quiet: bool = False,
+        logRanks: bool = False,
+        web: Union[str, int] = "",
+        tensorboard: str = "",
+        mlflow: Union[str, int] = "",
+    ) -> Self: ...
