@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from .report.result import RankTiming as RankTiming
     from .report.result import TrainingResult as TrainingResult
     from .report.result import ValidationResult as ValidationResult
+    from .sync.base import Progress as Progress
+    from .sync.base import Strategy as Strategy
     from .tools.registry import run_tool as run_tool
 
 #: The public names of each module: the imports above, for Python.
@@ -83,6 +85,7 @@ _NAMES: Dict[str, List[str]] = {
     "report.base": ["Observer"],
     "report.metrics": ["read_metrics"],
     "report.result": ["RankTiming", "TrainingResult", "ValidationResult"],
+    "sync.base": ["Progress", "Strategy"],
     "tools.registry": ["run_tool"],
 }
 _PLACES = {name: module for module, names in _NAMES.items() for name in names}

@@ -23,7 +23,8 @@ PIECE = 1 << 20
 class FrameKind(str, Enum):
     """What a frame says; the values are what travels, and equal to the members as keys too."""
 
-    __hash__ = str.__hash__  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return str.__hash__(self)
 
     # from a rank
     HELLO = "hello"  # who and where it is, and its versions
