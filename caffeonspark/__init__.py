@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .api.estimator import CaffeEstimator as CaffeEstimator
     from .api.estimator import CaffeModel as CaffeModel
     from .api.sources import DataSource as DataSource
+    from .comm.base import Communicator as Communicator
     from .data.records import ENCODED as ENCODED
     from .data.records import RAW_BYTES as RAW_BYTES
     from .data.records import RAW_FLOATS as RAW_FLOATS
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from .report.result import RankTiming as RankTiming
     from .report.result import TrainingResult as TrainingResult
     from .report.result import ValidationResult as ValidationResult
+    from .sync.base import Progress as Progress
+    from .sync.base import Strategy as Strategy
     from .tools.registry import run_tool as run_tool
 
 #: The public names of each module: the imports above, for Python.
@@ -60,6 +63,7 @@ _NAMES: Dict[str, List[str]] = {
     "api.driver": ["CaffeOnSpark"],
     "api.estimator": ["CaffeEstimator", "CaffeModel"],
     "api.sources": ["DataSource"],
+    "comm.base": ["Communicator"],
     "data.records": ["ENCODED", "RAW_BYTES", "RAW_FLOATS", "BadRecord", "BadRecords", "Records", "pack_image"],
     "data.sources.base": ["FrameReader", "FrameSource", "RangeReader", "RangeSource", "Source", "SourceConfig"],
     "data.sources.dataframe": ["DataFrameSource"],
@@ -83,6 +87,7 @@ _NAMES: Dict[str, List[str]] = {
     "report.base": ["Observer"],
     "report.metrics": ["read_metrics"],
     "report.result": ["RankTiming", "TrainingResult", "ValidationResult"],
+    "sync.base": ["Progress", "Strategy"],
     "tools.registry": ["run_tool"],
 }
 _PLACES = {name: module for module, names in _NAMES.items() for name in names}
