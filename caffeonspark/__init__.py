@@ -12,9 +12,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .api.config import Config as Config
     from .api.driver import CaffeOnSpark as CaffeOnSpark
-    from .api.estimator import CaffeEstimator as CaffeEstimator
-    from .api.estimator import CaffeModel as CaffeModel
     from .api.sources import DataSource as DataSource
+    from .comm.base import Communicator as Communicator
     from .data.records import ENCODED as ENCODED
     from .data.records import RAW_BYTES as RAW_BYTES
     from .data.records import RAW_FLOATS as RAW_FLOATS
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
     from .errors import StallError as StallError
     from .errors import StorageError as StorageError
     from .errors import TrainingError as TrainingError
+    from .estimator import CaffeEstimator as CaffeEstimator
+    from .estimator import CaffeModel as CaffeModel
     from .plans.inspection import Inspection as Inspection
     from .plans.net_source import NetSource as NetSource
     from .report.base import Observer as Observer
@@ -60,8 +61,9 @@ if TYPE_CHECKING:
 _NAMES: Dict[str, List[str]] = {
     "api.config": ["Config"],
     "api.driver": ["CaffeOnSpark"],
-    "api.estimator": ["CaffeEstimator", "CaffeModel"],
+    "estimator": ["CaffeEstimator", "CaffeModel"],
     "api.sources": ["DataSource"],
+    "comm.base": ["Communicator"],
     "data.records": ["ENCODED", "RAW_BYTES", "RAW_FLOATS", "BadRecord", "BadRecords", "Records", "pack_image"],
     "data.sources.base": ["FrameReader", "FrameSource", "RangeReader", "RangeSource", "Source", "SourceConfig"],
     "data.sources.dataframe": ["DataFrameSource"],

@@ -31,6 +31,7 @@ ORDER = [
     "runs",
     "inference",
     "api",
+    "estimator",  # at the top: what is saved names its classes by their module
     "tools",
     "deploy",
     "cli",
@@ -52,6 +53,7 @@ KNOW_PYSPARK = (
     "plans/net_source.py",  # the type of a DataFrame that stands for a source's
     "inference/tasks.py",
     "api/",
+    "estimator.py",
     "tools/",
     "deploy/",
 )

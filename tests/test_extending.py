@@ -15,13 +15,16 @@ from caffeonspark import (
     ImageTop,
     Source,
     SourceConfig,
+    Strategy,
     pack_image,
 )
 from caffeonspark.data.sources.registry import make_source
 from caffeonspark.engines.registry import engine_named
 from caffeonspark.nets.net import TRAIN, Net
 from caffeonspark.nets.prototxt import Files, parse_net
+from caffeonspark.settings import Settings
 from caffeonspark.storage import Storage
+from caffeonspark.sync.registry import strategy_for
 from tests.support.paths import ROOT
 
 if sys.version_info >= (3, 11):
@@ -32,11 +35,15 @@ else:
 MODULE = """
 from caffeonspark import DataFrameSource
 from caffeonspark.engines.caffe import CaffeEngine
+from caffeonspark.sync.all_reduce import AllReduce
 
 class Clicks(DataFrameSource):
     layer_types = {"CoSData": "cos_data_param", "Clicks": "cos_data_param"}
 
 class MyEngine(CaffeEngine):
+    pass
+
+class Gossip(AllReduce):
     pass
 """
 
@@ -67,7 +74,7 @@ def source_of(layer):
 
 
 def test_an_installed_package_brings_each_kind(package):
-    assert package == {"caffeonspark.sources", "caffeonspark.engines"}
+    assert package == {"caffeonspark.sources", "caffeonspark.engines", "caffeonspark.strategies"}
     for layer in ('type: "CoSData" source_class: "Clicks"', 'type: "Clicks"'):
         source = source_of(layer)
         assert isinstance(source, Source)
@@ -79,6 +86,11 @@ def test_an_installed_package_brings_each_kind(package):
     assert (type(engine).__module__, type(engine).__name__) == ("my_package", "MyEngine")
     with pytest.raises(ConfigError, match=r"'mein' is unknown\. Did you mean 'mine'"):
         engine_named("mein")
+    strategy = strategy_for(Settings(sync="gossip"))
+    assert issubclass(strategy, Strategy)
+    assert (strategy.__module__, strategy.__name__) == ("my_package", "Gossip")
+    with pytest.raises(ConfigError, match=r"-sync: 'gosip' is unknown\. .*gossip"):
+        strategy_for(Settings(sync="gosip"))
 
 
 def test_what_a_reader_of_images_hands_on(package):

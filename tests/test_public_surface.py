@@ -140,5 +140,5 @@ logging.getLogger("caffeonspark.x").info("a note")
 bar.close()
 """
     done = python("-c", code)
-    assert "\ra note\n" in done.stderr  # at the beginning of a line, which is the bar's no more
+    assert "0/5\n   \na note\n" in done.stderr  # the bar is cleared first (text mode makes carriage returns newlines)
     assert done.stderr.rstrip().endswith("1/5")

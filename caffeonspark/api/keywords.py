@@ -33,7 +33,7 @@ class ConfigFlags:
 
 
 class FlagParams:
-    """A Param for every flag that means something in a pipeline, set by ``api/estimator.py``."""
+    """A Param for every flag that means something in a pipeline, set by ``estimator.py``."""
 
 
 class EstimatorFlags:

@@ -2,13 +2,17 @@
 
 import contextlib
 
-from caffeonspark.sync.base import Progress, Strategy
+from caffeonspark import Communicator, Progress, Strategy
 
 
 class Alone(Strategy):
     """Every rank trains alone, and the model is rank 0's."""
 
     flags = ("syncInterval",)
+
+    def start(self, weights, state, parts):
+        assert isinstance(self.comm, Communicator)
+        super().start(weights, state, parts)
 
     def iterate(self, load):
         at, rate, losses = self.trainer.iteration, self.trainer.rate, []

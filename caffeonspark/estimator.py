@@ -4,6 +4,8 @@
 >>> model = estimator.fit(frame)          # a DataFrame with the columns the CoSData layer names
 >>> model.transform(frame).select("prob")
 >>> model.save("hdfs:///models/lenet"); CaffeModel.load("hdfs:///models/lenet")
+
+Spark writes the names of these classes, this module's included, into what is saved: they are part of that format.
 """
 
 from __future__ import annotations
@@ -27,21 +29,21 @@ from pyspark.ml.util import (
 )
 from pyspark.sql import DataFrame, SparkSession
 
-from ..errors import ConfigError
-from ..flags import Flag
-from ..formats.endings import ending_of
-from ..inference.tasks import make_task, with_outputs
-from ..nets.net import TEST, Net
-from ..nets.prototxt import parse_net
-from ..plans.net_source import NetSource
-from ..report import observers_for
-from ..report.result import TrainingResult
-from ..runs.run import train
-from ..settings import FLAGS, NOT_PARAMS
-from ..spark.session import storage_of
-from ..storage import join
-from .config import Config
-from .keywords import EstimatorFlags, FlagParams
+from .api.config import Config
+from .api.keywords import EstimatorFlags, FlagParams
+from .errors import ConfigError
+from .flags import Flag
+from .formats.endings import ending_of
+from .inference.tasks import make_task, with_outputs
+from .nets.net import TEST, Net
+from .nets.prototxt import parse_net
+from .plans.net_source import NetSource
+from .report import observers_for
+from .report.result import TrainingResult
+from .runs.run import train
+from .settings import FLAGS, NOT_PARAMS
+from .spark.session import storage_of
+from .storage import join
 
 __all__ = ["CaffeEstimator", "CaffeModel"]
 
