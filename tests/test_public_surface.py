@@ -112,6 +112,7 @@ log.warning("warning: 100%")
             ["INFO a note", "WARNING warning: 100%"],
         ),
         ("import logging; logging.getLogger('caffeonspark').addHandler(logging.NullHandler())", []),
+        ("import logging; logging.getLogger('caffeonspark').setLevel('WARNING')", ["warning: 100%"]),
     ],
 )
 def test_a_program_says_where_lines_go(before, lines):

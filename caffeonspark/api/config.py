@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 from .. import log
 from ..engines.base import Engine
 from ..engines.registry import engine_named
+from ..errors import ConfigError
 from ..nets.net import TEST, TRAIN, Net, SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
 from ..plans.run_config import RunConfig
@@ -48,6 +49,10 @@ class Config(ConfigFlags):
 
     def _begin(self, spark: Any, args: Union[Mapping[str, Any], Sequence[str], None], flags: Mapping[str, Any]) -> None:
         session = None if spark is None else session_of(spark)
+        if isinstance(args, str) or not isinstance(args, (Mapping, Sequence, type(None))):
+            raise ConfigError(
+                f"Config takes flags as a dict, as keywords, or as a list of words, not as {type(args).__name__}: {args!r}"
+            )
         given = FLAGS.parse_mapping(args) if isinstance(args, Mapping) else FLAGS.parse_args(args or [])
         given.update(FLAGS.parse_mapping(flags))
         values: Dict[str, Any] = {name: flag.default for name, flag in FLAGS.items()}
