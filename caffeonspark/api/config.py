@@ -50,9 +50,8 @@ class Config(ConfigFlags):
     def _begin(self, spark: Any, args: Union[Mapping[str, Any], Sequence[str], None], flags: Mapping[str, Any]) -> None:
         session = None if spark is None else session_of(spark)
         if isinstance(args, str) or not isinstance(args, (Mapping, Sequence, type(None))):
-            raise ConfigError(
-                f"Config takes flags as a dict, as keywords, or as a list of words, not as {type(args).__name__}: {args!r}"
-            )
+            kind = type(args).__name__
+            raise ConfigError(f"flags are given as a dict, as keywords, or as a list of words, not as {kind}: {args!r}")
         given = FLAGS.parse_mapping(args) if isinstance(args, Mapping) else FLAGS.parse_args(args or [])
         given.update(FLAGS.parse_mapping(flags))
         values: Dict[str, Any] = {name: flag.default for name, flag in FLAGS.items()}
