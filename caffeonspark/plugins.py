@@ -72,7 +72,7 @@ def _load(place: str, base: Type[T], where: str) -> Type[T]:
     cls = getattr(module, class_name, None)
     if isinstance(cls, type) and issubclass(cls, base):
         if inspect.isabstract(cls):
-            left_out = ", ".join(sorted(cls.__abstractmethods__))
+            left_out = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
             raise ConfigError(f"{where}: '{class_name}' does not define all that {base.__name__} asks for: {left_out}")
         return cls
     good = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, base)]

@@ -9,7 +9,7 @@ from .. import log
 from ..engines.base import Engine
 from ..engines.registry import engine_named
 from ..errors import ConfigError
-from ..nets.net import TEST, TRAIN, Net, SolverNets, solver_nets
+from ..nets.net import Net, SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
 from ..plans.run_config import RunConfig
 from ..settings import FLAGS, Settings
@@ -186,9 +186,6 @@ class Config(ConfigFlags):
     def net(self, phase: int) -> Net:
         """The net of a phase; TEST is the first test net. Raises ConfigError where there is none."""
         return self.run_config.net(phase)
-
-    def phase_of(self, is_train: bool) -> int:
-        return TRAIN if is_train else TEST
 
     def spark(self) -> Any:
         """The SparkSession; raises ConfigError if the Config was made without one."""

@@ -93,7 +93,7 @@ def read_resume_point(
     The seed is the solver's random_seed, else that of the run that took the snapshot, else None. A run that is begun
     ``again``, because its driver was lost, goes on from its own newest snapshot if it has one.
     """
-    names = [name.strip() for name in config.settings.weights.split(",") if name.strip()]
+    names = config.settings.weight_files
     seed = int(config.solver.random_seed) if config.solver.random_seed >= 0 else None
     own = snapshots.newest(of_this_run=True) if again else None
     if own is not None:
