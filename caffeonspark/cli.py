@@ -95,6 +95,8 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
     """The ``main`` of a command."""
     if name in TOOLS:
         return functools.partial(run_tool_command, name)
+    if name in FLAGS:
+        raise ConfigError(f"'{name}' is a flag: write it with a dash, -{name}")
     if name not in COMMANDS:
         raise ConfigError(f"no command is called '{name}'. {suggest(name, [*COMMANDS, *TOOLS])}")
     main: Callable[[Sequence[str]], int] = importlib.import_module(COMMANDS[name][0]).main
@@ -194,3 +196,7 @@ def save_means(config: Config, means: Dict[str, List[float]]) -> None:
     text = "".join(f"{name}: {','.join(repr(value) for value in values)}\n" for name, values in means.items())
     print(text, end="", flush=True)
     config.storage.write(str(config.output), text.encode())
+
+
+if __name__ == "__main__":  # so scripts/environment/build.py starts it
+    sys.exit(main())

@@ -93,12 +93,13 @@ class FlagTable(Mapping[str, Flag]):
 
     def parse_mapping(self, given: Mapping[str, Any]) -> Dict[str, Any]:
         """Values by flag name from a dict such as ``{"-conf": "x.prototxt", "devices": 2}``. Raises ConfigError."""
-        return {self._flag(name).name: self._flag(name).convert(value) for name, value in given.items()}
+        flags = [(self._flag(str(name)), value) for name, value in given.items()]
+        return {flag.name: flag.convert(value) for flag, value in flags}
 
     def parse_args(self, argv: Sequence[str]) -> Dict[str, Any]:
         """Values by flag name from a command line. Raises ConfigError."""
         values: Dict[str, Any] = {}
-        rest = list(argv)
+        rest = [str(word) for word in argv]
         while rest:
             word = rest.pop(0)
             if not word.startswith("-"):

@@ -40,7 +40,7 @@ def show(level: int = logging.INFO) -> None:
         _LOGGER.addHandler(handler)
         _LOGGER.propagate = False  # a handler of the root logger's would say all of it again
     handler.setLevel(level)
-    if not _LOGGER.isEnabledFor(logging.INFO):
+    if _LOGGER.level == logging.NOTSET:  # else the program has said what it wants to see
         _LOGGER.setLevel(logging.INFO)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+import traceback
 from importlib import metadata
 from typing import Any, Dict, Mapping, Type, TypeVar
 
-from .errors import ConfigError, suggest
+from .errors import CaffeOnSparkError, ConfigError, suggest
 
 __all__ = ["class_named", "installed"]
 
@@ -52,8 +54,12 @@ def installed(group: str) -> Dict[str, str]:
 
 def _load(place: str, base: Type[T], where: str) -> Type[T]:
     module_name, _, class_name = place.partition(":")
+    if not module_name or not class_name or module_name.startswith("."):
+        raise ConfigError(f"{where}: give it as MODULE:CLASS, with the module's whole name")
     try:
         module = importlib.import_module(module_name)
+    except CaffeOnSparkError:
+        raise
     except ImportError as e:
         missing = e.name or ""
         if missing and (module_name + ".").startswith(missing + "."):
@@ -61,16 +67,26 @@ def _load(place: str, base: Type[T], where: str) -> Type[T]:
                 f"{where}: there is no module '{missing}': install it on every machine, or send it with --py-files"
             ) from None
         raise ConfigError(f"{where}: {module_name} cannot be imported: {e}: install what it needs") from None
-    except (ValueError, TypeError):
-        raise ConfigError(f"{where}: give it as MODULE:CLASS, with the module's whole name") from None
+    except Exception as e:  # of the module's own
+        raise ConfigError(f"{where}: {module_name} cannot be imported: {_in_its_words(e)}") from e
     cls = getattr(module, class_name, None)
     if isinstance(cls, type) and issubclass(cls, base):
+        if inspect.isabstract(cls):
+            left_out = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+            raise ConfigError(f"{where}: '{class_name}' does not define all that {base.__name__} asks for: {left_out}")
         return cls
     good = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, base)]
-    hint = suggest(class_name, [key for key in good if vars(module)[key] is not base])
+    hint = suggest(class_name, [key for key in good if not inspect.isabstract(vars(module)[key])])
     if cls is not None:
         raise ConfigError(f"{where}: '{class_name}' is no subclass of {base.__module__}.{base.__name__}. {hint}")
     raise ConfigError(f"{where}: {_file_of(module_name)} has no class '{class_name}'. {hint}")
+
+
+def _in_its_words(error: Exception) -> str:
+    """An exception with its place, which is in a SyntaxError's words anyway."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def _file_of(module: str) -> str:

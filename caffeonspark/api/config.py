@@ -8,7 +8,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 from .. import log
 from ..engines.base import Engine
 from ..engines.registry import engine_named
-from ..nets.net import TEST, TRAIN, Net, SolverNets, solver_nets
+from ..errors import ConfigError
+from ..nets.net import Net, SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
 from ..plans.run_config import RunConfig
 from ..settings import FLAGS, Settings
@@ -48,6 +49,9 @@ class Config(ConfigFlags):
 
     def _begin(self, spark: Any, args: Union[Mapping[str, Any], Sequence[str], None], flags: Mapping[str, Any]) -> None:
         session = None if spark is None else session_of(spark)
+        if isinstance(args, str) or not isinstance(args, (Mapping, Sequence, type(None))):
+            kind = type(args).__name__
+            raise ConfigError(f"flags are given as a dict, as keywords, or as a list of words, not as {kind}: {args!r}")
         given = FLAGS.parse_mapping(args) if isinstance(args, Mapping) else FLAGS.parse_args(args or [])
         given.update(FLAGS.parse_mapping(flags))
         values: Dict[str, Any] = {name: flag.default for name, flag in FLAGS.items()}
@@ -182,9 +186,6 @@ class Config(ConfigFlags):
     def net(self, phase: int) -> Net:
         """The net of a phase; TEST is the first test net. Raises ConfigError where there is none."""
         return self.run_config.net(phase)
-
-    def phase_of(self, is_train: bool) -> int:
-        return TRAIN if is_train else TEST
 
     def spark(self) -> Any:
         """The SparkSession; raises ConfigError if the Config was made without one."""

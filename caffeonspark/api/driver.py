@@ -29,11 +29,13 @@ class CaffeOnSpark:
     Raises
     ------
     ConfigError
-        Where one of ``observers`` is no Observer.
+        Where ``observers`` is no list of Observers.
     """
 
     def __init__(self, spark: Any, observers: Sequence[Observer] = ()) -> None:
         self._spark = session_of(spark)
+        if not isinstance(observers, (list, tuple)):
+            raise ConfigError(f"observers: give a list of them, observers=[…], not {observers!r}")
         self._observers = list(observers)
         for one in self._observers:
             if not isinstance(one, Observer):

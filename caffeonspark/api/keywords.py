@@ -11,6 +11,8 @@ from ..settings import FLAGS, NOT_PARAMS
 
 __all__ = ["ConfigFlags", "EstimatorFlags", "FlagParams"]
 
+_HELP = "See 'caffeonspark -help'."
+
 
 class ConfigFlags:
     """Every flag is a keyword of the constructor and an attribute, by its name or its alias."""
@@ -48,6 +50,6 @@ class EstimatorFlags:
         names = [name for name in FLAGS if name not in NOT_PARAMS]
         for name in params:
             if name not in names:
-                raise ConfigError(f"{type(self).__name__} has no parameter '{name}'. {suggest(name, names)}")
+                raise ConfigError(f"{type(self).__name__} has no parameter '{name}'. {suggest(name, names, _HELP)}")
         self._set(**params)
         return self

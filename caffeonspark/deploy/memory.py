@@ -18,7 +18,7 @@ __all__ = ["driver_overhead", "executor_overhead"]
 JVM = 384  # MB beside the heap: code, threads, buffers of the network and of Arrow
 DAEMON = 64  # MB of the Python process that forks a Spark executor's workers
 WORKER = 256  # MB of a Python worker with the engine's library and Arrow, without a net
-KEEPER = 128  # MB of a rank's sidecar, almost all shared with the rank
+SIDECAR = 128  # MB of a rank's sidecar, almost all shared with the rank
 DECODER = 192  # MB of a process that decodes images, likewise
 _STEP = 128  # MB that results are multiples of
 
@@ -53,7 +53,7 @@ def executor_overhead(
         helpers = decoders * DECODER if any(_encoded(net) for net in train) else 0
         training = engine.training_memory(solver, train[0], train[1:])
         training += strategy.memory(train[0]) if strategy is not None else 0.0
-        need = ranks * (WORKER + KEEPER + helpers + 1.2 * training)
+        need = ranks * (WORKER + SIDECAR + helpers + 1.2 * training)
     for plan in inference:
         need = max(need, tasks * (WORKER + 1.2 * engine.inference_memory(plan)))
     return _rounded(JVM + DAEMON + need)

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from ..errors import ConfigError, DataError
 from ..nets.proto_file import Messages, read_proto
 from ..nets.schema import BlobProto
+from .pointers import refuse_pointer
 
 __all__ = ["NetParameter", "SolverState", "blob_array", "fill_blob", "read_message", "write_message"]
 
@@ -44,8 +45,7 @@ def read_message(path: str, name: str, kind: Any, what: str) -> Any:
         raise DataError(f"{name} cannot be read: {e.strerror}") from None
     if not content:
         raise DataError(f"{name} is no {what}: it is empty")
-    if content.startswith(b"version https://git-lfs"):
-        raise DataError(f"{name} is no {what} but a Git LFS pointer to one: run 'git lfs pull' where it comes from")
+    refuse_pointer(content, name, what)
     damaged = DataError(f"{name} is no {what} of Caffe's, or it is damaged or cut short")
     with warnings.catch_warnings(record=True) as unread:  # protobuf's C++ warns when it stops before the end
         warnings.simplefilter("always")
@@ -88,7 +88,7 @@ def blob_array(blob: Any, where: str) -> np.ndarray:
         numbers = np.frombuffer(content, kind).astype(np.float32)
     else:  # none, or written one by one, which protobuf allows too
         numbers = np.array(BlobProto.FromString(blob.SerializeToString()).data, np.float32)
-    if numbers.size != math.prod(shape):
+    if numbers.size != math.prod(shape) or any(size < 0 for size in shape):
         raise DataError(f"{where} has {numbers.size} numbers, where its shape {shape} needs {math.prod(shape)}")
     return numbers.reshape(shape)
 

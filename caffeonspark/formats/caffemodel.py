@@ -11,9 +11,11 @@ from ..errors import ConfigError, DataError
 from ..nets import schema
 from .binary import NetParameter, blob_array, fill_blob, read_message, write_message
 from .endings import is_hdf5
-from .hdf5 import open_hdf5, reading_hdf5
+from .hdf5 import checked, open_hdf5, reading_hdf5
 
 __all__ = ["LayerWeights", "read_caffemodel", "write_caffemodel"]
+
+_MOST_BLOBS = 10_000  # of a layer, in a file that is not damaged
 
 #: The names that layer types of before 2015 have now, where they are more than written in another way.
 _V1_TYPES = {
@@ -136,8 +138,14 @@ def _read_hdf5(path: str, name: str) -> List[LayerWeights]:
 
 
 def _read_group(group: Any) -> List[Optional[np.ndarray]]:
-    found = {int(number): np.asarray(dataset[()], np.float32) for number, dataset in group.items()}
+    found = {_number(name): np.asarray(checked(dataset)[()], np.float32) for name, dataset in group.items()}
     return [found.get(number) for number in range(max(found, default=-1) + 1)]
+
+
+def _number(name: str) -> int:
+    if not 0 <= int(name) < _MOST_BLOBS:
+        raise ValueError(f"a layer has no parameter of the number {name}")
+    return int(name)
 
 
 def _write_hdf5(path: str, layers: Sequence[LayerWeights]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any, Iterator
 
 from ..errors import ConfigError, DataError
+from .pointers import refuse_pointer
 
-__all__ = ["import_h5py", "open_hdf5", "reading_hdf5"]
+__all__ = ["checked", "import_h5py", "open_hdf5", "reading_hdf5"]
 
 
 def import_h5py(what: str) -> Any:
@@ -28,20 +30,35 @@ def open_hdf5(path: str, mode: str = "r", name: str = "") -> Any:
     try:
         return h5py.File(path, mode)
     except OSError as e:
+        _refuse_pointer(path, name or path)
         raise DataError(f"{name or path} cannot be opened as HDF5: {e}") from None
 
 
+def _refuse_pointer(path: str, name: str) -> None:
+    with contextlib.suppress(OSError), open(path, "rb") as f:
+        refuse_pointer(f.read(64), name, "HDF5 file")
+
+
+def checked(dataset: Any) -> Any:
+    """The dataset; raises ValueError where it says that it has more in it than there is in the file, and reading it
+    would take all memory there is."""
+    size = math.prod(dataset.shape) * dataset.dtype.itemsize
+    if size > dataset.file.id.get_filesize() and not dataset.id.get_create_plist().get_nfilters():  # not compressed
+        raise ValueError(f"{dataset.name} has {size} bytes by its shape {dataset.shape}, more than the file")
+    return dataset
+
+
 @contextlib.contextmanager
-def reading_hdf5(path: str, name: str, what: str) -> Iterator[Any]:
-    """One of Caffe's HDF5 files, open for reading; what is not there or cannot be read becomes a DataError.
+def reading_hdf5(path: str, name: str, what: str, mode: str = "r") -> Iterator[Any]:
+    """One of Caffe's HDF5 files, open; what is not there or cannot be read becomes a DataError.
 
     Parameters
     ----------
     name : what errors call the file
     what : the kind of file, for errors: ``model``
     """
-    with open_hdf5(path, name=name) as f:
-        try:
+    try:
+        with open_hdf5(path, mode, name) as f:
             yield f
-        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as e:  # h5py's
-            raise DataError(f"{name} is no {what} of Caffe's, or it is damaged: {e}") from None
+    except (AttributeError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as e:  # h5py's
+        raise DataError(f"{name} is no {what} of Caffe's, or it is damaged: {e}") from None

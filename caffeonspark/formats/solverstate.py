@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DataError
 from . import binary
 from .endings import is_hdf5
-from .hdf5 import open_hdf5, reading_hdf5
+from .hdf5 import checked, open_hdf5, reading_hdf5
 
 __all__ = ["SolverState", "read_solverstate", "state_iteration", "with_learned_net", "write_solverstate"]
 
@@ -54,7 +54,7 @@ def read_solverstate(path: str, name: str = "") -> SolverState:
                 iteration=_integer(f, "iter"),
                 learned_net=_string(f, "learned_net") if "learned_net" in f else "",
                 current_step=_integer(f, "current_step"),
-                history=[np.asarray(history[str(number)][()], np.float32) for number in range(len(history))],
+                history=[np.asarray(checked(history[str(number)])[()], np.float32) for number in range(len(history))],
             )
     state = _read_binary(path, name)
     return SolverState(
@@ -98,9 +98,12 @@ def state_iteration(path: str, name: str) -> int:
 
 
 def with_learned_net(path: str, weights: str) -> None:
-    """Make the solver state at the local ``path`` name ``weights`` as its learned_net."""
+    """Make the solver state at the local ``path`` name ``weights`` as its learned_net.
+
+    Raises DataError if it is no solver state.
+    """
     if is_hdf5(path):
-        with open_hdf5(path, "r+") as f:
+        with reading_hdf5(path, path, _WHAT, "r+") as f:
             if "learned_net" in f:
                 del f["learned_net"]
             _write_string(f, "learned_net", weights)
@@ -122,11 +125,11 @@ def _read_binary(path: str, name: str) -> Any:
 
 
 def _integer(f: Any, name: str) -> int:
-    return int(np.asarray(f[name][()]).reshape(()))
+    return int(np.asarray(checked(f[name])[()]).reshape(()))
 
 
 def _string(f: Any, name: str) -> str:
-    value = f[name][()]
+    value = checked(f[name])[()]
     return bytes(value).rstrip(b"\0").decode()
 
 

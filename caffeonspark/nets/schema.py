@@ -11,6 +11,7 @@ Message classes are made at run time, which type checkers cannot follow: they ar
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from ..errors import ConfigError
@@ -29,7 +30,10 @@ def _load() -> Messages:
     try:
         return Messages(lay_over(installed, ours))
     except (TypeError, KeyError) as e:
-        raise ConfigError(f"{path}: the installed Caffe's messages do not go with stock Caffe's: {e}") from None
+        why = textwrap.shorten(str(e), 300, placeholder=" …")  # protobuf lists everything that is wrong
+        raise ConfigError(
+            f"{path}: the installed Caffe's messages do not go with stock Caffe's: {why}; install another Caffe"
+        ) from None
 
 
 _messages = _load()

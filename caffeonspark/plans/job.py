@@ -65,7 +65,7 @@ class Job:
     validations : the test nets
     seed : of everything random but the engine's own
     start : where it starts from
-    driver : (host, port) of the monitor
+    driver : (host, port) of the rank server
     credentials : of this attempt
     settings : the flags, without those that may hold passwords
     """

@@ -26,6 +26,7 @@ from .validate import Validator
 __all__ = ["Loop"]
 
 _REPORT_SECONDS = 0.25  # between two progress reports
+_REPORT_ENTRIES = 10_000  # iterations in one frame, which holds some 90,000: as many as a strategy likes come at once
 
 
 class Best:
@@ -241,12 +242,13 @@ class Loop:
     def report(self) -> None:
         """Tell the driver about the iterations since the last report."""
         self.reported = time.monotonic()
-        self.connection.send(
-            FrameKind.PROGRESS,
-            iteration=self.trainer.iteration,
-            history=self.history,
-            training=self.training,
-            waited=self.waited,
-            loading=self.loading,
-        )
+        for begin in range(0, len(self.history) or 1, _REPORT_ENTRIES):
+            self.connection.send(
+                FrameKind.PROGRESS,
+                iteration=self.trainer.iteration,
+                history=self.history[begin : begin + _REPORT_ENTRIES],
+                training=self.training,
+                waited=self.waited,
+                loading=self.loading,
+            )
         self.history = []

@@ -93,7 +93,7 @@ def read_resume_point(
     The seed is the solver's random_seed, else that of the run that took the snapshot, else None. A run that is begun
     ``again``, because its driver was lost, goes on from its own newest snapshot if it has one.
     """
-    names = [name.strip() for name in config.settings.weights.split(",") if name.strip()]
+    names = config.settings.weight_files
     seed = int(config.solver.random_seed) if config.solver.random_seed >= 0 else None
     own = snapshots.newest(of_this_run=True) if again else None
     if own is not None:
@@ -264,7 +264,7 @@ class SnapshotStore:
         if not self._storage.exists(state):
             return
         self._remove([state, state + ".json"])
-        part = re.compile(rf"{re.escape(os.path.basename(state)[: -len(ending_of(state))])}\.rank\d+(\.\w+)+")
+        part = re.compile(rf"{re.escape(_stem(os.path.basename(state)))}\.rank\d+(\.\w+)+")
         uris = [join(self._folder, name) for name in self._storage.names(self._folder) if part.fullmatch(name)]
         self._remove([uri for uri in uris if uri not in files])
 
@@ -315,6 +315,9 @@ class SnapshotStore:
             iteration = state_iteration(copy, state)
         about = self._about(state)
         parts = self._parts_for_this_run(about, state)
+        if parts and _stem(os.path.basename(weights)) != _stem(os.path.basename(state)):
+            self._say(f"{weights} was not saved with {state}: every rank starts from it and from the solver state")
+            parts = ()
         tests = int(about["tests_done"]) if "tests_done" in about else _tests_before(self._config, iteration)
         best = about.get("best")
         point = ResumePoint(
@@ -381,7 +384,13 @@ def _part_names(about: Mapping[str, Any]) -> List[Tuple[int, str]]:
 
 
 def _part_uri(state: str, rank: int, ending: str) -> str:
-    return f"{state[: -len(ending_of(state))]}.rank{rank}{ending}"
+    return f"{_stem(state)}.rank{rank}{ending}"
+
+
+def _stem(name: str) -> str:
+    """A path or URI without its ending, the same for both files of a snapshot."""
+    ending = ending_of(name)
+    return name[: -len(ending)] if name.endswith(ending) else name
 
 
 def _checked(ending: str) -> str:

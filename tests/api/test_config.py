@@ -77,11 +77,20 @@ def test_the_label_is_not_asked_for_twice(conf):
         (["-train=maybe"], r"-train is a switch"),
         (["-connection", "pigeon"], r"-connection: 'pigeon' is none of ethernet, infiniband"),
         (["-badRecordsMax", "nan"], r"-badRecordsMax must be at least 0"),
+        (["-devices", 0], r"-devices must be at least 1, not 0"),
+        ({"-clusterSise": 2}, r"unknown flag -clusterSise\. Did you mean 'clusterSize'\?"),
+        ({2: "devices"}, r"unknown flag 2\. See -help"),
+        ("-devices 2", r"a dict, as keywords, or as a list of words, not as str: '-devices 2'"),
+        (2, r"a list of words, not as int: 2"),
     ],
 )
 def test_flags_that_are_wrong(arguments, message):
     with pytest.raises(ConfigError, match=message):
         Config(None, arguments)
+
+
+def test_words_may_be_numbers():
+    assert Config(None, ["-devices", 2, "-stallTimeout", 1.5]).devices == 2
 
 
 def test_a_value_may_begin_with_a_dash():

@@ -236,8 +236,9 @@ def test_a_solver_state_is_no_model(hdf5, tmp_path):
         read_caffemodel(str(model))
 
 
-def test_a_git_lfs_pointer_is_called_so(tmp_path):
-    path = tmp_path / "m.caffemodel"
+@BOTH
+def test_a_git_lfs_pointer_is_called_so(hdf5, tmp_path):
+    path = tmp_path / ("m.caffemodel.h5" if hdf5 else "m.caffemodel")
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(DataError, match="git lfs pull"):
         read_caffemodel(str(path))
@@ -253,6 +254,40 @@ def test_numbers_that_do_not_fill_their_shape(numbers, why, tmp_path):
     path.write_bytes(net.SerializeToString())
     with pytest.raises(DataError, match=rf"m.caffemodel: layer 'ip': blob 0 .*{why}"):
         read_caffemodel(str(path))
+
+
+def test_a_shape_below_zero(tmp_path):
+    net = caffe_pb2.NetParameter()
+    net.layer.add(name="ip").blobs.add(data=[1.0, 2.0]).shape.dim.extend([-1, -2])
+    path = tmp_path / "m.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    with pytest.raises(DataError, match=r"layer 'ip': blob 0 has 2 numbers, where its shape \(-1, -2\) needs 2"):
+        read_caffemodel(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "why"),
+    [
+        ("0", (2**40,), r"/data/ip/0 has \d+ bytes by its shape \(1099511627776,\), more than the file"),
+        ("0", (2**40, 2**40), "more than the file"),
+        ("99999999999", (1,), "a layer has no parameter of the number 99999999999"),
+        ("-1", (1,), "a layer has no parameter of the number -1"),
+    ],
+)
+def test_an_hdf5_file_that_claims_what_memory_cannot_hold(name, shape, why, tmp_path):
+    path = tmp_path / "m.caffemodel.h5"
+    with h5py.File(path, "w") as f:
+        f.create_dataset(f"data/ip/{name}", shape=shape, dtype="f4")  # nothing of it is written
+    with pytest.raises(DataError, match=f"is no model of Caffe's, or it is damaged: .*{why}"):
+        read_caffemodel(str(path))
+
+
+def test_a_compressed_model_may_be_larger_than_its_file(tmp_path):
+    path = tmp_path / "m.caffemodel.h5"
+    with h5py.File(path, "w") as f:
+        f.create_dataset("data/ip/0", data=np.ones(10**5, np.float32), compression="gzip")
+    assert path.stat().st_size < 10**5
+    same(read_caffemodel(str(path))[0].blobs[0], np.ones(10**5, np.float32))
 
 
 @pytest.mark.parametrize("names", [["conv/1"], [""], ["."], ["a", "a"]])

@@ -133,6 +133,30 @@ def test_a_model_is_no_state(hdf5, use, tmp_path):
         use(str(path), "hdfs:///s")
 
 
+@pytest.mark.parametrize("name", ["iter", "learned_net", "current_step", "history/0"])
+def test_an_hdf5_file_that_claims_what_memory_cannot_hold(name, tmp_path):
+    path = str(tmp_path / "s.solverstate.h5")
+    write_solverstate(path, SolverState(3, "m", 1, [np.zeros(2, np.float32)]))
+    with h5py.File(path, "r+") as f:
+        del f[name]
+        f.create_dataset(name, shape=(2**40,), dtype="i4")  # nothing of it is written
+    with pytest.raises(
+        DataError, match=f"is no solver state of Caffe's, or it is damaged: /{name} has .* more than the"
+    ):
+        read_solverstate(path)
+
+
+def test_a_damaged_state_cannot_name_a_model(tmp_path):
+    path = tmp_path / "s.solverstate.h5"
+    with h5py.File(path, "w") as f:
+        f.create_group("learned_net")
+    content = path.read_bytes()
+    assert content.count(b"SNOD") == 1  # where a group's names are listed
+    path.write_bytes(content.replace(b"SNOD", b"NODS"))
+    with pytest.raises(DataError, match="is no solver state of Caffe's, or it is damaged"):
+        with_learned_net(str(path), "m")
+
+
 @pytest.mark.parametrize(
     "use",
     [

@@ -303,9 +303,14 @@ def test_a_caffe_that_was_not_built_is_named(fork, tmp_path):
 
 
 def test_messages_that_do_not_go_with_stock_caffe_are_named(fork, tmp_path):
-    fork.message_type[0].field.add(
-        name="wrong", number=60, type=FIELD.TYPE_MESSAGE, label=FIELD.LABEL_OPTIONAL, type_name=".caffe.Missing"
-    )
+    for number in range(60, 100):
+        fork.message_type[0].field.add(
+            name=f"wrong{number}",
+            number=number,
+            type=FIELD.TYPE_MESSAGE,
+            label=FIELD.LABEL_OPTIONAL,
+            type_name=f".caffe.Missing{number}",
+        )
     install(tmp_path, generated(fork))
     printed = run(
         """
@@ -318,3 +323,5 @@ def test_messages_that_do_not_go_with_stock_caffe_are_named(fork, tmp_path):
         path=[tmp_path],
     )
     assert "caffe_pb2.py: the installed Caffe's messages do not go with stock Caffe's" in printed
+    assert printed.endswith("; install another Caffe\n")
+    assert len(printed) < 600  # protobuf lists all that is wrong

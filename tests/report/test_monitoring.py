@@ -251,6 +251,8 @@ def test_an_observer_of_ones_own_that_fails(spark, tmp_path, small_lmdb):
     assert "warning: Broken failed and is switched off: ValueError: no more" in listener.heard
     with pytest.raises(ConfigError, match=r"observers: <class .*Broken'> is no instance of a subclass of .*Observer"):
         CaffeOnSpark(spark, observers=[Broken])
+    with pytest.raises(ConfigError, match=r"observers: give a list of them, observers=\[…\], not <"):
+        CaffeOnSpark(spark, observers=listener)
 
 
 def test_without_matplotlib_there_is_a_hint(spark, tmp_path, small_lmdb, monkeypatch, capsys):

@@ -22,20 +22,20 @@ from tests.support.tampering import BAD_FRAMES, TAMPERED
 
 
 @pytest.fixture
-def monitor_and_credentials(request, tmp_path):
+def server_and_credentials(request, tmp_path):
     credentials = Credentials.new(encrypted=request.param)
-    with RankServer("127.0.0.1", (0, 0), credentials, 3, str(tmp_path)) as monitor:
-        yield monitor, credentials
+    with RankServer("127.0.0.1", (0, 0), credentials, 3, str(tmp_path)) as server:
+        yield server, credentials
 
 
-BOTH = pytest.mark.parametrize("monitor_and_credentials", [False, True], ids=["plain", "encrypted"], indirect=True)
+BOTH = pytest.mark.parametrize("server_and_credentials", [False, True], ids=["plain", "encrypted"], indirect=True)
 
 
 class Rank:
     """A rank's end of its line, in the test's hands."""
 
-    def __init__(self, monitor, credentials, rank):
-        self.peer = dial(monitor.address, credentials, rank, DRIVER, 5)
+    def __init__(self, server, credentials, rank):
+        self.peer = dial(server.address, credentials, rank, DRIVER, 5)
         self.sock = self.peer.sock
         self.wire = Wire(self.peer.keys)
 
@@ -54,27 +54,27 @@ class Rank:
             return True
 
 
-def still_works(monitor, credentials, rank):
-    other = Rank(monitor, credentials, rank)
+def still_works(server, credentials, rank):
+    other = Rank(server, credentials, rank)
     other.send("hello", host="here")
-    assert (monitor.events.get(timeout=WAIT).kind) == "hello"
+    assert (server.events.get(timeout=WAIT).kind) == "hello"
     other.send("bye")
-    assert monitor.events.get(timeout=WAIT).kind == "bye"
+    assert server.events.get(timeout=WAIT).kind == "bye"
     other.sock.close()
 
 
 @BOTH
 @pytest.mark.parametrize("name", BAD_FRAMES)
-def test_bad_frames_end_their_line_and_no_other(monitor_and_credentials, name):
-    monitor, credentials = monitor_and_credentials
-    rank = Rank(monitor, credentials, 0)
+def test_bad_frames_end_their_line_and_no_other(server_and_credentials, name):
+    server, credentials = server_and_credentials
+    rank = Rank(server, credentials, 0)
     rank.raw(BAD_FRAMES[name])
-    event = monitor.events.get(timeout=WAIT)
+    event = server.events.get(timeout=WAIT)
     assert (event.rank, event.kind) == (0, "lost")
     assert event.data["why"].startswith("it sent what no rank sends")
     assert rank.is_closed()
     rank.sock.close()
-    still_works(monitor, credentials, 1)
+    still_works(server, credentials, 1)
 
 
 BAD_FILES = {
@@ -97,12 +97,12 @@ BAD_FILES = {
 
 @BOTH
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_bad_files_end_their_line_and_leave_nothing(monitor_and_credentials, name, tmp_path):
-    monitor, credentials = monitor_and_credentials
-    rank = Rank(monitor, credentials, 0)
+def test_bad_files_end_their_line_and_leave_nothing(server_and_credentials, name, tmp_path):
+    server, credentials = server_and_credentials
+    rank = Rank(server, credentials, 0)
     for kind, payload, data in BAD_FILES[name]:
         rank.sock.sendall(rank.wire.pack(Frame(kind, data, payload)))
-    event = monitor.events.get(timeout=WAIT)
+    event = server.events.get(timeout=WAIT)
     if name == "a petabyte":
         assert event.kind == "failed"
         assert "cannot be kept" in event.data["message"]
@@ -113,13 +113,13 @@ def test_bad_files_end_their_line_and_leave_nothing(monitor_and_credentials, nam
     assert rank.is_closed()
     rank.sock.close()
     assert not list(tmp_path.iterdir())
-    still_works(monitor, credentials, 1)
+    still_works(server, credentials, 1)
 
 
 @BOTH
-def test_a_line_that_breaks_in_a_file_leaves_nothing(monitor_and_credentials, tmp_path):
-    monitor, credentials = monitor_and_credentials
-    rank = Rank(monitor, credentials, 0)
+def test_a_line_that_breaks_in_a_file_leaves_nothing(server_and_credentials, tmp_path):
+    server, credentials = server_and_credentials
+    rank = Rank(server, credentials, 0)
     rank.send("<begin", kind="model", size=10, data={})
     rank.send("<piece", payload=b"1234")
     deadline = time.monotonic() + WAIT
@@ -127,34 +127,34 @@ def test_a_line_that_breaks_in_a_file_leaves_nothing(monitor_and_credentials, tm
         time.sleep(0.01)
     assert list(tmp_path.iterdir())
     rank.sock.close()
-    assert monitor.events.get(timeout=WAIT).kind == "lost"
+    assert server.events.get(timeout=WAIT).kind == "lost"
     assert not list(tmp_path.iterdir())
 
 
 @BOTH
-def test_a_second_line_of_a_rank_is_refused_and_the_first_stands(monitor_and_credentials):
-    monitor, credentials = monitor_and_credentials
-    first = Rank(monitor, credentials, 0)
+def test_a_second_line_of_a_rank_is_refused_and_the_first_stands(server_and_credentials):
+    server, credentials = server_and_credentials
+    first = Rank(server, credentials, 0)
     first.send("hello")
-    assert monitor.events.get(timeout=WAIT).kind == "hello"
+    assert server.events.get(timeout=WAIT).kind == "hello"
     for name in (0, 3, 77, DRIVER):  # rank 0 once more, and ranks that are not of this job
-        other = Rank(monitor, credentials, name)
+        other = Rank(server, credentials, name)
         assert other.is_closed()
         other.sock.close()
     first.send("ready")
-    assert monitor.events.get(timeout=WAIT).kind == "ready"
-    assert monitor.connected == [0]
+    assert server.events.get(timeout=WAIT).kind == "ready"
+    assert server.connected == [0]
     first.sock.close()
 
 
 @BOTH
-def test_the_driver_stops_listening_when_every_rank_is_there(monitor_and_credentials):
-    monitor, credentials = monitor_and_credentials
-    ranks = [Rank(monitor, credentials, rank) for rank in range(3)]
+def test_the_driver_stops_listening_when_every_rank_is_there(server_and_credentials):
+    server, credentials = server_and_credentials
+    ranks = [Rank(server, credentials, rank) for rank in range(3)]
     deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(monitor.address).close()
+            socket.create_connection(server.address).close()
             time.sleep(0.01)
         except ConnectionRefusedError:
             break
@@ -162,55 +162,55 @@ def test_the_driver_stops_listening_when_every_rank_is_there(monitor_and_credent
         raise AssertionError("it still listens")
     for rank in ranks:
         rank.send("hello")
-    assert sorted(monitor.events.get(timeout=WAIT).rank for _ in ranks) == [0, 1, 2]
+    assert sorted(server.events.get(timeout=WAIT).rank for _ in ranks) == [0, 1, 2]
     ranks[1].sock.close()
-    event = monitor.events.get(timeout=WAIT)
+    event = server.events.get(timeout=WAIT)
     assert (event.rank, event.kind) == (1, "lost")
-    monitor.send(0, "stop")
+    server.send(0, "stop")
     ranks[0].sock.settimeout(WAIT)
     assert [frame.kind for frame in ranks[0].wire.feed(ranks[0].sock.recv(1000))] == ["stop"]
     for rank in ranks:
         rank.sock.close()
 
 
-@pytest.mark.parametrize("monitor_and_credentials", [True], ids=["encrypted"], indirect=True)
+@pytest.mark.parametrize("server_and_credentials", [True], ids=["encrypted"], indirect=True)
 @pytest.mark.parametrize("name", TAMPERED)
-def test_a_tampered_line_is_lost(monitor_and_credentials, name):
-    monitor, credentials = monitor_and_credentials
-    rank = Rank(monitor, credentials, 0)
+def test_a_tampered_line_is_lost(server_and_credentials, name):
+    server, credentials = server_and_credentials
+    rank = Rank(server, credentials, 0)
     encrypted = [rank.wire.pack(Frame("loading", {"padding": "x" * 300})) for _ in range(3)]
     for part in TAMPERED[name](encrypted):
         adversary.send(rank.sock, part)
-    event = monitor.events.get(timeout=WAIT)
+    event = server.events.get(timeout=WAIT)
     while event.kind == "loading":
-        event = monitor.events.get(timeout=WAIT)
+        event = server.events.get(timeout=WAIT)
     assert event.kind == "lost"
     assert "record" in event.data["why"]
     rank.sock.close()
-    still_works(monitor, credentials, 1)
+    still_works(server, credentials, 1)
 
 
 @BOTH
-def test_a_line_cut_off_without_a_good_bye_is_lost(monitor_and_credentials):
+def test_a_line_cut_off_without_a_good_bye_is_lost(server_and_credentials):
     """A connection's end can be forged by who is on the way, so it counts for nothing: the good-bye does."""
-    monitor, credentials = monitor_and_credentials
-    rank = Rank(monitor, credentials, 0)
+    server, credentials = server_and_credentials
+    rank = Rank(server, credentials, 0)
     rank.send("done", iteration=10)
     rank.sock.shutdown(socket.SHUT_WR)
-    assert [monitor.events.get(timeout=WAIT).kind for _ in range(2)] == ["done", "lost"]
+    assert [server.events.get(timeout=WAIT).kind for _ in range(2)] == ["done", "lost"]
     rank.sock.close()
 
 
 @BOTH
-def test_the_driver_is_not_filled_up_by_a_rank(monitor_and_credentials, monkeypatch):
+def test_the_driver_is_not_filled_up_by_a_rank(server_and_credentials, monkeypatch):
     monkeypatch.setattr("caffeonspark.runs.rank_server._MOST_EVENTS", 1000)
-    monitor, credentials = monitor_and_credentials
-    rank = Rank(monitor, credentials, 0)
+    server, credentials = server_and_credentials
+    rank = Rank(server, credentials, 0)
     rank.sock.settimeout(0.5)
     with pytest.raises(socket.timeout):  # nobody handles the events, so the rank has to wait
         for _ in range(10_000):
             rank.sock.sendall(b"".join(rank.wire.pack(Frame("loading")) for _ in range(500)))
-    assert monitor.events.qsize() < 200_000
+    assert server.events.qsize() < 200_000
     rank.sock.close()
 
 

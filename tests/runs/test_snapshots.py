@@ -169,6 +169,22 @@ def test_another_number_of_ranks_starts_from_the_means_with_a_note(make_store, t
     ]
 
 
+def test_weights_that_were_not_saved_with_the_state_count(make_store, tmp_path):
+    """Not those that lie beside the state, which -weights does not name."""
+    hand_over(make_store(), tmp_path, 3)
+    path = tmp_path / "tuned.caffemodel"
+    write_caffemodel(str(path), [LayerWeights("a", "", [np.full(2, 7, np.float32)])])
+    state = f"file:{tmp_path}/run_iter_3.solverstate"
+    store = make_store(snapshot=state, weights=f"file:{path}")
+    start, _ = read_resume_point(store.config, store)
+    assert (start.point.parts, list(start.parts), start.contents[0]) == ((), [], path.read_bytes())
+    (note,) = store.said
+    assert "tuned.caffemodel was not saved with" in note
+    store = make_store(snapshot=state, weights=f"file:{tmp_path}/run_iter_3.caffemodel")
+    assert len(read_resume_point(store.config, store)[0].parts) == 3
+    assert store.said == []
+
+
 def test_another_strategy_starts_from_the_means_with_a_note(make_store, tmp_path):
     hand_over(make_store(), tmp_path, 3)
     store = make_store(sync="all_reduce")

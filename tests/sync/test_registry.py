@@ -58,6 +58,38 @@ def test_a_class_that_is_none(modules):
         strategy_for(Settings(sync="collections:Counter"))
 
 
+def test_a_class_that_leaves_something_out(modules):
+    (modules / "own_half.py").write_text("from caffeonspark import Strategy\nclass Half(Strategy):\n    pass\n")
+    for name in ("own_half:Half", "own_half:Strategy"):
+        with pytest.raises(ConfigError, match=r"does not define all that Strategy asks for: iterate$"):
+            strategy_for(Settings(sync=name))
+    with pytest.raises(ConfigError, match=r"has no class 'Hal'\.$"):  # nothing here would do
+        strategy_for(Settings(sync="own_half:Hal"))
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("x = 1\n1 / 0\n", r"ZeroDivisionError: division by zero \(.*own_broken\.py, line 2\)$"),
+        ("def f(:\n", r"SyntaxError: invalid syntax \(own_broken\.py, line 1\)$"),
+        ("import not_there\n", r"No module named 'not_there': install what it needs$"),
+        ("from caffeonspark import ConfigError\nraise ConfigError('its own')\n", "^its own$"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(modules, code, why):
+    (modules / "own_broken.py").write_text(code)
+    with pytest.raises(ConfigError, match=why) as raised:
+        strategy_for(Settings(sync="own_broken:Own"))
+    if why[0] != "^":
+        assert str(raised.value).startswith("-sync own_broken:Own: own_broken cannot be imported: ")
+
+
+@pytest.mark.parametrize("name", [":", "own:", ":Own", "..own:Own"])
+def test_half_a_place(name):
+    with pytest.raises(ConfigError, match=f"-sync {name}: give it as MODULE:CLASS, with the module's whole name"):
+        strategy_for(Settings(sync=name))
+
+
 def test_a_flag_of_another_strategy():
     message = r"-syncInterval belongs to -sync average, and this is -sync all_reduce: leave -syncInterval out"
     with pytest.raises(ConfigError, match=message):
