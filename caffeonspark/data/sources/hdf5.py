@@ -8,7 +8,7 @@ from typing import ClassVar, Iterator, List, Mapping, Tuple
 import numpy as np
 
 from ...errors import ConfigError, DataError
-from ...formats.hdf5 import open_hdf5
+from ...formats.hdf5 import reading_hdf5
 from ..records import BadRecords, Column, Records
 from ..tops import NumberTop
 from .base import RangeReader, RangeSource
@@ -16,6 +16,7 @@ from .base import RangeReader, RangeSource
 __all__ = ["HDF5Reader", "HDF5Source"]
 
 _CHUNK = 256  # records
+_WHAT = "HDF5Data file"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class HDF5Reader(RangeReader):
             low += (start - low) % step
             if low >= min(stop, end):
                 continue
-            with open_hdf5(path) as f:
+            with reading_hdf5(path, path, _WHAT) as f:
                 for begin in range(low, min(stop, end), step * _CHUNK):
                     upto = min(stop, end, begin + step * _CHUNK)
                     numbers = np.arange(begin, upto, step, dtype=np.int64)
@@ -85,7 +86,7 @@ class HDF5Source(RangeSource):
 
     def _look(self, path: str) -> int:
         """The number of records in a file, whose datasets have to fit those of the files before."""
-        with open_hdf5(path) as f:
+        with reading_hdf5(path, f"{self.where}: {path}", _WHAT) as f:
             tops, counts = [], set()
             for name in self.layer.top:
                 if name not in f:

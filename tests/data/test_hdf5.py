@@ -1,0 +1,62 @@
+"""HDF5Data's files, damaged: one line that names the file, on the driver and on executors."""
+
+import h5py
+import numpy as np
+import pytest
+
+from caffeonspark import Config, DataError
+from caffeonspark.data.records import BadRecordPolicy, BadRecords
+from caffeonspark.data.sources.registry import make_source
+from caffeonspark.nets.net import TRAIN, Net
+from caffeonspark.nets.prototxt import parse_net
+
+LAYER = 'layer { name: "d" type: "HDF5Data" top: "x" hdf5_data_param { source: "list.txt" batch_size: 2 } }'
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "a.h5"
+    (tmp_path / "list.txt").write_text(f"{path}\n")
+    with h5py.File(path, "w") as f:
+        f["x"] = np.arange(12, dtype=np.float32).reshape(4, 3)
+    return path
+
+
+def opened(folder):
+    net = parse_net(LAYER.encode(), str(folder / "net.prototxt"))
+    source = make_source(
+        Config(None).run_config.for_sources, Net(net, str(folder / "net.prototxt"), TRAIN), net.layer[0]
+    )
+    source.open()
+    return source
+
+
+def damage(path):
+    """Make the list of what is in it unreadable."""
+    content = path.read_bytes()
+    assert content.count(b"SNOD") == 1
+    path.write_bytes(content.replace(b"SNOD", b"NODS"))
+
+
+def test_on_the_driver(file):
+    assert opened(file.parent).count() == 4
+    damage(file)
+    with pytest.raises(DataError, match=r"layer 'd': .*/a\.h5 is no HDF5Data file of Caffe's, or it is damaged"):
+        opened(file.parent)
+
+
+def test_a_group_is_no_list_of_records(file):
+    with h5py.File(file, "w") as f:
+        f.create_group("x")
+    with pytest.raises(DataError, match=r"/a\.h5 is no HDF5Data file of Caffe's, or it is damaged"):
+        opened(file.parent)
+
+
+def test_on_executors(file):
+    reader = opened(file.parent).reader()
+    bad = BadRecords("a list", BadRecordPolicy())
+    (records,) = reader.read(0, 4, 1, bad)
+    np.testing.assert_array_equal(records.columns[0], np.arange(12, dtype=np.float32).reshape(4, 3))
+    damage(file)
+    with pytest.raises(DataError, match=r"/a\.h5 is no HDF5Data file of Caffe's, or it is damaged"):
+        list(reader.read(0, 4, 1, bad))
