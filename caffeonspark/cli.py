@@ -86,6 +86,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except CaffeOnSparkError as e:
         print(f"caffeonspark: {e.message}", file=sys.stderr)
         return 1
+    except ImportError:  # where a command found that out
+        missing = _missing()
+        if not missing:
+            raise
+        print(f"caffeonspark: {missing}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("caffeonspark: interrupted", file=sys.stderr)
         return 130
@@ -105,10 +111,9 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
 
 def check_installed(engine: str) -> None:
     """Raise ConfigError, which names all that is missing, where a package is not installed that a job needs."""
-    missing = [package for module, package in _NEEDED.items() if not _is_installed(module)]
-    if not missing:
+    told = _missing()
+    if not told:
         return
-    told = f"what a job needs is not installed in this Python: pip install {' '.join(missing)}"
     try:
         from .engines.registry import engine_named
 
@@ -116,6 +121,12 @@ def check_installed(engine: str) -> None:
     except (ConfigError, ImportError) as e:
         told += f"; {e}"
     raise ConfigError(told)
+
+
+def _missing() -> str:
+    """Which packages are missing, in a sentence; "" if none is."""
+    missing = [package for module, package in _NEEDED.items() if not _is_installed(module)]
+    return f"what a job needs is not installed in this Python: pip install {' '.join(missing)}" if missing else ""
 
 
 def _is_installed(module: str) -> bool:

@@ -1,6 +1,7 @@
 """A library that is not installed is named, with how to install it, and never taken for bad data."""
 
 import io
+import subprocess
 import sys
 
 import h5py
@@ -18,6 +19,7 @@ from caffeonspark.errors import ConfigError
 from caffeonspark.nets.net import TRAIN
 from caffeonspark.plans.net_source import NetSource
 from tests.data.test_bad_records import good_entries, image_store
+from tests.support import stock
 from tests.support.paths import ROOT
 
 JAVA_KEY = b"\xac\xed\x00\x05" + bytes(20)
@@ -123,3 +125,33 @@ def test_snapshots_in_hdf5_ask_for_h5py_before_training(spark, tmp_path, small_l
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ConfigError, match=r"snapshot_format.*h5py.*: pip install 'caffeonspark\[hdf5\]'$"):
         CaffeOnSpark(spark).train(DataSource(spark).getSource(config, True))
+
+
+WITHOUT_SPARK = """
+import sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *about: None if name.startswith("pyspark") else find(name, *about)
+from caffeonspark.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+FLAGS = ["-train", "-conf", "solver.prototxt", "-model", "file:m.caffemodel"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        FLAGS,
+        ["LMDB2DataFrame", "-imageRoot", "lmdb", "-output", "out"],
+        ["submit", "--dry-run", "--master", "spark://h:1", "--num-executors", "2", "--", *FLAGS],
+    ],
+)
+def test_every_command_asks_for_pyspark(words, tmp_path):
+    (tmp_path / "solver.prototxt").write_text('net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 9')
+    (tmp_path / "net.prototxt").write_text(stock.input_net(10))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SPARK, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    *_, last = done.stderr.splitlines()
+    assert last == "caffeonspark: what a job needs is not installed in this Python: pip install pyspark"
