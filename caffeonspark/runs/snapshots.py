@@ -290,10 +290,11 @@ class SnapshotStore:
         found = [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
         for iteration in sorted(found, reverse=True):
             weights, state = self._uris(iteration)
-            if os.path.basename(weights) not in names:
-                continue
-            about = self._about(state)
-            if not all(os.path.basename(_part_uri(state, *part)) in names for part in _part_names(about)):
+            about = self._about(state) if os.path.basename(weights) in names else {}
+            wanted = [weights, *(_part_uri(state, *part) for part in _part_names(about))]
+            missing = [uri for uri in wanted if os.path.basename(uri) not in names]
+            if missing:
+                self._say(f"{state} is passed over: {missing[0]} is missing")
                 continue
             if not of_this_run or about.get("run") == self._run:
                 return self.look(weights, state)

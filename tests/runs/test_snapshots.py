@@ -1,6 +1,7 @@
 """The store of snapshots: whole or not found, parts included, and what a run may go on from."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -124,7 +125,10 @@ def test_a_snapshot_without_one_of_its_parts_is_not_found(make_store, tmp_path):
     hand_over(store, tmp_path, 5)
     assert store.newest().point.iteration == 5
     (tmp_path / "run_iter_5.rank1.solverstate").unlink()
+    store.said.clear()
     assert store.newest().point.iteration == 3
+    (note,) = store.said
+    assert re.fullmatch(r"\S*/run_iter_5.solverstate is passed over: \S*/run_iter_5.rank1.solverstate is missing", note)
     with pytest.raises(DataError, match=r"run_iter_5\.rank1\.solverstate is missing, a part of the snapshot"):
         store.look(f"file:{tmp_path}/run_iter_5.caffemodel", f"file:{tmp_path}/run_iter_5.solverstate")
     (tmp_path / "run_iter_5.solverstate.json").unlink()
