@@ -54,7 +54,7 @@ def installed(group: str) -> Dict[str, str]:
 
 def _load(place: str, base: Type[T], where: str) -> Type[T]:
     module_name, _, class_name = place.partition(":")
-    if not module_name or not class_name or module_name.startswith("."):
+    if not module_name or module_name.startswith("."):
         raise ConfigError(f"{where}: give it as MODULE:CLASS, with the module's whole name")
     try:
         module = importlib.import_module(module_name)
