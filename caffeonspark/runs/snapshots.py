@@ -348,7 +348,7 @@ class SnapshotStore:
         if (theirs, count) == (sync, ranks):
             return parts
         saved_by = f"{state} was saved by {count} ranks with -sync {theirs}"
-        now = f"{ranks} train now with -sync {sync}"
+        now = f"this run has {ranks} with -sync {sync}"
         if not about.get("portable", True):
             raise ConfigError(
                 f"{saved_by}, which cannot go on otherwise, and {now}: give it those ranks and -sync {theirs}"

@@ -168,7 +168,7 @@ def test_another_number_of_ranks_starts_from_the_means_with_a_note(make_store, t
     store = make_store(3)
     assert store.newest().point.parts == ()
     assert store.said == [
-        f"file:{tmp_path}/run_iter_3.solverstate was saved by 2 ranks with -sync average, and 3 train now with -sync "
+        f"file:{tmp_path}/run_iter_3.solverstate was saved by 2 ranks with -sync average, and this run has 3 with -sync "
         "average: every rank starts from the snapshot's model and solver state"
     ]
 
@@ -193,7 +193,7 @@ def test_another_strategy_starts_from_the_means_with_a_note(make_store, tmp_path
     hand_over(make_store(), tmp_path, 3)
     store = make_store(sync="all_reduce")
     assert store.newest().point.parts == ()
-    assert "was saved by 2 ranks with -sync average, and 2 train now with -sync all_reduce" in store.said[0]
+    assert "was saved by 2 ranks with -sync average, and this run has 2 with -sync all_reduce" in store.said[0]
 
 
 def test_snapshots_of_before_there_were_strategies_are_of_all_reduce(make_store, tmp_path):

@@ -141,7 +141,7 @@ def test_resuming_from_the_newest(spark, tmp_path, net, plain):
 
 def test_another_number_of_ranks_resumes_with_a_note(spark, tmp_path, tested):
     _, _, (note,) = go_on(spark, tmp_path, tested, ranks=3)
-    assert "was saved by 2 ranks with -sync average, and 3 train now with -sync average" in note
+    assert "was saved by 2 ranks with -sync average, and this run has 3 with -sync average" in note
 
 
 def test_another_strategy_resumes_with_a_note(spark, tmp_path, tested):
