@@ -212,7 +212,7 @@ def test_a_state_that_only_its_strategy_can_go_on_from_is_refused(make_store, tm
     path = tmp_path / "run_iter_3.solverstate.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "sync": "sharded:Server", "portable": False}))
     store = make_store(resume=True)
-    message = "was saved by 2 ranks with -sync sharded:Server, which cannot go on otherwise, and 2 train now"
+    message = "was saved by 2 ranks with -sync sharded:Server, which cannot go on otherwise, and this run has 2"
     with pytest.raises(ConfigError, match=message):
         read_resume_point(store.config, store)
 
