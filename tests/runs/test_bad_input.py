@@ -29,6 +29,15 @@ layer {{ name: "data" type: "CoSData" top: "data" top: "label" include {{ phase:
 """
 
 
+PROMISED = 30.0  # seconds
+_good_run = [0.0]  # seconds that a run takes here in which everything is in order: a slow or busy machine shows in it
+
+
+def limit():
+    """Seconds in which an error has to come: those promised, or on a slow machine what two good runs take."""
+    return max(PROMISED, 2 * _good_run[0])
+
+
 CLUSTER = "local-cluster[2,1,1024]"  # for errors that executors find; the driver's own are found without
 
 
@@ -61,7 +70,7 @@ def submit(folder, *flags, conf=(), master="local[2]"):
 def fails(folder, pattern, *flags, **options):
     """The submission ends as bad input must."""
     status, lines, seconds = submit(folder, *flags, **options)
-    if seconds > 30:  # the machine may have been busy with something else; a hang is slow twice
+    if seconds > limit():  # the machine may have been busy with something else; a hang is slow twice
         status, lines, seconds = submit(folder, *flags, **options)
     text = "\n".join(lines)
     assert status == 1, text
@@ -69,7 +78,7 @@ def fails(folder, pattern, *flags, **options):
     assert len(ours) == 1, text
     assert re.search(pattern, ours[0]), ours[0]
     assert not re.search(r"^\s+at |Traceback|Exception|\*\*\* (Check|Aborted)", text, re.M), text
-    assert seconds < 30
+    assert seconds < limit()
     assert not list(folder.glob("*.caffemodel"))
 
 
@@ -100,7 +109,7 @@ def raw(small_images, count=40):
 
 
 def test_everything_in_order_trains(folder):
-    status, lines, _ = submit(folder, *TRAIN, master=CLUSTER)
+    status, lines, _good_run[0] = submit(folder, *TRAIN, master=CLUSTER)
     assert status == 0, lines
     assert (folder / "out.caffemodel").exists()
     assert "saved file:out.caffemodel" in lines
