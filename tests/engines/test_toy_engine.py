@@ -117,7 +117,7 @@ def test_the_strategy_knows_no_engine(job):
     """Weights averaged now and then, and a run resumed between two averagings: bit-equal."""
     folder, found = job
     assert [at for at, _ in found["average"]] == list(range(20))
-    assert found["average"][-1][1] < found["average"][0][1] / 10
+    assert found["average"][-1][1] < found["average"][0][1] / 4
     assert found["resumed-average"] == list(range(12, 20))
     names = {path.name for path in (folder / "parts-average").iterdir()}
     assert {

@@ -168,8 +168,8 @@ def test_another_number_of_ranks_starts_from_the_means_with_a_note(make_store, t
     store = make_store(3)
     assert store.newest().point.parts == ()
     assert store.said == [
-        f"file:{tmp_path}/run_iter_3.solverstate was saved by 2 ranks with -sync average, and this run has 3 with -sync "
-        "average: every rank starts from the snapshot's model and solver state"
+        f"file:{tmp_path}/run_iter_3.solverstate was saved by 2 ranks with -sync average, and this run has 3 with "
+        "-sync average: every rank starts from the snapshot's model and solver state"
     ]
 
 
