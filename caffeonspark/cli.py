@@ -26,7 +26,7 @@ from .tools.registry import main as run_tool_command
 if TYPE_CHECKING:
     from .api.config import Config
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "NEEDED", "main"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ COMMANDS: Dict[str, Tuple[str, str]] = {
 
 
 #: What needs Spark needs these as well: packages by the names of their modules.
-_NEEDED = {
+NEEDED = {
     "pyspark": "pyspark",
     "numpy": "numpy",
     "google.protobuf": "protobuf",
@@ -125,7 +125,7 @@ def check_installed(engine: str) -> None:
 
 def _missing() -> str:
     """Which packages are missing, in a sentence; "" if none is."""
-    missing = [package for module, package in _NEEDED.items() if not _is_installed(module)]
+    missing = [package for module, package in NEEDED.items() if not _is_installed(module)]
     return f"what a job needs is not installed in this Python: pip install {' '.join(missing)}" if missing else ""
 
 

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import caffeonspark
+from caffeonspark.cli import NEEDED
 from tests.support.host import host_python, without_ours
 from tests.support.paths import ROOT
 
@@ -30,6 +31,7 @@ FROM_CAFFE = {"scripts/environment/requirements.txt": {"protobuf", "h5py"}, "con
 #: Extras that neither environment has: nothing here needs them.
 ELSEWHERE = {"mlflow", "conda"}
 BIG = {"pyspark", "pandas", "pyarrow"}  # what -help must not need
+PIP = "what a job needs is not installed in this Python: pip install pyspark pyarrow pandas"
 
 
 def declared():
@@ -64,6 +66,10 @@ def near(*requirements):
 
 
 # ---- one list of dependencies
+
+
+def test_the_command_line_asks_for_what_is_declared():
+    assert sorted(NEEDED.values()) == sorted(Requirement(line).name for line in PROJECT["dependencies"])
 
 
 @pytest.mark.parametrize("name", FROM_CAFFE)
@@ -193,8 +199,12 @@ def test_the_wheel_in_an_empty_environment(distributions, tmp_path):
     assert "-clusterSize" in told.stdout
     (tmp_path / "net.prototxt").write_text('layer { name: "d" type: "DummyData" top: "d" }')
     (tmp_path / "solver.prototxt").write_text('net: "net.prototxt" max_iter: 1')
+    told = caffeonspark_says("LMDB2DataFrame", "-imageRoot", "lmdb", "-output", "frame")
+    assert told.returncode == 1
+    assert told.stderr == f"caffeonspark: {PIP}\n"
     told = caffeonspark_says("-train", "-conf", "solver.prototxt", "-model", "file:m.caffemodel")
     assert told.returncode == 1
+    assert told.stderr.startswith(f"caffeonspark: {PIP}; ")
     assert re.fullmatch(r"caffeonspark: [^\n]*Caffe[^\n]*(conda|scripts/with-env)[^\n]*\n", told.stderr), told.stderr
 
 

@@ -37,7 +37,7 @@ def test_a_local_one_is_not_touched(spark, tmp_path, small_images):
 
 def test_one_on_a_hadoop_file_system_is_fetched(spark, tmp_path, small_images, capfd):
     folder = write_lmdb(tmp_path / "far_lmdb", *small_images)
-    far = config_for(spark, tmp_path / "far", f"viewfs://disk/root{folder}")
+    far = config_for(spark, tmp_path / "far", f"viewfs://disk/root{folder}", quiet=False)
     near = config_for(spark, tmp_path / "near", folder)
     cos, data = CaffeOnSpark(spark), DataSource(spark)
     for config in (far, near):
