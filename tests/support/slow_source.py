@@ -1,4 +1,4 @@
-"""An LMDB that keeps the last rank from beginning for a while, so that the driver and the other ranks listen and wait.
+"""An LMDB that keeps the last of three ranks from beginning for a while: the driver and the others listen and wait.
 
 A file named ``slow`` beside the LMDB's folder holds the seconds; without it nothing is slow.
 """
@@ -9,11 +9,11 @@ import time
 
 from caffeonspark.data.sources.lmdb import LMDBReader, LMDBSource
 
+LAST = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class SlowReader(LMDBReader):
-    last: int = 0
-
     def __setstate__(self, state):
         """Comes before everything else that a rank does."""
         from pyspark import TaskContext
@@ -21,11 +21,11 @@ class SlowReader(LMDBReader):
         self.__dict__.update(state)
         task = TaskContext.get()
         slow = pathlib.Path(self.path).with_name("slow")
-        if task is not None and task.partitionId() == self.last and slow.exists():
+        if task is not None and task.partitionId() == LAST and slow.exists():
             time.sleep(float(slow.read_text()))
 
 
 class SlowLMDB(LMDBSource):
     def reader(self):
         fast = super().reader()
-        return SlowReader(fast.path, fast.image, fast.label, self.config.ranks - 1)
+        return SlowReader(fast.path, fast.image, fast.label)
