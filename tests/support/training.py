@@ -13,7 +13,7 @@ RULES = {
 EVERYTHING = 'weight_decay: 0.002 iter_size: 2 clip_gradients: 3 lr_policy: "step" gamma: 0.5 stepsize: 20'
 
 
-def train(spark, folder, settings, net, ranks, **flags):
+def train(spark, folder, settings, net, ranks, observers=(), **flags):
     """Train through Spark; the result and the model's path."""
     (folder / "net.prototxt").write_text(net)
     (folder / "solver.prototxt").write_text(f'net: "net.prototxt"\n{settings}')
@@ -21,4 +21,4 @@ def train(spark, folder, settings, net, ranks, **flags):
     config = Config(
         spark, conf=str(folder / "solver.prototxt"), model=f"file:{model}", clusterSize=ranks, quiet=True, **flags
     )
-    return CaffeOnSpark(spark).train(DataSource(spark).getSource(config, True)), model
+    return CaffeOnSpark(spark, observers=list(observers)).train(DataSource(spark).getSource(config, True)), model

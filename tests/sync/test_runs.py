@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from caffeonspark import CaffeOnSpark, Config, ConfigError, DataSource
+from caffeonspark import CaffeOnSpark, Config, ConfigError, DataSource, Observer
 from caffeonspark.report import read_metrics
 from tests.support import stock
 from tests.support.training import train
@@ -108,18 +108,24 @@ def test_a_snapshot_says_what_it_is(tested):
         np.testing.assert_array_equal(both, (one + other) * np.float32(0.5))
 
 
+class Listener(Observer):
+    def __init__(self):
+        self.heard = []
+
+    def note(self, text):
+        self.heard.append(text)
+
+
 def go_on(spark, folder, tested, ranks=2, at=13, **flags):
     start = {
         "snapshot": f"file:{tested[2]}/run_iter_{at}.solverstate",
         "weights": f"file:{tested[2]}/run_iter_{at}.caffemodel",
     }
-    net = (tested[2] / "net.prototxt").read_text()
-    result, model = train(
-        spark, folder, f"{SGD} max_iter: {END}", net, ranks, **{"sync": "average", "shuffle": True, **start, **flags}
-    )
+    net, listener = (tested[2] / "net.prototxt").read_text(), Listener()
+    flags = {"sync": "average", "shuffle": True, **start, **flags}
+    result, model = train(spark, folder, f"{SGD} max_iter: {END}", net, ranks, observers=[listener], **flags)
     assert [at for at, _, _ in result.history] == list(range(at, END))
-    records = read_metrics(str(model.with_name("model.metrics.jsonl")))
-    return result, model, [r["text"] for r in records if r["event"] == "note" and "was saved by" in r["text"]]
+    return result, model, [note for note in listener.heard if "was saved by" in note]
 
 
 def test_resumed_run_is_bit_equal_to_an_undisturbed_one(spark, tmp_path, plain, tested):
