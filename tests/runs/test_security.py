@@ -20,7 +20,7 @@ from tests.support.data_files import write_lmdb
 from tests.support.paths import ROOT
 from tests.support.victim import Victim
 
-ITERATIONS, LATE = 1000, 7
+ITERATIONS, LATE = 1000, 12
 LOW = 20_000 + os.getpid() % 500 * 20  # below Linux's ports for outgoing connections; another test run has others
 HIGH = LOW + 19
 needs_packets = pytest.mark.skipif(bool(capture.why_not()), reason=capture.why_not())
