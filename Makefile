@@ -1,6 +1,6 @@
 # make demo    train on two Spark executors, from nothing
 # make test    formatting, types and the tests that take minutes
-# make test-fast the tests that need no Spark, in under a minute
+# make test-fast the tests that need no Spark
 # make test-yarn the tests on real HDFS and YARN daemons
 # make test-all  all tests, those that take longer included: full MNIST, fault injection, YARN
 # make bench   the benchmark tables
