@@ -58,8 +58,13 @@ class RunConfig:
     @property
     def for_sources(self) -> SourceConfig:
         """What data sources get of it."""
-        options = dict(option.partition("=")[::2] for option in self.settings.readerOptions)
         settings = self.settings
+        options = {}
+        for option in settings.readerOptions:
+            name, equals, value = option.partition("=")
+            if not (name and equals):
+                raise ConfigError(f"-readerOptions: '{option}' is no option with a value: write NAME=VALUE,…")
+            options[name] = value
         return SourceConfig(self.files, self.storage, self.session, settings.resize, options, settings.quiet)
 
     @property

@@ -89,6 +89,14 @@ def test_flags_that_are_wrong(arguments, message):
         Config(None, arguments)
 
 
+def test_reader_options_have_values():
+    """One without a value would have been empty without a word."""
+    assert Config(None, readerOptions=["header=true", "sep=="]).run_config.for_sources.reader_options["sep"] == "="
+    for option in ("header", "=true"):
+        with pytest.raises(ConfigError, match=rf"^-readerOptions: '{option}' is no option with a value: write NAME"):
+            _ = Config(None, readerOptions=["sep=;", option]).run_config.for_sources
+
+
 def test_words_may_be_numbers():
     assert Config(None, ["-devices", 2, "-stallTimeout", 1.5]).devices == 2
 
