@@ -9,6 +9,7 @@ import pytest
 from caffeonspark import log
 from tests.support.data_files import write_lmdb
 from tests.support.paths import MNIST
+from tests.support.victim import Victim
 
 # One BLAS thread everywhere: bit-equality needs the same on both sides, and the machine has few cores.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -85,3 +86,19 @@ def small_images():
 @pytest.fixture(scope="session")
 def small_lmdb(small_images, tmp_path_factory):
     return write_lmdb(tmp_path_factory.mktemp("data") / "small_lmdb", *small_images)
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory, small_images):
+    """A folder with the images as an LMDB, "lmdb", for jobs by tests.support.recovery."""
+    folder = tmp_path_factory.mktemp("data")
+    write_lmdb(folder / "lmdb", *small_images)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def victim():
+    """A driver in a process of its own, over two executors."""
+    driver = Victim("local-cluster[2,1,1024]")
+    yield driver
+    driver.close()

@@ -19,41 +19,26 @@ from tests.support.recovery import (
     make_folder,
     run_undisturbed,
 )
-from tests.support.victim import Victim
 
 
 @pytest.fixture(scope="module")
-def victim():
-    driver = Victim("local-cluster[2,1,1024]")
-    yield driver
-    driver.close()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, small_images):
-    folder = tmp_path_factory.mktemp("recovery")
-    write_lmdb(folder / "lmdb", *small_images)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(victim, data, tmp_path_factory):
-    return run_undisturbed(victim, data, [tmp_path_factory.mktemp("undisturbed") for _ in range(2)])
+def undisturbed(victim, data_folder, tmp_path_factory):
+    return run_undisturbed(victim, data_folder, [tmp_path_factory.mktemp("undisturbed") for _ in range(2)])
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("harm", HARMS)
-def test_disturbed_runs_end_with_the_same_model(victim, data, tmp_path, undisturbed, harm):
+def test_disturbed_runs_end_with_the_same_model(victim, data_folder, tmp_path, undisturbed, harm):
     random.seed(harm)
     moment = random.randrange(1, ITERATIONS - INTERVAL)
-    finished, lost = harm_a_run(victim, data, tmp_path, harm, moment, undisturbed)
+    finished, lost = harm_a_run(victim, data_folder, tmp_path, harm, moment, undisturbed)
     assert finished["restarts"] in ([0] if harm == "freeze jvm" else [1, 2])
     print(f"{harm} at iteration {moment}: {lost:.1f} s longer, {finished['restarts']} restarts")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(6000)
-def test_sixty_random_moments(victim, data, tmp_path, undisturbed):
+def test_sixty_random_moments(victim, data_folder, tmp_path, undisturbed):
     """The issue's sixty runs: twenty moments for each kind of harm."""
     random.seed(60)
     interval = undisturbed[1] * INTERVAL / ITERATIONS
@@ -63,7 +48,7 @@ def test_sixty_random_moments(victim, data, tmp_path, undisturbed):
             folder = tmp_path / f"{harm}-{number}".replace(" ", "-")
             folder.mkdir()
             moment = random.randrange(0, ITERATIONS - 20)
-            finished, lost = harm_a_run(victim, data, folder, harm, moment, undisturbed)
+            finished, lost = harm_a_run(victim, data_folder, folder, harm, moment, undisturbed)
             assert finished["restarts"] or moment > ITERATIONS - INTERVAL  # it may have been over by then
             table.append((harm, moment, finished["restarts"], lost))
             print(f"{harm} at {moment}: {finished['restarts']} restarts, {lost:.1f} s longer", flush=True)
@@ -72,8 +57,8 @@ def test_sixty_random_moments(victim, data, tmp_path, undisturbed):
     assert worst <= interval + 30
 
 
-def test_too_many_failures_end_the_run(victim, data, tmp_path):
-    flags = {**make_folder(data, tmp_path), "maxRestarts": 1}
+def test_too_many_failures_end_the_run(victim, data_folder, tmp_path):
+    flags = {**make_folder(data_folder, tmp_path), "maxRestarts": 1}
     victim.order(flags)
     kills = restarts = 0
     for event in victim.events():
@@ -90,7 +75,7 @@ def test_too_many_failures_end_the_run(victim, data, tmp_path):
     assert kills == 2
 
 
-def test_errors_in_the_data_do_not_restart(victim, data, tmp_path, small_images):
+def test_errors_in_the_data_do_not_restart(victim, data_folder, tmp_path, small_images):
     images = small_images[0].copy()
     write_lmdb(tmp_path / "lmdb", [*images[:500], np.zeros((1, 12, 13), np.uint8)], [*small_images[1][:500], 1])
     flags = make_folder(tmp_path, tmp_path)
@@ -101,8 +86,8 @@ def test_errors_in_the_data_do_not_restart(victim, data, tmp_path, small_images)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_a_snapshot_and_resume_goes_on(victim, data, tmp_path, undisturbed, number):
-    flags = make_folder(data, tmp_path)
+def test_a_signal_saves_a_snapshot_and_resume_goes_on(victim, data_folder, tmp_path, undisturbed, number):
+    flags = make_folder(data_folder, tmp_path)
     victim.order(flags)
     sent = False
     for event in victim.events():

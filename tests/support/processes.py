@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 
 def parent_and_state(pid):
@@ -42,16 +43,48 @@ def executors(root):
     return sorted(pid for pid in tree(root) if "CoarseGrainedExecutorBackend" in command(pid))
 
 
+def daemons(root):
+    """The processes that fork executors' Python workers."""
+    below = tree(root)
+    jvms = set(executors(root))
+    return sorted(pid for pid in below if below[pid] in jvms and "pyspark.daemon" in command(pid))
+
+
 def workers(root):
     """The Python workers of executors, those that Spark keeps for later tasks too: forked by their daemon."""
     below = tree(root)
-    daemons = {pid for pid in below if below[pid] in executors(root) and "pyspark.daemon" in command(pid)}
-    return sorted(pid for pid in below if below[pid] in daemons)
+    parents = set(daemons(root))
+    return sorted(pid for pid in below if below[pid] in parents)
 
 
 def ranks(root):
     """The workers that train: parents of the sidecars."""
     return sorted(set(workers(root)) & set(tree(root).values()))
+
+
+def sidecars(root):
+    """The ranks' sidecars: the children of ranks that ignore SIGTERM."""
+    return [pid for pid in _helpers(root) if _ignores(pid, signal.SIGTERM)]
+
+
+def decoders(root):
+    """The ranks' processes that decode images: their other children."""
+    return [pid for pid in _helpers(root) if not _ignores(pid, signal.SIGTERM)]
+
+
+def _helpers(root):
+    below = tree(root)
+    parents = set(ranks(root))
+    return sorted(pid for pid in below if below[pid] in parents)
+
+
+def _ignores(pid, number):
+    try:
+        text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    mask = int(text.partition("SigIgn:")[2].split()[0], 16)
+    return bool(mask >> (number - 1) & 1)
 
 
 def alive(pid):

@@ -27,6 +27,9 @@ class Talker(Observer):
     def note(self, text):
         say(note=text)
 
+    def doing(self, result, what):
+        say(doing=what)
+
     def progress(self, result, rank, pace, new):
         if rank == 0:
             say(iteration=result.iteration)

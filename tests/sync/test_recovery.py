@@ -8,9 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests.support.data_files import write_lmdb
 from tests.support.recovery import ITERATIONS, SOLVER, harm_a_run, load, make_folder, run_undisturbed
-from tests.support.victim import Victim
 
 # snapshots at 97, 194, …: no multiples of the 10 iterations between averagings
 FLAGS = {"solver": SOLVER.replace("snapshot: 100", "snapshot: 97"), "sync": "average"}
@@ -18,40 +16,26 @@ assert "snapshot: 97" in FLAGS["solver"]
 
 
 @pytest.fixture(scope="module")
-def victim():
-    driver = Victim("local-cluster[2,1,1024]")
-    yield driver
-    driver.close()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, small_images):
-    folder = tmp_path_factory.mktemp("recovery")
-    write_lmdb(folder / "lmdb", *small_images)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(victim, data, tmp_path_factory):
-    return run_undisturbed(victim, data, [tmp_path_factory.mktemp("undisturbed") for _ in range(2)], **FLAGS)
+def undisturbed(victim, data_folder, tmp_path_factory):
+    return run_undisturbed(victim, data_folder, [tmp_path_factory.mktemp("undisturbed") for _ in range(2)], **FLAGS)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_ten_kills(victim, data, tmp_path, undisturbed):
+def test_ten_kills(victim, data_folder, tmp_path, undisturbed):
     random.seed(10)
     for number in range(10):
         harm = ("kill executor", "kill worker")[number % 2]
         moment = random.randrange(100, ITERATIONS - 100)
         folder = tmp_path / str(number)
         folder.mkdir()
-        finished, lost = harm_a_run(victim, data, folder, harm, moment, undisturbed, **FLAGS)
+        finished, lost = harm_a_run(victim, data_folder, folder, harm, moment, undisturbed, **FLAGS)
         assert finished["restarts"]
         print(f"{harm} at {moment}: {finished['restarts']} restarts, {lost:.1f} s longer", flush=True)
 
 
-def test_a_signal_is_heard_at_the_next_averaging_and_resume_goes_on(victim, data, tmp_path, undisturbed):
-    flags = make_folder(data, tmp_path, **FLAGS)
+def test_a_signal_is_heard_at_the_next_averaging_and_resume_goes_on(victim, data_folder, tmp_path, undisturbed):
+    flags = make_folder(data_folder, tmp_path, **FLAGS)
     victim.order(flags)
     sent, notes = False, []
     for event in victim.events():
@@ -75,6 +59,6 @@ def test_a_signal_is_heard_at_the_next_averaging_and_resume_goes_on(victim, data
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_lost_executor(victim, data, tmp_path, undisturbed):
-    finished, _ = harm_a_run(victim, data, tmp_path, "kill executor", 250, undisturbed, **FLAGS)
+def test_a_lost_executor(victim, data_folder, tmp_path, undisturbed):
+    finished, _ = harm_a_run(victim, data_folder, tmp_path, "kill executor", 250, undisturbed, **FLAGS)
     assert finished["restarts"]
