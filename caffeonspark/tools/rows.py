@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Tuple
 
 from ..api.config import Config
 from ..data.records import BadRecord
-from ..data.sources.lmdb import LMDBLocation, count_entries, datum_array, find_lmdb, parse_datum, read_entries
+from ..data.sources.lmdb import datum_array, find_lmdb, look_at, parse_datum, read_entries
 from ..errors import ConfigError, DataError
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds
@@ -40,19 +40,19 @@ def lmdb_rows(config: Config, path: str, partitions: int) -> DataFrame:
     location = find_lmdb(config.run_config.for_sources, path, "the LMDB")
     spark = config.spark()
     ship_library(spark.sparkContext)
-    total = count_entries(location)
-    first = next(read_entries(location, 0, 1), None)
+    planned, first = look_at(location)
     if first is None:
         raise DataError(f"LMDB {path} is empty")
     try:
-        floats = bool(len(parse_datum(first[2], _name(first[1])).float_data))
+        floats = bool(len(parse_datum(first[1], _name(first[0])).float_data))
     except BadRecord as e:
         raise DataError(f"LMDB {path}: {e.message}") from None
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                yield from _datum_batches(location, path, bounds(total, partitions, number), floats)
+                span = bounds(planned.entries, partitions, number)
+                yield from _datum_batches(read_entries(location, *span, planned=planned), path, floats)
 
     schema = f"{_SCHEMA}, {'floats array<float>' if floats else 'data binary'}"
     frame: DataFrame = spark.range(0, partitions, 1, partitions).mapInArrow(run, schema)
@@ -63,10 +63,10 @@ def _name(key: bytes) -> str:
     return key.decode("utf-8", "backslashreplace")
 
 
-def _datum_batches(location: LMDBLocation, path: str, span: Tuple[int, int], floats: bool) -> Iterator[pa.RecordBatch]:
+def _datum_batches(entries: Iterator[Tuple[int, bytes, bytes]], path: str, floats: bool) -> Iterator[pa.RecordBatch]:
     rows: List[Tuple[Any, ...]] = []
     size = 0
-    for _, key, value in read_entries(location, *span):
+    for _, key, value in entries:
         try:
             row = _datum_row(value, _name(key), floats)
         except BadRecord as e:

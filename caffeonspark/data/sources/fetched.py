@@ -69,6 +69,8 @@ def fetch(config: SourceConfig, uri: str, where: str) -> Fetched:
     ------
     ConfigError
         If another folder of the same name was fetched, or this one has changed since.
+    DataError
+        If it changed meanwhile.
     """
     context = config.spark().sparkContext
     storage = config.storage
@@ -91,5 +93,9 @@ def fetch(config: SourceConfig, uri: str, where: str) -> Fetched:
             context.addFile(uri, recursive=True)
         except Exception as e:
             raise StorageError(f"{where}: {uri} cannot be fetched: {java_message(e)}") from e
+        if storage.files(uri) != files:
+            raise DataError(
+                f"{where}: {uri} was written to while it was fetched: start a new application when it is whole"
+            )
         _fetched[key] = (uri, files)
     return Fetched(uri, name, tuple((file, size) for file, (size, _) in files.items()))

@@ -1,8 +1,8 @@
 """LMDBs of Caffe Datums: stock ``Data`` layers, and MemoryData with ``source_class: com.yahoo.ml.caffe.LMDB``.
 
-The database is opened read-only and without its lock file, so read-only media, foreign owners and other
+The database is read without its lock file (``lmdb_file``), so read-only media, foreign owners and other
 readers do not matter. One that lies on HDFS, S3 or the like is fetched to every node. Record i is the i-th in key
-order, as Caffe's cursor gives it.
+order, as Caffe's cursor gives it. What the driver found is in the reader, and everybody who reads compares.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, List, Tuple, Union
+from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
 
 import lmdb
 import numpy as np
@@ -23,15 +23,17 @@ from ..tops import Top
 from .base import RangeReader, RangeSource, SourceConfig
 from .fetched import Fetched, fetch
 from .images import ImageSource, image_entry
+from .lmdb_file import Contents, LMDBFile
 
 __all__ = [
     "MAX_KEY",
     "LMDBLocation",
     "LMDBReader",
     "LMDBSource",
-    "count_entries",
     "datum_array",
     "find_lmdb",
+    "look_at",
+    "open_lmdb",
     "parse_datum",
     "read_entries",
     "write_entries",
@@ -47,40 +49,35 @@ _CHUNK = 256  # records
 _TRANSACTION = 1000  # entries
 
 
-def open_lmdb(path: str) -> lmdb.Environment:
-    """Open the LMDB at ``path`` (its folder or its file) for reading, without touching anything beside it."""
-    return lmdb.open(
-        path, subdir=os.path.isdir(path), readonly=True, lock=False, readahead=False, max_dbs=0, create=False
-    )
+def open_lmdb(location: LMDBLocation, planned: Optional[Contents] = None) -> LMDBFile:
+    """Open an LMDB for reading; ``planned`` is what it has to hold. Raises DataError."""
+    copied = isinstance(location, Fetched)
+    database = LMDBFile(location.path(), location.uri) if isinstance(location, Fetched) else LMDBFile(location)
+    if planned is not None:
+        try:
+            difference = planned.difference(database.contents(), copied)
+            if difference:
+                raise DataError(f"{database.name}: {difference}")
+        except BaseException:
+            database.close()
+            raise
+    return database
 
 
-def read_entries(location: LMDBLocation, start: int, stop: int, step: int = 1) -> Iterator[Tuple[int, bytes, bytes]]:
-    """(number, key, value) of the entries ``start``, ``start + step``, … below ``stop``. Raises DataError."""
-    path = location if isinstance(location, str) else location.path()
-    try:
-        with open_lmdb(path) as env, env.begin() as transaction:
-            cursor = transaction.cursor()
-            if stop <= start or not cursor.first():
-                return
-            number = 0
-            while True:
-                if number >= start and (number - start) % step == 0:
-                    yield number, cursor.key(), cursor.value()
-                number += 1
-                if number >= stop or not cursor.next():
-                    return
-    except lmdb.Error as e:
-        raise DataError(f"LMDB {path}: {e}") from None
+def look_at(location: LMDBLocation) -> Tuple[Contents, Optional[Tuple[bytes, bytes]]]:
+    """What an LMDB holds, and its first (key, value), None where it is empty. Raises DataError."""
+    with open_lmdb(location) as database:
+        first = next(database.read(0, 1), None)
+        return database.contents(), first[1:] if first else None
 
 
-def count_entries(location: LMDBLocation) -> int:
-    """How many entries there are. Raises DataError."""
-    path = location if isinstance(location, str) else location.path()
-    try:
-        with open_lmdb(path) as env:
-            return int(env.stat()["entries"])
-    except lmdb.Error as e:
-        raise DataError(f"LMDB {path} cannot be opened: {e}") from None
+def read_entries(
+    location: LMDBLocation, start: int, stop: int, step: int = 1, planned: Optional[Contents] = None
+) -> Iterator[Tuple[int, bytes, bytes]]:
+    """(number, key, value) of the entries ``start``, ``start + step``, … below ``stop``. Raises DataError, also
+    where the LMDB does not hold what was planned with."""
+    with open_lmdb(location, planned) as database:
+        yield from database.read(start, stop, step)
 
 
 def write_entries(folder: str, entries: Iterable[Tuple[bytes, bytes]], name: str = "") -> int:
@@ -190,32 +187,36 @@ class LMDBReader(RangeReader):
     path : where it is, the same on every node; or what every node fetched
     image : the first top
     label : whether the layer has a label top
+    planned : what the driver found in it
     """
 
     path: LMDBLocation
     image: Top
     label: bool
+    planned: Optional[Contents] = None
 
     def read(self, start: int, stop: int, step: int, bad: BadRecords) -> Iterator[Records]:
         ids: List[str] = []
         index: List[int] = []
         images: List[Any] = []
         labels: List[float] = []
-        for number, key, value in read_entries(self.path, start, stop, step):
-            record = key.decode("utf-8", "backslashreplace")
-            try:
-                datum = parse_datum(value, record)
-                array = None if datum.encoded else datum_array(datum, record)
-                images.append(image_entry(self.image, record, array, datum.data))
-            except BadRecord as e:
-                bad.report(e)
-                continue
-            ids.append(record)
-            index.append(number)
-            labels.append(float(datum.label))
-            if len(ids) == _CHUNK:
-                yield self._chunk(ids, index, images, labels)
-                ids, index, images, labels = [], [], [], []
+        with open_lmdb(self.path, self.planned) as database:
+            for number, key, value in database.read(start, stop, step):
+                record = key.decode("utf-8", "backslashreplace")
+                try:
+                    datum = parse_datum(value, record)
+                    array = None if datum.encoded else datum_array(datum, record)
+                    images.append(image_entry(self.image, record, array, datum.data))
+                except BadRecord as e:
+                    database.check_unchanged()
+                    bad.report(e)
+                    continue
+                ids.append(record)
+                index.append(number)
+                labels.append(float(datum.label))
+                if len(ids) == _CHUNK:
+                    yield self._chunk(ids, index, images, labels)
+                    ids, index, images, labels = [], [], [], []
         if ids:
             yield self._chunk(ids, index, images, labels)
 
@@ -231,7 +232,7 @@ class LMDBSource(ImageSource, RangeSource):
     """The LMDB of a ``Data`` layer, or of a MemoryData layer with CoSData's extension fields."""
 
     _location: LMDBLocation = ""
-    _count = 0
+    _contents: Contents
 
     @property
     def description(self) -> str:
@@ -241,21 +242,23 @@ class LMDBSource(ImageSource, RangeSource):
     def open(self) -> None:
         self._location = find_lmdb(self.config, self.source_path(), f"{self.where}: source")
         where = f"{self.where}: {self.description}"
-        self._count = count_entries(self._location)
-        first = next(read_entries(self._location, 0, 1), None)
+        try:
+            self._contents, first = look_at(self._location)
+        except DataError as e:
+            raise DataError(f"{self.where}: {e.message}") from None
         if first is None:
             raise DataError(f"{where} is empty")
-        record = first[1].decode("utf-8", "backslashreplace")
+        record = first[0].decode("utf-8", "backslashreplace")
         try:
-            datum = parse_datum(first[2], record)
+            datum = parse_datum(first[1], record)
             image = None if datum.encoded else datum_array(datum, record)
         except BadRecord as e:
             raise DataError(f"{where}: {e.message}") from None
         self.tops = self.make_tops(record, image, datum.data)
 
     def count(self) -> int:
-        return self._count
+        return self._contents.entries
 
     def reader(self) -> LMDBReader:
         image = self.tops[0]
-        return LMDBReader(self._location, image, len(self.tops) > 1)
+        return LMDBReader(self._location, image, len(self.tops) > 1, self._contents)
