@@ -12,6 +12,7 @@ no checksums: bytes that changed inside a value look like any other value.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -186,18 +187,12 @@ class LMDBFile:
 
     def check_unchanged(self) -> None:
         """Find out whether something has written to it since it was opened."""
-        try:
+        before = now = self._meta.transaction
+        with contextlib.suppress(_Damage, DataError):
             now = self._read_header().transaction
-        except (_Damage, DataError):
-            now = -1
-        before = self._meta.transaction
         if now == before and os.fstat(self._fd).st_mtime_ns == self._modified:
             return
-        how = (
-            f"its last transaction was {before} and is {now} now"
-            if now not in (-1, before)
-            else "its file was overwritten"
-        )
+        how = "its file was overwritten" if now == before else f"its last transaction was {before} and is {now} now"
         raise DataError(
             f"{self.name} was written to while it was read: {how}. Start again when nothing writes to it any more, or "
             "use a copy"
@@ -311,7 +306,8 @@ class LMDBFile:
             return content
         if flags & _DUPLICATES:
             raise DataError(
-                f"{self.name} has several values for the key '{_shown(key)}' (MDB_DUPSORT), which is not read: {_ONE_VALUE}"
+                f"{self.name} has several values for the key '{_shown(key)}' (MDB_DUPSORT), which is not read: "
+                f"{_ONE_VALUE}"
             )
         if flags & _DATABASE:
             raise DataError(
@@ -441,6 +437,7 @@ class LMDBFile:
             page_size not in [1 << bits for bits in range(8, 16)]
             or (depth == 0) != empty
             or (entries == 0) != empty
+            or (transaction == 0 and not empty)
             or depth > 32
             or last_page < 1
         ):
