@@ -40,11 +40,12 @@ def lmdb_rows(config: Config, path: str, partitions: int) -> DataFrame:
     location = find_lmdb(config.run_config.for_sources, path, "the LMDB")
     spark = config.spark()
     ship_library(spark.sparkContext)
-    planned, first = look_at(location)
+    planned = look_at(location)
+    first = next(read_entries(location, 0, 1, planned=planned), None)
     if first is None:
         raise DataError(f"LMDB {path} is empty")
     try:
-        floats = bool(len(parse_datum(first[1], _name(first[0])).float_data))
+        floats = bool(len(parse_datum(first[2], _name(first[1])).float_data))
     except BadRecord as e:
         raise DataError(f"LMDB {path}: {e.message}") from None
 

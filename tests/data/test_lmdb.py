@@ -1,10 +1,14 @@
 """LMDBs wherever they lie: local ones are not touched, others are fetched to every node."""
 
+import os
+
+import lmdb
 import numpy as np
 import pytest
 
 from caffeonspark import CaffeOnSpark, CaffeOnSparkError, Config, ConfigError, DataError, DataSource
 from tests.support import stock
+from tests.support.damage import page_kinds
 from tests.support.data_files import write_lmdb
 
 SOLVER = 'net: "net.prototxt" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" random_seed: 3 max_iter: 5'
@@ -72,6 +76,46 @@ def test_a_damaged_copy_is_noticed(spark, tmp_path, small_images):
         f.truncate(8192)
     with pytest.raises(DataError, match=r"cut_lmdb: the copy on this node is damaged: data.mdb has 8192 bytes"):
         _ = data.getSource(config, True).plan
+
+
+def test_one_that_changes_while_it_is_fetched_is_noticed(spark, tmp_path, small_images, monkeypatch):
+    folder = write_lmdb(tmp_path / "moving_lmdb", *small_images)
+    config = config_for(spark, tmp_path / "run", f"viewfs://disk/root{folder}")
+    fetch = type(spark.sparkContext).addFile
+
+    def fetch_and_change(context, *args, **options):
+        fetch(context, *args, **options)
+        with (folder / "data.mdb").open("ab") as f:
+            f.write(bytes(4096))
+
+    monkeypatch.setattr(type(spark.sparkContext), "addFile", fetch_and_change)
+    with pytest.raises(DataError, match=r"moving_lmdb was written to while it was fetched: start a new application"):
+        _ = DataSource(spark).getSource(config, True).plan
+
+
+def test_what_only_a_rank_can_see_is_one_error_and_no_restart(spark, tmp_path, small_images, capfd):
+    """A damaged page (LMDB's own reader ends the rank's process there), and one that was written to meanwhile."""
+    folder = write_lmdb(tmp_path / "lmdb", *small_images)
+    source = DataSource(spark).getSource(config_for(spark, tmp_path / "run", folder, quiet=False), True)
+    _ = source.plan
+    whole = (folder / "data.mdb").read_bytes()
+    page = [number for number, kind in page_kinds(whole).items() if kind == "leaf"][-20]
+    for content, says in (
+        (
+            whole[: page * 4096] + bytes(100) + whole[page * 4096 + 100 :],
+            r"is damaged: data\.mdb has no leaf page where",
+        ),
+        (whole, "was written to since the run was planned: its last transaction was 1 and is 2"),
+    ):
+        state = (folder / "data.mdb").stat()
+        (folder / "data.mdb").write_bytes(content)
+        if content is whole:
+            with lmdb.open(str(folder)) as env, env.begin(write=True) as transaction:
+                transaction.delete(b"%08d" % 5)
+        os.utime(folder / "data.mdb", ns=(state.st_atime_ns, state.st_mtime_ns))
+        with pytest.raises(DataError, match=rf"rank \d of 2 on .*: LMDB {folder}:? (it )?{says}"):
+            CaffeOnSpark(spark).train(source)
+    assert "restart" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -64,11 +64,10 @@ def open_lmdb(location: LMDBLocation, planned: Optional[Contents] = None) -> LMD
     return database
 
 
-def look_at(location: LMDBLocation) -> Tuple[Contents, Optional[Tuple[bytes, bytes]]]:
-    """What an LMDB holds, and its first (key, value), None where it is empty. Raises DataError."""
+def look_at(location: LMDBLocation) -> Contents:
+    """What an LMDB holds. Raises DataError."""
     with open_lmdb(location) as database:
-        first = next(database.read(0, 1), None)
-        return database.contents(), first[1:] if first else None
+        return database.contents()
 
 
 def read_entries(
@@ -243,14 +242,15 @@ class LMDBSource(ImageSource, RangeSource):
         self._location = find_lmdb(self.config, self.source_path(), f"{self.where}: source")
         where = f"{self.where}: {self.description}"
         try:
-            self._contents, first = look_at(self._location)
+            self._contents = look_at(self._location)
+            first = next(read_entries(self._location, 0, 1, planned=self._contents), None)
         except DataError as e:
             raise DataError(f"{self.where}: {e.message}") from None
         if first is None:
             raise DataError(f"{where} is empty")
-        record = first[0].decode("utf-8", "backslashreplace")
+        record = first[1].decode("utf-8", "backslashreplace")
         try:
-            datum = parse_datum(first[1], record)
+            datum = parse_datum(first[2], record)
             image = None if datum.encoded else datum_array(datum, record)
         except BadRecord as e:
             raise DataError(f"{where}: {e.message}") from None
