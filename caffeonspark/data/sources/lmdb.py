@@ -57,7 +57,9 @@ def open_lmdb(location: LMDBLocation, planned: Optional[Contents] = None) -> LMD
         try:
             difference = planned.difference(database.contents(), copied)
             if difference:
-                raise DataError(f"{database.name}: {difference}")
+                raise DataError(
+                    f"{database.name}: {difference}. Start again, with a new source, when all of it is there"
+                )
         except BaseException:
             database.close()
             raise
