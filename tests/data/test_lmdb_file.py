@@ -302,7 +302,7 @@ def test_numbers_of_the_header_that_are_not_true(small):
     for at, value, says in (
         (entries_at, 399, "holds more than the 399 entries that its header speaks of"),
         (entries_at, 401, "holds 400 entries, and its header speaks of 401"),
-        (entries_at, 1 << 60, "holds 400 entries"),
+        (entries_at, 1 << 60, f"has {len(data)} bytes, and its header speaks of {1 << 60} entries"),
         (root_at, 1 << 50, "refers to page"),
         (root_at, 0, "refers to page 0"),
         (last_at, 5, "and its last one is 5"),
@@ -318,6 +318,45 @@ def test_numbers_of_the_header_that_are_not_true(small):
             assert len(found["found"]) == 400
         else:
             assert says in found["error"]
+
+
+def branch_page(number, below, nodes=20):
+    """A branch page whose nodes all lead to one page."""
+    page = bytearray(PAGE)
+    at = PAGE
+    for node in range(nodes):
+        key = b"%08d" % node if node else b""
+        at -= 8 + len(key)
+        struct.pack_into("<HHHH", page, at, below, 0, 0, len(key))
+        page[at + 8 : at + 8 + len(key)] = key
+        struct.pack_into("<H", page, 16 + 2 * node, at)
+    struct.pack_into("<QHHHH", page, 0, number, 0, 1, 16 + 2 * nodes, at)
+    return bytes(page)
+
+
+def test_a_tree_without_an_end(tmp_path):
+    """Eight pages that lead to 25 billion leaves: who skips to a rank's range would never come there."""
+    folder = write_lmdb(tmp_path / "lmdb", images(9), range(9))
+    data = bytearray((folder / "data.mdb").read_bytes())
+    with LMDBFile(str(folder)) as database:
+        root = database._meta.root
+    leaf = bytearray(data[root * PAGE : (root + 1) * PAGE])
+    struct.pack_into("<Q", leaf, 0, 10)
+    data[2 * PAGE :] = b"".join(branch_page(number, number + 1) for number in range(2, 10)) + leaf
+    for page in (0, 1):
+        struct.pack_into("<IHHQQQQQ", data, page * PAGE + 16 + 72, 0, 0, 9, 8, 1, 0, 40_000, 2)
+        struct.pack_into("<QQ", data, page * PAGE + 16 + 120, 10, 2 - page)
+    (folder / "data.mdb").write_bytes(data)
+
+    def work():
+        with LMDBFile(str(folder)) as database:
+            try:
+                return list(database.read(39_999, 40_000))
+            except DataError as e:
+                return e.message
+
+    assert "has branch pages that lead to the same leaf pages" in damage.in_child(work)
+    assert "are not in order" in damage.through_the_library(folder)["error"]
 
 
 # ---- rewritten

@@ -356,9 +356,12 @@ class LMDBFile:
 
     def _read(self, start: int, stop: int, step: int) -> Iterator[Tuple[int, bytes, bytes]]:
         passed = 0  # entries before the leaf
-        for number, low, high in self._leaves(self._meta.root) if self.entries else ():
+        most = os.fstat(self._fd).st_size // self._meta.page_size
+        for leaf, (number, low, high) in enumerate(self._leaves(self._meta.root) if self.entries else ()):
             if stop <= passed < self.entries:
                 return
+            if leaf > most:  # a few pages that name each other again and again make a tree without an end
+                raise _Damage("has branch pages that lead to the same leaf pages")
             if passed < start:  # how many entries it has is enough where none of them is asked for
                 count, _ = self._bounds(self._page_start(number, _PAGE.size), number, _LEAF)
                 if passed + count <= start:
@@ -445,8 +448,10 @@ class LMDBFile:
         return _Meta(page_size, flags, depth, entries, root, last_page, transaction)
 
     def _check_length(self) -> None:
-        """Find a file that was cut before anything is read from it."""
+        """Find a file that was cut, or whose header cannot be true, before anything is read from it."""
         size, needed = os.fstat(self._fd).st_size, (self._meta.last_page + 1) * self._meta.page_size
+        if self.entries > size:
+            raise _Damage(f"has {size} bytes, and its header speaks of {self.entries} entries")
         if size >= needed:
             return
         # LMDB does not write the last pages where their transaction freed them again: what is used has to be there
