@@ -75,6 +75,7 @@ class Settings:
         choices=("fail", "skip"),
     )
     badRecordsMax: float = flag("float", 0.01, "skip at most this fraction of the records", "F", minimum=0)
+    maxPixels: int = flag("int", 100_000_000, "an image whose file claims more pixels cannot be used", "N", minimum=1)
     decoders: int = flag("int", 2, "a rank's processes that decode images ahead of it", "N", minimum=0)
     persistent: bool = flag("switch", False, "keep the training DataFrame on Spark's disks between attempts")
     lmdb_partitions: Optional[int] = flag(

@@ -20,8 +20,8 @@ Problems = Dict[int, BadRecord]
 def numbers(values: pa.Array, bad: Callable[[int, str, str], None]) -> np.ndarray:
     """A column of numbers, or of text that means numbers, as float64; 0 where there is none.
 
-    ``bad(row, cause, detail)`` is called for text that is no number, and for NaN and infinity. Nulls are the
-    caller's.
+    ``bad(row, cause, detail)`` is called for text that is no number, and for NaN, infinity, and what is infinite as
+    float32. Nulls are the caller's.
     """
     import pyarrow.types as types
 
@@ -35,7 +35,7 @@ def numbers(values: pa.Array, bad: Callable[[int, str, str], None]) -> np.ndarra
                     bad(row, "not a number", f"is '{text[:40]}', no number")
     else:
         found = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
-    for row in np.flatnonzero(~np.isfinite(found)):
+    for row in np.flatnonzero(~(np.abs(found) <= np.finfo(np.float32).max)):
         bad(int(row), "not finite", f"is {found[row]}")
         found[row] = 0
     return found

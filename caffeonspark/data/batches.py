@@ -7,7 +7,7 @@ random crop and mirror. A resumed run only has to be told how many batches were 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Sequence
+from typing import Callable, Iterator, List, Protocol, Sequence
 
 import numpy as np
 
@@ -64,6 +64,19 @@ class Feed(Protocol):
         """End what works for the batches; their records stay open."""
 
 
+class _Noted(List[bytes]):
+    """Entries that tell of each, by its place, when it is taken."""
+
+    def __init__(self, entries: List[bytes], note: Callable[[int], None]) -> None:
+        super().__init__(entries)
+        self._note = note
+
+    def __iter__(self) -> Iterator[bytes]:
+        for row, entry in enumerate(super().__iter__()):
+            self._note(row)
+            yield entry
+
+
 class Batches:
     """The endless sequence of a rank's batches for one data layer.
 
@@ -104,12 +117,15 @@ class Batches:
             chosen[mine] = self._permutation[positions[mine] % count]
         return chosen
 
-    def fill(self, batch: int, blobs: Sequence[np.ndarray]) -> None:
-        """Fill the blobs of the layer's tops with a batch. Raises DataError."""
+    def fill(self, batch: int, blobs: Sequence[np.ndarray], note: Callable[[int], None] = lambda record: None) -> None:
+        """Fill the blobs of the layer's tops with a batch; ``note`` is told of each record whose image is decoded.
+        Raises DataError."""
         records = self.records(batch)
         draws = self._draws.transforms(batch, len(records)) if self._random else self._no_draws
         try:
             for top, column, blob in zip(self.store.tops, self.store.read(records), blobs):
+                if isinstance(column, list):
+                    column = _Noted(column, lambda row: note(int(records[row])))
                 top.fill(column, top.samples(blob), draws)
         except BadRecord as e:
             assert e.row is not None

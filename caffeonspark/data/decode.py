@@ -7,13 +7,22 @@ refuses (CMYK) through Pillow.
 from __future__ import annotations
 
 import io
-from typing import Optional, Tuple, Union
+from typing import Callable, Optional, Tuple, Union
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import CaffeOnSparkError, ConfigError
 
-__all__ = ["CannotDecode", "decode_image", "resize"]
+__all__ = ["MAX_PIXELS", "CannotDecode", "decode_image", "resize"]
+
+#: The most pixels an image may have where nothing else is said (``-maxPixels``).
+MAX_PIXELS = 100_000_000
+
+#: The formats of pixels that Pillow reads by itself; for others it starts programs, or calls other libraries.
+_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "SUN", "TGA", "TIFF", "WEBP")
+
+#: Told (height, width), as they will be, before memory is taken for the pixels; may raise.
+CheckSize = Callable[[int, int], None]
 
 Bytes = Union[bytes, memoryview]
 
@@ -22,7 +31,17 @@ class CannotDecode(ValueError):
     """The bytes are not an image, or a damaged one; the message says what the decoder found."""
 
 
-def decode_image(data: Bytes, channels: int = 0, upright: bool = True) -> np.ndarray:
+def _any_size(height: int, width: int) -> None:
+    """Takes every image."""
+
+
+def decode_image(
+    data: Bytes,
+    channels: int = 0,
+    upright: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    check_size: CheckSize = _any_size,
+) -> np.ndarray:
     """Decode an image file.
 
     Parameters
@@ -31,6 +50,8 @@ def decode_image(data: Bytes, channels: int = 0, upright: bool = True) -> np.nda
     channels : 1 for grey, 3 for colour, 4 for colour with alpha, 0 for what the file has
     upright : whether a JPEG is turned as its EXIF orientation says. OpenCV does so when it is asked for colour or
         grey, and does not when it is asked for what the file has.
+    max_pixels : the most that the file's header may claim
+    check_size : told what the header claims, before memory is taken for it; what it raises is raised here
 
     Returns
     -------
@@ -46,18 +67,26 @@ def decode_image(data: Bytes, channels: int = 0, upright: bool = True) -> np.nda
         raise CannotDecode("it is empty")
     pixels = None
     is_jpeg = bytes(data[:2]) == b"\xff\xd8"
-    if is_jpeg and channels != 4:
-        pixels = _decode_jpeg(data, channels)
-    if pixels is None:
-        pixels = _decode_other(data, channels)
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, np.newaxis]
-    if is_jpeg and upright:
-        pixels = _turned(pixels, _orientation(data))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    orientation = _orientation(data) if is_jpeg and upright else 1
+
+    def check(height: int, width: int) -> None:
+        check_size(*((width, height) if orientation >= 5 else (height, width)))
+        if height * width > max_pixels:
+            raise CannotDecode(f"its header says {height}x{width}, which is more than -maxPixels {max_pixels}")
+
+    try:
+        if is_jpeg and channels != 4:
+            pixels = _decode_jpeg(data, channels, check)
+        if pixels is None:
+            pixels = _decode_other(data, channels, max_pixels, check)
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, np.newaxis]
+        return np.ascontiguousarray(_turned(pixels, orientation).transpose(2, 0, 1))
+    except MemoryError:
+        raise CannotDecode("there is not enough memory for its pixels; -maxPixels refuses such images sooner") from None
 
 
-def _decode_jpeg(data: Bytes, channels: int) -> Optional[np.ndarray]:
+def _decode_jpeg(data: Bytes, channels: int, check: CheckSize) -> Optional[np.ndarray]:
     """(height, width, 3 or 1), or None for a JPEG that Pillow has to read."""
     try:
         import simplejpeg
@@ -65,7 +94,11 @@ def _decode_jpeg(data: Bytes, channels: int) -> Optional[np.ndarray]:
         return None
     raw = bytes(data)
     try:
-        _, _, colorspace, _ = simplejpeg.decode_jpeg_header(raw)
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(raw)
+    except ValueError as e:
+        raise CannotDecode(f"damaged JPEG ({e})") from None
+    check(height, width)
+    try:
         if colorspace in ("CMYK", "YCCK"):
             return None
         grey = channels == 1 or (channels == 0 and colorspace == "Gray")
@@ -75,11 +108,18 @@ def _decode_jpeg(data: Bytes, channels: int) -> Optional[np.ndarray]:
     return pixels
 
 
-def _decode_other(data: Bytes, channels: int) -> np.ndarray:
+def _decode_other(data: Bytes, channels: int, max_pixels: int, check: CheckSize) -> np.ndarray:
     try:
         from PIL import Image, UnidentifiedImageError
-
+    except ImportError as e:
+        raise _no_pillow(e) from None
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels  # it warns above, and refuses twice as many
+    try:
         with Image.open(io.BytesIO(data)) as image:
+            if image.format not in _FORMATS:
+                raise CannotDecode(f"it is {image.format}, and only images of pixels are decoded")
+            check(image.height, image.width)
             image.load()
             if not channels:
                 alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
@@ -90,12 +130,14 @@ def _decode_other(data: Bytes, channels: int) -> np.ndarray:
                 return pixels if channels == 1 else np.repeat(pixels[:, :, np.newaxis], channels, axis=2)
             decoded: np.ndarray = np.asarray(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]))
             return decoded if channels == 1 else decoded[:, :, [2, 1, 0, 3][:channels]]
-    except ImportError as e:
-        raise _no_pillow(e) from None
+    except (CannotDecode, CaffeOnSparkError, MemoryError):
+        raise
     except UnidentifiedImageError:
         raise CannotDecode("it is in no image format that is known here") from None
     except Exception as e:  # Pillow raises many types for damaged files
         raise CannotDecode(f"damaged image ({e})") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _orientation(data: Bytes) -> int:

@@ -2,7 +2,8 @@
 
 A batch is a function of its number, so a helper is told a number, makes the whole batch in a slot of shared
 memory, and says when it is done. With 2 n slots for n helpers the next batches are ready or under way while the
-solver works on one; memory is bounded by the slots.
+solver works on one; memory is bounded by the slots. A helper notes the record it is at in memory that its rank sees
+too, which tells of what it died.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import json
 import math
 import mmap
 import os
+import signal
 import struct
-from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..errors import CaffeOnSparkError, InfrastructureError, from_wire, to_wire
+from ..errors import CaffeOnSparkError, DataError, InfrastructureError, from_wire, to_wire
 from ..process import fork, reap, write_all
 from .batches import Batches
 from .records import BadRecord, BadRecords
@@ -27,8 +29,13 @@ from .tops import ImageTop
 __all__ = ["PooledBatches", "drop_bad_images", "needs_decoding"]
 
 _ORDER = struct.Struct("<qq")  # two numbers, whose meaning is the helper's
+_RECORD = struct.Struct("<q")
 _AHEAD = 2  # orders a helper has at a time, so that it need not wait for the next
 _CHECKED = 16  # images a helper looks at between two answers
+
+#: Tells which record is being worked on.
+Note = Callable[[int], None]
+Work = Callable[[int, int, Note], Any]
 
 
 def needs_decoding(store: RecordStore) -> bool:
@@ -52,11 +59,12 @@ class PooledBatches:
         shapes = [top.blob_shape(batches.batch_size) for top in batches.store.tops]
         slots = [_shared_arrays(shapes) for _ in range(helpers * _AHEAD)]
 
-        def make(batch: int, slot: int) -> None:
-            batches.fill(batch, slots[slot])
+        def make(batch: int, slot: int, note: Note) -> None:
+            batches.fill(batch, slots[slot], note)
 
         #: How many batches have been used.
         self.used = batches.used
+        self._batches = batches
         self._ordered = self.used  # the first batch that was not ordered yet
         self._slots = slots
         self._helpers = _start_helpers(helpers, make, batches.store.filenos())
@@ -68,13 +76,25 @@ class PooledBatches:
         while self._ordered < self.used + count:
             self._helper(self._ordered).order(self._ordered, self._ordered % count)
             self._ordered += 1
-        self._helper(self.used).wait()
+        try:
+            self._helper(self.used).wait()
+        except HelperDied as e:
+            raise self._explain(e) from None
         for blob, made in zip(blobs, self._slots[self.used % count]):
             blob[...] = made
         self.used += 1
 
     def _helper(self, batch: int) -> _Helper:
         return self._helpers[batch % len(self._helpers)]
+
+    def _explain(self, death: HelperDied) -> CaffeOnSparkError:
+        """A native crash is the record's fault; a process that was killed may do better another time."""
+        record = "" if death.record < 0 else f" at record '{self._batches.store.id_of(death.record)}'"
+        if death.crashed and record:
+            return DataError(f"{self._batches.name}: a decoder process ended{record} with {death.how}")
+        return InfrastructureError(
+            f"{self._batches.name}: a decoder process ended{record} with {death.how} (killed, or out of memory?)"
+        )
 
     def close(self) -> None:
         """End the helpers; the store stays open."""
@@ -104,8 +124,8 @@ def drop_bad_images(
     called now and then.
     """
 
-    def check(start: int, stop: int) -> List[Tuple[int, str, str]]:
-        return list(_bad_images(store, range(start, stop)))
+    def check(start: int, stop: int, note: Note) -> Problems:
+        return list(_bad_images(store, range(start, stop), note))
 
     chunks = [(start, min(len(store), start + _CHECKED)) for start in range(0, len(store), _CHECKED)]
     found: List[int] = []
@@ -119,37 +139,91 @@ def drop_bad_images(
         store.keep(np.delete(np.arange(len(store)), found))
 
 
-def _bad_images(store: RecordStore, records: Iterable[int]) -> Iterator[Tuple[int, str, str]]:
-    """(record, cause, detail) of the records whose images cannot be used."""
+#: (record, cause, detail) of records whose images cannot be used.
+Problems = List[Tuple[int, str, str]]
+
+
+def _bad_images(store: RecordStore, records: Iterable[int], note: Note) -> Iterator[Tuple[int, str, str]]:
     for record in records:
+        note(record)
         for top, column in zip(store.tops, store.read(np.array([record]))):
             if isinstance(top, ImageTop):
                 try:
-                    top.pixels(column[0])
+                    top.check(column[0])
                 except BadRecord as e:
                     yield record, e.cause, e.detail
                     break
 
 
 def _in_order(
-    helpers: int, work: Callable[[int, int], Any], orders: Sequence[Tuple[int, int]], files: Sequence[int]
-) -> Generator[Any, None, None]:
-    """What ``work`` returns for each order, in their order: made by helpers, or here where there are none."""
+    helpers: int, check: Callable[[int, int, Note], Problems], chunks: Sequence[Tuple[int, int]], files: Sequence[int]
+) -> Generator[Problems, None, None]:
+    """What ``check`` finds in each chunk, in their order: by helpers, or here where there are none."""
     if not helpers:
-        yield from (work(*order) for order in orders)
+        yield from (check(*chunk, lambda record: None) for chunk in chunks)
         return
-    pool = _start_helpers(helpers, work, files)
+    ahead = helpers * _AHEAD
+    pool = _start_helpers(helpers, check, files)
     try:
-        for number in range(len(orders) + helpers * _AHEAD):
-            if number >= helpers * _AHEAD:
-                yield pool[number % helpers].wait()
-            if number < len(orders):
-                pool[number % helpers].order(*orders[number])
+        for number in range(len(chunks) + ahead):
+            helper = number % helpers
+            if number >= ahead:
+                done = number - ahead
+                try:
+                    problems = pool[helper].wait()
+                except HelperDied:
+                    problems = _one_by_one(check, range(*chunks[done]), files)
+                    pool[helper].close()
+                    pool[helper] = _Helper(check, files)
+                    for later in range(done + helpers, min(number, len(chunks)), helpers):
+                        pool[helper].order(*chunks[later])
+                yield problems
+            if number < len(chunks):
+                pool[helper].order(*chunks[number])
     finally:
         _close_all(pool)
 
 
+def _one_by_one(check: Callable[[int, int, Note], Problems], records: Iterable[int], files: Sequence[int]) -> Problems:
+    """What is wrong with records of which one may have ended a helper: each is looked at by itself."""
+    found: Problems = []
+    helper = _Helper(check, files)
+    try:
+        for record in records:
+            helper.order(record, record + 1)
+            try:
+                found += helper.wait()
+            except HelperDied as e:
+                found.append((record, "crash of the decoder", f"decoding the image ends the process with {e.how}"))
+                helper.close()
+                helper = _Helper(check, files)
+    finally:
+        helper.close()
+    return found
+
+
 # ---- helpers
+
+
+class HelperDied(Exception):
+    """A helper ended by itself.
+
+    Attributes
+    ----------
+    record : the one it was at, -1 where there was none
+    how : it ended, for people
+    crashed : whether by a signal that native code gets by its own fault
+    """
+
+    def __init__(self, status: int, record: int) -> None:
+        super().__init__(status, record)
+        self.record = record
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        self.crashed = number in _CRASHES
+        self.how = signal.Signals(number).name if number else f"status {os.WEXITSTATUS(status)}"
+
+
+_CRASHES = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 
 
 class _Helper:
@@ -157,33 +231,48 @@ class _Helper:
 
     Parameters
     ----------
-    work : answers an order's two numbers with what JSON can say; what it raises, ``wait`` raises
+    work : answers an order's two numbers with what JSON can say, and notes the record it is at; what it raises,
+        ``wait`` raises
     files : descriptors it reads from
     """
 
-    def __init__(self, work: Callable[[int, int], Any], files: Sequence[int]) -> None:
+    def __init__(self, work: Work, files: Sequence[int]) -> None:
+        self._at = mmap.mmap(-1, _RECORD.size)
+        self._note(-1)
         orders_read, self._orders = os.pipe()
         self._answers, answers_write = os.pipe()
         try:
             keep = [orders_read, answers_write, *files]
-            self._child = fork(lambda: _serve(work, orders_read, answers_write), keep)
+            self._child = fork(lambda: _serve(self._work(work), orders_read, answers_write), keep)
         finally:
             os.close(orders_read)
             os.close(answers_write)
         self._buffer = b""
+        self._status: Optional[int] = None  # of the process, once it is known to have ended
+
+    def _note(self, record: int) -> None:
+        _RECORD.pack_into(self._at, 0, record)
+
+    def _work(self, work: Work) -> Callable[[int, int], Any]:
+        """``work``, as the process does it."""
+
+        def run(first: int, second: int) -> Any:
+            found = work(first, second, self._note)
+            self._note(-1)
+            return found
+
+        return run
 
     def order(self, first: int, second: int) -> None:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # ``wait`` tells
             os.write(self._orders, _ORDER.pack(first, second))
-        except BrokenPipeError:
-            raise _helper_is_gone() from None
 
     def wait(self) -> Any:
-        """The answer to the oldest order."""
+        """The answer to the oldest order. Raises HelperDied when there will be none."""
         while b"\n" not in self._buffer:
             piece = os.read(self._answers, 1 << 16)
             if not piece:
-                raise _helper_is_gone()
+                raise self._death()
             self._buffer += piece
         line, _, self._buffer = self._buffer.partition(b"\n")
         answer = json.loads(line)
@@ -191,17 +280,20 @@ class _Helper:
             raise from_wire(answer["error"])
         return answer["found"]
 
+    def _death(self) -> HelperDied:
+        if self._status is None:
+            self._status = os.waitpid(self._child, 0)[1]
+        return HelperDied(self._status, _RECORD.unpack_from(self._at)[0])
+
     def close(self) -> None:
         os.close(self._orders)
         os.close(self._answers)
-        reap(self._child, kill=True)
+        if self._status is None:
+            reap(self._child, kill=True)
+        self._at.close()
 
 
-def _helper_is_gone() -> InfrastructureError:
-    return InfrastructureError("a decoder process ended by itself (killed, or out of memory?)")
-
-
-def _start_helpers(count: int, work: Callable[[int, int], Any], files: Sequence[int]) -> List[_Helper]:
+def _start_helpers(count: int, work: Work, files: Sequence[int]) -> List[_Helper]:
     helpers: List[_Helper] = []
     try:
         for _ in range(count):

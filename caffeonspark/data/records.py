@@ -103,6 +103,10 @@ class BadRecord(DataError):
     cause : a short name for the kind of problem, the same for all records that share it
     detail : the sentence for people
     row : its number in the batch that was worked on, from 0; None outside of batches
+
+    Attributes
+    ----------
+    layer : the number of its data layer, where a batch of several layers was worked on
     """
 
     def __init__(self, record: str, cause: str, detail: str, row: Optional[int] = None) -> None:
@@ -111,6 +115,7 @@ class BadRecord(DataError):
         self.cause = cause
         self.detail = detail
         self.row = row
+        self.layer = 0
 
     def named(self, record: str) -> BadRecord:
         """The same problem, with the record's id."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Optional, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .decode import CannotDecode, decode_image, resize
-from .records import ENCODED, RAW_BYTES, BadRecord, Column, unpack_image
+from .decode import MAX_PIXELS, CannotDecode, decode_image, resize
+from .limits import IndexRange, not_finite
+from .records import ENCODED, RAW_BYTES, BadRecord, BadRecords, Column, Records, unpack_image
 from .transform import Transform
 
-__all__ = ["ImageTop", "NumberTop", "Top"]
+__all__ = ["ImageTop", "NumberTop", "Top", "without_bad_values"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Top:
     name : the blob's name
     shape : of one sample in the blob
     time_major : whether the batch is the blob's second axis (``transpose: true``), for recurrent nets
+    limits : what its values may be where layers index their memory by them
     """
 
     name: str
     shape: Tuple[int, ...]
     time_major: bool = False
+    limits: Tuple[IndexRange, ...] = field(default=(), compare=False)
 
     def blob_shape(self, batch: int) -> Tuple[int, ...]:
         """The blob's whole shape for ``batch`` samples."""
@@ -82,6 +85,43 @@ class NumberTop(Top):
         else:
             self.transform.apply_whole(column, out)
 
+    def problems(self, ids: Sequence[str], column: np.ndarray) -> Iterator[Tuple[int, BadRecord]]:
+        """(row, what is wrong) of the records whose values are not finite, or out of range where layers index by them.
+
+        A record may come more than once.
+        """
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found
+            column = np.asarray(column, self.dtype)
+        if column.dtype.kind == "f" and not np.isfinite(column).all():
+            for row in np.flatnonzero(~np.isfinite(column).reshape(len(column), -1).all(axis=1)):
+                problem = not_finite(ids[row], self.name, column[row])
+                assert problem is not None
+                yield int(row), problem
+        if not self.limits:
+            return
+        arriving = column
+        if self.transform is not None:
+            arriving = np.empty(column.shape, np.float32)
+            self.transform.apply_whole(column, arriving)
+        for takes in self.limits:
+            for row, number, value in takes.wrong_rows(arriving, moved=self.is_random):
+                yield row, takes.explain(ids[row], self.name, number, value, arriving[row].size)
+
+
+def without_bad_values(tops: Sequence[Top], records: Records, bad: BadRecords) -> Records:
+    """The records whose values layers can take, as far as that shows before images are decoded; the others are
+    reported."""
+    problems = {}
+    for top, column in zip(tops, records.columns):
+        if isinstance(top, NumberTop) and isinstance(column, np.ndarray) and len(column):
+            for row, problem in top.problems(records.ids, column):
+                problems.setdefault(row, problem)
+    for row in sorted(problems):
+        bad.report(problems[row])
+    if not problems:
+        return records
+    return records.keep(np.array([row for row in range(len(records)) if row not in problems], np.int64))
+
 
 @dataclass(frozen=True)
 class ImageTop(Top):
@@ -93,6 +133,7 @@ class ImageTop(Top):
     upright : whether the EXIF orientation of JPEGs is followed
     resize : (height, width) to resize to before the transformation, or None
     expect : (height, width) an image must have, or None
+    max_pixels : the most pixels an image may have
     """
 
     transform: Transform = field(default_factory=Transform)
@@ -100,6 +141,7 @@ class ImageTop(Top):
     upright: bool = True
     resize: Optional[Tuple[int, int]] = None
     expect: Optional[Tuple[int, int]] = None
+    max_pixels: int = MAX_PIXELS
 
     @property
     def fixed(self) -> Optional[Tuple[np.dtype, Tuple[int, ...]]]:
@@ -114,32 +156,37 @@ class ImageTop(Top):
 
         Raises BadRecord with the ``record`` (its id) and ``row`` that are given.
         """
+        try:
+            return self._pixels(entry, record, row)
+        except MemoryError:
+            raise BadRecord(
+                record, "image too large", "there is not enough memory for the image; -maxPixels refuses such", row
+            ) from None
+
+    def _pixels(self, entry: bytes, record: str, row: Optional[int]) -> np.ndarray:
         kind, shape, data = unpack_image(entry)
+
+        def check_size(height: int, width: int) -> None:
+            """What the file's header says, before memory is taken for it."""
+            if shape[1] and shape[2] and (height, width) != shape[1:]:
+                found = f"the image is {height}x{width} where the record says {shape[1]}x{shape[2]}"
+                raise BadRecord(record, "wrong image size", found, row)
+            self._check_size(height, width, record, row)
+
         if kind == ENCODED:
             try:
-                image = decode_image(data, self.channels, self.upright)
+                image = decode_image(data, self.channels, self.upright, self.max_pixels, check_size)
             except CannotDecode as e:
                 raise BadRecord(record, "undecodable image", f"the image cannot be decoded: {e}", row) from None
-            if shape[1] and shape[2] and image.shape[1:] != shape[1:]:
-                raise BadRecord(
-                    record,
-                    "wrong image size",
-                    f"the image is {image.shape[1]}x{image.shape[2]} where the record says {shape[1]}x{shape[2]}",
-                    row,
-                )
         else:
             dtype = np.dtype(np.uint8 if kind == RAW_BYTES else np.float32)
             image = np.frombuffer(data, dtype).reshape(shape)
+            problem = None if kind == RAW_BYTES else not_finite(record, self.name, image, row)
+            if problem is not None:
+                raise problem
+            self._check_size(shape[1], shape[2], record, row)
         if self.resize is not None:
             image = resize(image, self.resize)
-        if self.expect is not None and image.shape[1:] != self.expect:
-            raise BadRecord(
-                record,
-                "wrong image size",
-                f"the image is {image.shape[1]}x{image.shape[2]}, not {self.expect[0]}x{self.expect[1]}; "
-                "-resize would resize it",
-                row,
-            )
         size = (image.shape[0], image.shape[1], image.shape[2])
         problem = self.transform.problem_with(size)
         if problem is None and self.transform.output_shape(size) != self.shape:
@@ -150,6 +197,31 @@ class ImageTop(Top):
             raise BadRecord(record, "wrong image size", f"the image {problem}", row)
         return image
 
+    def _check_size(self, height: int, width: int, record: str, row: Optional[int]) -> None:
+        """Raise BadRecord where an image of this size could not be used, whatever is in it."""
+        if self.expect is not None and self.resize is None and (height, width) != self.expect:
+            found = f"the image is {height}x{width}, not {self.expect[0]}x{self.expect[1]}; -resize would resize it"
+            raise BadRecord(record, "wrong image size", found, row)
+        if self.resize is None and not self.transform.crop and (height, width) != self.shape[1:]:
+            found = f"the image is {height}x{width} and does not fill the blob's {'x'.join(map(str, self.shape))}"
+            raise BadRecord(record, "wrong image size", found, row)
+
     def fill(self, column: Column, out: np.ndarray, draws: np.ndarray) -> None:
         for row, entry in enumerate(column):
             self.transform.apply(self.pixels(entry, row=row), out[row], draws[row])
+            if self.limits:
+                self._check_limits(out[row], "", row)
+
+    def check(self, entry: bytes) -> None:
+        """Raise BadRecord unless the record can be used, whatever the random numbers."""
+        image = self.pixels(entry)
+        if self.limits:
+            whole = replace(self.transform, mirror=False, crop=0 if self.transform.train else self.transform.crop)
+            out = np.empty(whole.output_shape((image.shape[0], image.shape[1], image.shape[2])), np.float32)
+            whole.apply(image, out, (0, 0, 0))
+            self._check_limits(out, "", None, moved=self.is_random)
+
+    def _check_limits(self, image: np.ndarray, record: str, row: Optional[int], moved: bool = False) -> None:
+        for takes in self.limits:
+            for _, number, value in takes.wrong_rows(image[np.newaxis], moved):
+                raise takes.explain(record, self.name, number, value, image.size, row)

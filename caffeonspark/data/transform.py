@@ -109,6 +109,8 @@ def make_transform(param: Any, mean: Optional[np.ndarray], train: bool, where: s
     """
     if mean is not None and len(param.mean_value):
         raise ConfigError(f"{where}: give mean_file or mean_value, not both")
+    if not np.isfinite([param.scale, *param.mean_value]).all():
+        raise ConfigError(f"{where}: scale and mean_value are finite numbers")
     if len(param.mean_value):
         mean = np.array(list(param.mean_value), np.float32).reshape(-1, 1, 1)
     return Transform(

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from ..plans.indices import IndexedBottom
 from ..plans.inspection import Inspection
 from ..plans.net_plan import NetPlan
 
@@ -34,6 +35,13 @@ class Predictor(ABC):
     @abstractmethod
     def forward(self) -> None:
         """One forward pass with what is in the input blobs."""
+
+    def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
+        """From now on, raise DataError from ``forward`` before a layer runs whose bottom holds an index out of range.
+
+        For engines whose layers would read or write outside their memory; others need not do anything.
+        """
+        return
 
 
 class Trainer(ABC):
@@ -85,6 +93,10 @@ class Trainer(ABC):
 
         Whatever they raise ends the iteration without an update and is raised here.
         """
+
+    def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
+        """What ``Predictor.check_indices`` says, for the train net: raised from ``step``."""
+        return
 
     @abstractmethod
     def test_net(self, number: int) -> Predictor:

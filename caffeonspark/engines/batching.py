@@ -6,7 +6,7 @@ from typing import Dict, Sequence, Tuple
 
 import numpy as np
 
-from ..data.records import Column, take
+from ..data.records import BadRecord, Column, take
 from ..plans.net_plan import NetPlan
 from .base import Predictor
 
@@ -25,6 +25,7 @@ class BatchedNet:
     def __init__(self, plan: NetPlan, net: Predictor) -> None:
         self._plan = plan
         self._net = net
+        net.check_indices(plan.indexed)
 
     @property
     def batch_size(self) -> int:
@@ -52,7 +53,8 @@ class BatchedNet:
         dict of (count, width) float32 arrays; a blob that does not grow with the batch (a loss, an accuracy) is
         repeated for each sample
 
-        Raises BadRecord with the row of a record that cannot be used.
+        Raises BadRecord with the row of a record that cannot be used, and the number of its data layer; DataError for
+        an index out of range that no record can be blamed for.
         """
         size = count
         if count < self.batch_size and not self._plan.flexible:
@@ -66,9 +68,13 @@ class BatchedNet:
             shapes.update(layer.shapes(size))
         self._net.reshape(shapes)
         data = self._net.blobs
-        for layer, values, numbers in zip(self._plan.layers, columns, draws):
-            for top, column in zip(layer.tops, values):
-                top.fill(column, top.samples(data[top.name]), numbers)
+        for number, (layer, values, numbers) in enumerate(zip(self._plan.layers, columns, draws)):
+            try:
+                for top, column in zip(layer.tops, values):
+                    top.fill(column, top.samples(data[top.name]), numbers)
+            except BadRecord as e:
+                e.layer = number
+                raise
         self._net.forward()
         data = self._net.blobs
         return {name: self._by_sample(name, data[name], count) for name in blobs}

@@ -43,9 +43,20 @@ def checked(dataset: Any) -> Any:
     """The dataset; raises ValueError where it says that it has more in it than there is in the file, and reading it
     would take all memory there is."""
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
-    if size > dataset.file.id.get_filesize() and not dataset.id.get_create_plist().get_nfilters():  # not compressed
-        raise ValueError(f"{dataset.name} has {size} bytes by its shape {dataset.shape}, more than the file")
+    layout = dataset.id.get_create_plist()
+    filters = {layout.get_filter(number)[0] for number in range(layout.get_nfilters())}
+    most = dataset.id.get_storage_size() * _BEST_RATIO if filters else dataset.file.id.get_filesize()
+    if filters <= _KNOWN_FILTERS and size > most:
+        raise ValueError(f"{dataset.name} has {size} bytes by its shape {dataset.shape}, more than the file can hold")
+    chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize if dataset.chunks else 0
+    if chunk > _MOST_CHUNK:
+        raise ValueError(f"{dataset.name} has chunks of {chunk} bytes, and {_MOST_CHUNK} is the most that is read")
     return dataset
+
+
+_KNOWN_FILTERS = {1, 2, 3}  # deflate, shuffle, fletcher32: H5Zpublic.h
+_BEST_RATIO = 1040  # of deflate: 1032, and a little for the ends
+_MOST_CHUNK = 1 << 30  # bytes that HDF5 takes for a single record of a compressed dataset
 
 
 @contextlib.contextmanager

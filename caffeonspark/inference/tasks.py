@@ -276,7 +276,7 @@ def _outputs(
     for done, chunk in enumerate(_rebatch(chunks, task.plan.batch_size)):
         forward = forward or _net_for(task)
         draws = [BatchRandom(0, number, layer).transforms(done, len(chunk[0])) for layer in range(len(chunk))]
-        records, values = _run_batch(task, forward, chunk, draws, bad[0])
+        records, values = _run_batch(task, forward, chunk, draws, bad)
         if len(records):
             yield records, values
     for one in bad:
@@ -289,7 +289,7 @@ Chunk = List[Records]
 
 
 def _run_batch(
-    task: Task, forward: BatchedNet, chunk: Chunk, draws: List[np.ndarray], bad: BadRecords
+    task: Task, forward: BatchedNet, chunk: Chunk, draws: List[np.ndarray], bad: List[BadRecords]
 ) -> Tuple[Records, Dict[str, np.ndarray]]:
     """The records and blobs of a batch, without the records whose images cannot be used."""
     while len(chunk[0]):
@@ -297,7 +297,7 @@ def _run_batch(
             return chunk[0], forward.run([records.columns for records in chunk], draws, len(chunk[0]), task.blobs)
         except BadRecord as e:
             assert e.row is not None
-            bad.report(e.named(chunk[0].ids[e.row]))
+            bad[e.layer].report(e.named(chunk[e.layer].ids[e.row]))
             keep = np.delete(np.arange(len(chunk[0])), e.row)
             chunk = [records.keep(keep) for records in chunk]
             draws = [numbers[keep] for numbers in draws]
@@ -308,7 +308,7 @@ def _frame_chunks(task: Task, batches: Iterator[pa.RecordBatch], bad: List[BadRe
     layer = task.plan.layers[0]
     assert isinstance(layer.reader, FrameReader)
     for batch in batches:
-        yield [layer.without_bad_labels(layer.reader.decode(batch, bad[0]), bad[0])]
+        yield [layer.without_bad_values(layer.reader.decode(batch, bad[0]), bad[0])]
 
 
 def _spread_chunks(
@@ -321,22 +321,22 @@ def _spread_chunks(
         for k, rows, index in rows_by_layer(batch, len(layers)):
             reader = layers[k].reader
             assert isinstance(reader, FrameReader)
-            stores[k].append(layers[k].without_bad_labels(reader.decode(rows, bad[k]).positioned(index), bad[k]))
+            stores[k].append(layers[k].without_bad_values(reader.decode(rows, bad[k]).positioned(index), bad[k]))
     streams: List[Iterator[Records]] = []
     for k, layer in enumerate(layers):
         if isinstance(layer.reader, RangeReader):
             assert layer.count is not None
             start, stop = bounds(layer.count, parts, number)
-            streams.append(_labelled(layer, layer.reader.read(start, stop, 1, bad[k]), bad[k]))
+            streams.append(_checked(layer, layer.reader.read(start, stop, 1, bad[k]), bad[k]))
         else:
             stores[k].finish()
             streams.append(stores[k].chunks(256))
     yield from _side_by_side(streams, task.plan)
 
 
-def _labelled(layer: LayerPlan, chunks: Iterator[Records], bad: BadRecords) -> Iterator[Records]:
+def _checked(layer: LayerPlan, chunks: Iterator[Records], bad: BadRecords) -> Iterator[Records]:
     for records in chunks:
-        yield layer.without_bad_labels(records, bad)
+        yield layer.without_bad_values(records, bad)
 
 
 def _side_by_side(streams: List[Iterator[Records]], plan: NetPlan) -> Iterator[Chunk]:

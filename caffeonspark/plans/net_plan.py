@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-import numpy as np
-
 from ..data.records import BadRecordPolicy, BadRecords, Records
 from ..data.sources.base import FrameReader, RangeReader
-from ..data.tops import Top
+from ..data.tops import Top, without_bad_values
 from ..nets.schema import NetParameter
-from .labels import LabelRange
+from .indices import IndexedBottom
 
 __all__ = ["LayerPlan", "NetPlan"]
 
@@ -30,7 +28,6 @@ class LayerPlan:
     reader : reads ranges of numbered records, or decodes rows that Spark brings
     count : how many records a RangeReader can read; None for rows
     bad : what happens to records that cannot be used
-    labels : for tops that are labels, the values their losses take
     """
 
     name: str
@@ -41,20 +38,10 @@ class LayerPlan:
     reader: Union[RangeReader, FrameReader]
     count: Optional[int]
     bad: BadRecordPolicy = field(default_factory=BadRecordPolicy)
-    labels: Mapping[str, LabelRange] = field(default_factory=dict)
 
-    def without_bad_labels(self, records: Records, bad: BadRecords) -> Records:
-        """The records whose labels their losses can take; Caffe would read outside its memory for others."""
-        if not self.labels:
-            return records
-        keep = np.ones(len(records), bool)
-        for top, column in zip(self.tops, records.columns):
-            if top.name in self.labels and isinstance(column, np.ndarray):
-                wrong = self.labels[top.name].wrong(column.reshape(len(records), -1))
-                for row in np.flatnonzero(wrong & keep):
-                    bad.report(self.labels[top.name].explain(records.ids[row], top.name, column[row]))
-                keep &= ~wrong
-        return records if keep.all() else records.keep(np.flatnonzero(keep))
+    def without_bad_values(self, records: Records, bad: BadRecords) -> Records:
+        """The records whose numbers are finite, and inside the memory that layers read by them."""
+        return without_bad_values(self.tops, records, bad)
 
     def shapes(self, batch: Optional[int] = None) -> Dict[str, Tuple[int, ...]]:
         """The shape of each top's blob, at the layer's own batch size or another."""
@@ -76,6 +63,7 @@ class NetPlan:
     batch_axes : for each blob that grows with the batch, its axis and how many entries a sample has
     flexible : whether the batch size can be changed
     parameters : how many numbers the net learns
+    indexed : bottoms that layers index their memory by, and whose values cannot be checked in the records
     """
 
     content: bytes
@@ -86,6 +74,7 @@ class NetPlan:
     batch_axes: Mapping[str, Tuple[int, int]]
     flexible: bool
     parameters: int
+    indexed: Tuple[IndexedBottom, ...] = ()
 
     def message(self) -> Any:
         """The NetParameter."""

@@ -10,7 +10,7 @@ from ..data.sources.base import FrameSource, RangeSource, Source
 from ..data.sources.registry import make_source
 from ..errors import ConfigError, suggest
 from ..nets.net import Net
-from .labels import label_ranges
+from .indices import follow_indices
 from .net_plan import LayerPlan, NetPlan
 from .run_config import Configured, RunConfig
 
@@ -82,9 +82,9 @@ class NetSource:
         for layer in layers:
             larger.update(layer.shapes(layer.batch_size + 1))
         found = engine.inspect(message, larger, layers[0].batch_size, self.net.path)
-        labels = label_ranges(message, found.shapes)
+        limits, indexed = follow_indices(message, found.shapes, [top for layer in layers for top in layer.tops])
         layers = tuple(
-            replace(layer, labels={top.name: labels[top.name] for top in layer.tops if top.name in labels})
+            replace(layer, tops=tuple(replace(top, limits=limits.get(top.name, ())) for top in layer.tops))
             for layer in layers
         )
         return NetPlan(
@@ -96,6 +96,7 @@ class NetSource:
             batch_axes=found.batch_axes,
             flexible=found.flexible,
             parameters=found.parameters,
+            indexed=indexed,
         )
 
     def _layer_plan(self, source: Source) -> LayerPlan:

@@ -65,7 +65,16 @@ class RunConfig:
             if not (name and equals):
                 raise ConfigError(f"-readerOptions: '{option}' is no option with a value: write NAME=VALUE,…")
             options[name] = value
-        return SourceConfig(self.files, self.storage, self.session, settings.resize, options, settings.quiet)
+        return SourceConfig(
+            self.files,
+            self.storage,
+            self.session,
+            settings.resize,
+            options,
+            settings.quiet,
+            settings.maxPixels,
+            settings.badRecords == "skip",
+        )
 
     @property
     def model_uri(self) -> str:

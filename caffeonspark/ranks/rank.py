@@ -131,6 +131,7 @@ class Rank:
             feeds = self.make_batches(stores)
             try:
                 with contextlib.closing(self.make_trainer()) as trainer:
+                    trainer.check_indices(self.job.train.indexed)
                     strategy = self.start_strategy(trainer, comm, files)
                     for feed in feeds:
                         feed.used = trainer.iteration * int(self.solver.iter_size)

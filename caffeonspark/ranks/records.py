@@ -47,12 +47,12 @@ def load_records(
             reader = layers[number].reader
             assert isinstance(reader, FrameReader)
             records = reader.decode(rows, bad[number]).positioned(index)
-            stores[number].append(layers[number].without_bad_labels(records, bad[number]))
+            stores[number].append(layers[number].without_bad_values(records, bad[number]))
         heartbeat()
     for number, (layer, store) in enumerate(zip(layers, stores)):
         if isinstance(layer.reader, RangeReader):
             for records in _read_range(layer, number < training, job.ranks, rank, bad[number]):
-                store.append(layer.without_bad_labels(records, bad[number]))
+                store.append(layer.without_bad_values(records, bad[number]))
                 heartbeat()
         store.finish()
         if layer.bad.skip and needs_decoding(store):

@@ -8,9 +8,11 @@ import numpy as np
 
 from ..comm.base import Communicator
 from ..data.batches import BatchRandom
+from ..data.records import BadRecord, Column
 from ..data.store import RecordStore
 from ..engines.base import Predictor
 from ..engines.batching import BatchedNet
+from ..errors import DataError
 from ..plans.net_plan import NetPlan
 
 __all__ = ["Validator"]
@@ -64,11 +66,23 @@ class Validator:
             records = mine[start : start + self._plan.batch_size]
             columns = [store.read(records) for store in self._stores]
             draws = [d.transforms(number, len(records)) for d in self._draws]
-            for name, values in self._net.run(columns, draws, len(records), outputs).items():
+            for name, values in self._forward(columns, draws, records).items():
                 sums[name] += values.sum(axis=0, dtype=np.float64)
         count = np.array([float(len(mine))])
         self._comm.all_reduce([count, *sums.values()])
+        if not count[0]:
+            raise DataError(f"{self._plan.path}: every record of a validation's {self._rows} was skipped: none is left")
         return int(count[0]), {name: [float(v) for v in total / count[0]] for name, total in sums.items()}
+
+    def _forward(
+        self, columns: List[List[Column]], draws: List[np.ndarray], records: np.ndarray
+    ) -> Dict[str, np.ndarray]:
+        try:
+            return self._net.run(columns, draws, len(records), self._plan.outputs)
+        except BadRecord as e:
+            assert e.row is not None
+            name = self._stores[e.layer].id_of(int(records[e.row]))
+            raise DataError(f"{self._plan.layers[e.layer].description}: {e.named(name).message}") from None
 
     def _local_records(self, first: int) -> np.ndarray:
         """This rank's records among the run's rows, which go from ``first`` and wrap round."""

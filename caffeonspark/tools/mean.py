@@ -13,7 +13,7 @@ from ..data.sources.base import FrameReader, FrameSource, RangeReader, RangeSour
 from ..data.sources.images import ImageDataFrame, ImageSource
 from ..data.sources.lmdb import LMDBSource
 from ..data.sources.sequence_file import SequenceFileSource
-from ..data.tops import ImageTop, Top
+from ..data.tops import ImageTop, Top, without_bad_values
 from ..errors import DataError
 from ..nets.net import TEST, Net
 from ..nets.schema import NetParameter
@@ -64,13 +64,15 @@ def image_mean(config: Config, path: str, kind: str, partitions: int) -> np.ndar
     source = open_images(config, path, kind)
     spark = config.spark()
     ship_library(spark.sparkContext)
-    top, description = source.tops[0], source.description
+    tops, description = source.tops, source.description
+    top = tops[0]
 
     def add(chunks: Iterator[Records]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         total, count = np.zeros(math.prod(top.shape)), 0
         for records in chunks:
+            records = without_bad_values(tops, records, BadRecords(description))
             total += _sum(records, top, description)
             count += len(records)
         yield pa.RecordBatch.from_arrays(

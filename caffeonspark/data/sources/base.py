@@ -21,6 +21,7 @@ from ...nets.net import TRAIN, Net
 from ...nets.prototxt import Files
 from ...nets.schema import BlobProto
 from ...storage import Storage, is_local, local_path
+from ..decode import MAX_PIXELS
 from ..records import BadRecords, Records
 from ..tops import Top
 from ..transform import Transform, make_transform
@@ -60,6 +61,8 @@ class SourceConfig:
     resize : whether images are to be resized to what the layer takes (``-resize``)
     reader_options : options of Spark's reader (``-readerOptions``)
     quiet : whether only warnings are to be logged (``-quiet``)
+    max_pixels : the most pixels an image may have (``-maxPixels``)
+    skip : whether records that cannot be used are skipped (``-badRecords skip``)
     """
 
     files: Files
@@ -68,6 +71,8 @@ class SourceConfig:
     resize: bool = False
     reader_options: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False
+    max_pixels: int = MAX_PIXELS
+    skip: bool = False
 
     def spark(self) -> Any:
         """The SparkSession; raises ConfigError where there is none."""
@@ -169,6 +174,11 @@ class Source(ABC):
             raise ConfigError(
                 f"{self.where}: mean_file {param.mean_file} is not a binaryproto of a mean image"
             ) from None
+        if not np.isfinite(mean).all():
+            raise ConfigError(
+                f"{self.where}: mean_file {param.mean_file} holds NaN or infinite values: compute it anew, without the "
+                "records that do"
+            )
         return mean
 
     def transform(self, param: Any) -> Transform:

@@ -193,10 +193,11 @@ class DataFrameSource(FrameSource):
         top: Top
         if kind == "RAW_IMAGE" and not transform.crop:
             top = NumberTop(name, shape, dtype="uint8", transform=transform)
-        elif self.config.resize:
-            top = ImageTop(name, shape, transform=transform, channels=dims[0], resize=size)
         else:
-            top = ImageTop(name, shape, transform=transform, channels=dims[0], expect=size)
+            sizes = {"resize": size} if self.config.resize else {"expect": size}
+            top = ImageTop(
+                name, shape, transform=transform, channels=dims[0], max_pixels=self.config.max_pixels, **sizes
+            )
         return CoSTop(block.name, kind, top, dims)
 
     # ---- the DataFrame

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Iterator, List, Mapping, Tuple
 
 import numpy as np
 
 from ...errors import ConfigError, DataError
-from ...formats.hdf5 import reading_hdf5
+from ...formats.hdf5 import checked, reading_hdf5
 from ..records import BadRecords, Column, Records
 from ..tops import NumberTop
 from .base import RangeReader, RangeSource
 
 __all__ = ["HDF5Reader", "HDF5Source"]
 
-_CHUNK = 256  # records
+_CHUNK = 256  # records, of which
+_CHUNK_BYTES = 64 << 20  # is the most where they are large
 _WHAT = "HDF5Data file"
 
 
@@ -35,18 +37,22 @@ class HDF5Reader(RangeReader):
     tops: Tuple[NumberTop, ...]
 
     def read(self, start: int, stop: int, step: int, bad: BadRecords) -> Iterator[Records]:
+        record = 8 * sum(math.prod(top.shape) for top in self.tops)
+        chunk = step * max(1, min(_CHUNK, _CHUNK_BYTES // max(1, record * step)))
         for path, first, end in zip(self.paths, self.starts, self.starts[1:]):
             low = max(start, first)
             low += (start - low) % step
             if low >= min(stop, end):
                 continue
             with reading_hdf5(path, path, _WHAT) as f:
-                for begin in range(low, min(stop, end), step * _CHUNK):
-                    upto = min(stop, end, begin + step * _CHUNK)
+                for begin in range(low, min(stop, end), chunk):
+                    upto = min(stop, end, begin + chunk)
                     numbers = np.arange(begin, upto, step, dtype=np.int64)
-                    columns: List[Column] = [
-                        np.asarray(f[top.name][begin - first : upto - first : step], np.float32) for top in self.tops
-                    ]
+                    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found
+                        columns: List[Column] = [
+                            np.asarray(checked(f[top.name])[begin - first : upto - first : step], np.float32)
+                            for top in self.tops
+                        ]
                     yield Records([str(number) for number in numbers], columns, numbers)
 
 
@@ -91,7 +97,7 @@ class HDF5Source(RangeSource):
             for name in self.layer.top:
                 if name not in f:
                     raise DataError(f"{self.where}: {path} has no dataset '{name}', which top '{name}' reads")
-                shape = f[name].shape
+                shape = checked(f[name]).shape
                 if not shape:
                     raise DataError(f"{self.where}: {path}: dataset '{name}' is a single value, not a list of records")
                 counts.add(int(shape[0]))

@@ -60,8 +60,17 @@ def image_entry(top: Top, record: str, image: Optional[np.ndarray], data: bytes,
         return pack_image(kind, (image.shape[0], image.shape[1], image.shape[2]), image.tobytes())
     dtype, shape = top.fixed
     if image is None:  # encoded among raw ones
+
+        def check_size(height: int, width: int) -> None:
+            if (height, width) != shape[1:]:
+                raise BadRecord(
+                    record,
+                    "wrong image size",
+                    f"the image is {height}x{width} where the layer has {shape[1]}x{shape[2]}; -resize would resize it",
+                )
+
         try:
-            image = decode_image(data, shape[0] if shape[0] in (1, 3) else 0)
+            image = decode_image(data, shape[0] if shape[0] in (1, 3) else 0, check_size=check_size)
         except CannotDecode as e:
             raise BadRecord(record, "undecodable image", f"the image cannot be decoded: {e}") from None
     if image.shape != shape or image.dtype != dtype:
@@ -132,7 +141,7 @@ class ImageSource(Source):
         encoded = image is None
         if image is None:
             try:
-                image = decode_image(data, channels, upright)
+                image = decode_image(data, channels, upright, self.config.max_pixels)
             except CannotDecode as e:
                 raise DataError(f"{self.description}: record '{record}': the image cannot be decoded: {e}") from None
             channels = channels or image.shape[0]
@@ -144,7 +153,13 @@ class ImageSource(Source):
         top: Top
         if encoded or transform.crop or resize is not None:
             top = ImageTop(
-                self.layer.top[0], shape, transform=transform, channels=channels, upright=upright, resize=resize
+                self.layer.top[0],
+                shape,
+                transform=transform,
+                channels=channels,
+                upright=upright,
+                resize=resize,
+                max_pixels=self.config.max_pixels,
             )
         else:
             top = NumberTop(self.layer.top[0], shape, dtype=str(image.dtype), transform=transform)

@@ -45,7 +45,8 @@ LMDBLocation = Union[str, Fetched]
 #: The longest key, in bytes: LMDB's MDB_MAXKEYSIZE.
 MAX_KEY = 511
 
-_CHUNK = 256  # records
+_CHUNK = 256  # records, of which
+_CHUNK_BYTES = 64 << 20  # is the most where they are large
 _TRANSACTION = 1000  # entries
 
 
@@ -201,6 +202,7 @@ class LMDBReader(RangeReader):
         index: List[int] = []
         images: List[Any] = []
         labels: List[float] = []
+        size = 0
         with open_lmdb(self.path, self.planned) as database:
             for number, key, value in database.read(start, stop, step):
                 record = key.decode("utf-8", "backslashreplace")
@@ -215,9 +217,10 @@ class LMDBReader(RangeReader):
                 ids.append(record)
                 index.append(number)
                 labels.append(float(datum.label))
-                if len(ids) == _CHUNK:
+                size += len(value)
+                if len(ids) == _CHUNK or size > _CHUNK_BYTES:
                     yield self._chunk(ids, index, images, labels)
-                    ids, index, images, labels = [], [], [], []
+                    ids, index, images, labels, size = [], [], [], [], 0
         if ids:
             yield self._chunk(ids, index, images, labels)
 
@@ -243,20 +246,31 @@ class LMDBSource(ImageSource, RangeSource):
     def open(self) -> None:
         self._location = find_lmdb(self.config, self.source_path(), f"{self.where}: source")
         where = f"{self.where}: {self.description}"
+        problem: Optional[DataError] = None
         try:
             self._contents = look_at(self._location)
-            first = next(read_entries(self._location, 0, 1, planned=self._contents), None)
+            # the first record that can be used; only it, where all have to be
+            stop = self._contents.entries if self.config.skip else 1
+            for _, key, value in read_entries(self._location, 0, stop, planned=self._contents):
+                found = self._settle_tops(key.decode("utf-8", "backslashreplace"), value)
+                if found is None:
+                    return
+                problem = problem or found
         except DataError as e:
             raise DataError(f"{self.where}: {e.message}") from None
-        if first is None:
-            raise DataError(f"{where} is empty")
-        record = first[1].decode("utf-8", "backslashreplace")
+        raise problem or DataError(f"{where} is empty")
+
+    def _settle_tops(self, record: str, value: bytes) -> Optional[DataError]:
+        """Make the tops as this record has them; why that cannot be, or None."""
         try:
-            datum = parse_datum(first[2], record)
+            datum = parse_datum(value, record)
             image = None if datum.encoded else datum_array(datum, record)
+            self.tops = self.make_tops(record, image, datum.data)
         except BadRecord as e:
-            raise DataError(f"{where}: {e.message}") from None
-        self.tops = self.make_tops(record, image, datum.data)
+            return DataError(f"{self.where}: {self.description}: {e.message}")
+        except DataError as e:
+            return e
+        return None
 
     def count(self) -> int:
         return self._contents.entries

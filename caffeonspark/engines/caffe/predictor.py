@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from ...plans.indices import IndexedBottom
 from ..base import Predictor
+from .arrivals import check_arrivals
 from .pycaffe import caffe, prototxt
 
 __all__ = ["CaffePredictor", "load_net"]
@@ -15,8 +17,9 @@ __all__ = ["CaffePredictor", "load_net"]
 class CaffePredictor(Predictor):
     """A TEST-phase net; made by ``load_net`` or ``CaffeTrainer.test_net``."""
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: Any, message: Any) -> None:
         self._net = net
+        self._message = message
 
     @property
     def blobs(self) -> Dict[str, np.ndarray]:
@@ -35,10 +38,13 @@ class CaffePredictor(Predictor):
     def forward(self) -> None:
         self._net.forward()
 
+    def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
+        check_arrivals(self._net, self._message, indexed)
+
 
 def load_net(net: Any, weights: str) -> CaffePredictor:
     """A net with the weights in a .caffemodel or .caffemodel.h5."""
     with prototxt(net) as path:
         built = caffe.Net(path, caffe.TEST)
     built.copy_from(weights)
-    return CaffePredictor(built)
+    return CaffePredictor(built, net)

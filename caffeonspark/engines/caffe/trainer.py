@@ -11,7 +11,9 @@ from ...formats.endings import is_hdf5, model_ending, state_ending
 from ...formats.solverstate import with_learned_net
 from ...nets.schedule import learning_rate
 from ...nets.schema import SolverParameter
+from ...plans.indices import IndexedBottom
 from ..base import Trainer
+from .arrivals import check_arrivals
 from .predictor import CaffePredictor
 from .pycaffe import caffe, prototxt, unique
 
@@ -120,12 +122,15 @@ class CaffeTrainer(Trainer):
     def _gradients_ready(self) -> None:
         self._exchange(sum(self._losses) / len(self._losses))
 
+    def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
+        check_arrivals(self._net, self._param.train_net_param, indexed)
+
     # ---- validation
 
     def test_net(self, number: int) -> CaffePredictor:
         net = self._solver.test_nets[number]
         net.share_with(self._net)
-        return CaffePredictor(net)
+        return CaffePredictor(net, self._param.test_net_param[number])
 
     def reseed(self, seed: int) -> None:
         mixed = np.random.SeedSequence([seed, self._rank, self.iteration]).generate_state(1)[0]
