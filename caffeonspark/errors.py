@@ -12,6 +12,7 @@
         ├── CommunicationError     the gradient channel
         │   ├── PeerLost               a peer closed its connection or cannot be reached
         │   └── StallError             nothing moved for the stall timeout
+        ├── HelperLost             a rank's helper process ended at a record
         └── RankLost               a rank's process ended without saying why
 
 Every message is one line that says what is wrong, where, and what to do. Errors travel from executors to
@@ -28,6 +29,7 @@ __all__ = [
     "CommunicationError",
     "ConfigError",
     "DataError",
+    "HelperLost",
     "InfrastructureError",
     "Interrupted",
     "PeerLost",
@@ -95,6 +97,10 @@ class PeerLost(CommunicationError):
 
 class StallError(CommunicationError):
     """Nothing moved on the channel for longer than the stall timeout."""
+
+
+class HelperLost(InfrastructureError):
+    """A rank's helper process ended while it worked on a record that the message names."""
 
 
 class RankLost(InfrastructureError):

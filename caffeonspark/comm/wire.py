@@ -32,6 +32,7 @@ class FrameKind(str, Enum):
     READY = "ready"  # it has its records, and listens
     PROGRESS = "progress"
     VALIDATION = "test"
+    SUSPECT = "suspect"  # the batch that it died of in the attempt before
     DONE = "done"
     FAILED = "failed"
     BYE = "bye"

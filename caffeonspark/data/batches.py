@@ -57,6 +57,9 @@ class Feed(Protocol):
 
     used: int
 
+    def records(self, batch: int) -> np.ndarray:
+        """The numbers of a batch's records in their store."""
+
     def load(self, blobs: Sequence[np.ndarray]) -> None:
         """Fill the blobs with the next batch. Raises DataError."""
 

@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, Opt
 
 import numpy as np
 
-from ..errors import CaffeOnSparkError, DataError, InfrastructureError, from_wire, to_wire
+from ..errors import CaffeOnSparkError, DataError, HelperLost, InfrastructureError, from_wire, to_wire
 from ..process import fork, reap, write_all
 from .batches import Batches
 from .records import BadRecord, BadRecords
@@ -69,6 +69,9 @@ class PooledBatches:
         self._slots = slots
         self._helpers = _start_helpers(helpers, make, batches.store.filenos())
 
+    def records(self, batch: int) -> np.ndarray:
+        return self._batches.records(batch)
+
     def load(self, blobs: Sequence[np.ndarray]) -> None:
         """Fill the blobs with the next batch. Raises DataError."""
         count = len(self._slots)
@@ -92,7 +95,8 @@ class PooledBatches:
         record = "" if death.record < 0 else f" at record '{self._batches.store.id_of(death.record)}'"
         if death.crashed and record:
             return DataError(f"{self._batches.name}: a decoder process ended{record} with {death.how}")
-        return InfrastructureError(
+        kind = HelperLost if record else InfrastructureError
+        return kind(
             f"{self._batches.name}: a decoder process ended{record} with {death.how} (killed, or out of memory?)"
         )
 

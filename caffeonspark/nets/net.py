@@ -7,7 +7,8 @@ The rules for ``include``/``exclude`` are those of Caffe's ``Net::FilterNet`` an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
 from ..errors import ConfigError, suggest
@@ -16,6 +17,8 @@ from .prototxt import Files, parse_net
 from .schema import NetParameter
 
 __all__ = ["TEST", "TRAIN", "Net", "SolverNets", "reads_data", "solver_nets"]
+
+_log = logging.getLogger(__name__)
 
 TRAIN, TEST = 0, 1  # caffe.proto, enum Phase
 
@@ -33,11 +36,15 @@ def reads_data(layer: Any) -> bool:
 
 @dataclass(frozen=True)
 class Net:
-    """One phase of a net: a ``NetParameter`` with only the layers of that phase, and the file it came from."""
+    """One phase of a net: a ``NetParameter`` with only the layers of that phase, and the file it came from.
+
+    ``number`` is that of a test net in its solver, from 0, by which ``test_iter`` means it.
+    """
 
     message: Any
     path: str
     phase: int
+    number: int = 0
 
     @property
     def phase_name(self) -> str:
@@ -124,7 +131,7 @@ class Net:
             elif reads_data(layer):
                 while new.top[-1] not in needed:
                     del new.top[-1]
-        return Net(net, self.path, self.phase)
+        return Net(net, self.path, self.phase, self.number)
 
     def check(self, known_types: Iterable[str]) -> None:
         """Raise ConfigError for what would make Caffe abort: unknown layer types and blobs, names used twice."""
@@ -190,8 +197,9 @@ def _phase_of(net: Any, path: str, phase: int, state: Any) -> Net:
 def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
     """The train net and the test nets of the solver prototxt ``path``.
 
-    A net that both phases share counts as one test net, whatever ``test_iter`` says, if it has a data layer
-    in the TEST phase; further ``test_iter`` values give further copies, each with its own ``test_state``.
+    A net that both phases share counts as one test net where no others are named; further ``test_iter`` values give
+    further copies, each with its own ``test_state``. Test nets without a data layer are left out, and the others keep
+    their numbers.
     """
 
     def load(name: str) -> Tuple[Any, str]:
@@ -210,7 +218,9 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
         )
     tests = [(message, path) for message in solver.test_net_param] + [load(name) for name in solver.test_net]
     if shared:
-        tests += shared * max(1, len(solver.test_iter) - len(tests))
+        tests += shared * max(0 if tests and solver.test_iter else 1, len(solver.test_iter) - len(tests))
+    if tests and solver.test_iter and len(solver.test_iter) != len(tests):
+        raise ConfigError(f"{path}: test_iter is given {len(solver.test_iter)} times for {len(tests)} test nets")
     states: List[Any] = list(solver.test_state)
     if states and len(states) != len(tests):
         raise ConfigError(f"{path}: test_state is given {len(states)} times for {len(tests)} test nets")
@@ -218,7 +228,11 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
     for number, (message, source) in enumerate(tests):
         net = _phase_of(message, source, TEST, states[number] if states else None)
         if net.data_layers():
-            test_nets.append(net)
+            test_nets.append(replace(net, number=number))
+        elif len(tests) > 1:
+            _log.warning(
+                "caffeonspark: %s: test net %d has no data layer in the TEST phase and is left out", source, number
+            )
     message, source = (shared + train)[0]
     train_state = solver.train_state if solver.HasField("train_state") else None
     return SolverNets(_phase_of(message, source, TRAIN, train_state), tuple(test_nets))

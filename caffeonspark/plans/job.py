@@ -9,7 +9,7 @@ from ..comm.handshake import Credentials
 from ..settings import Settings
 from .net_plan import LayerPlan, NetPlan
 
-__all__ = ["Job", "ResumePoint", "ValidationPlan"]
+__all__ = ["Job", "ResumePoint", "Suspect", "ValidationPlan"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,24 @@ class ValidationPlan:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A batch at which a rank's process ended.
+
+    Attributes
+    ----------
+    rank : int
+    iteration : of the solver
+    net : 0 in training, n in a validation with the n-th test net
+    batch : its number in the validation, 0 in training
+    """
+
+    rank: int
+    iteration: int
+    net: int
+    batch: int
+
+
+@dataclass(frozen=True)
 class Job:
     """A training run as every rank sees it.
 
@@ -68,6 +86,7 @@ class Job:
     driver : (host, port) of the rank server
     credentials : of this attempt
     settings : the flags, without those that may hold passwords
+    suspect : where a rank died in the attempt before, whose batch there is to be named, or None
     """
 
     ranks: int
@@ -79,6 +98,7 @@ class Job:
     driver: Tuple[str, int]
     credentials: Credentials = field(repr=False)
     settings: Settings
+    suspect: Optional[Suspect] = None
 
     def validation_layers(self) -> List[Tuple[ValidationPlan, int]]:
         """Each validation and the number of its first layer in ``layers``."""

@@ -85,11 +85,11 @@ class RunConfig:
 
     @property
     def validation_nets(self) -> List[Net]:
-        """The test nets to run while training: those the solver gives a test_interval, unless test_iter is 0."""
+        """The test nets to run while training: those the solver gives a test_interval, but for a test_iter of 0."""
         iterations = list(self.solver.test_iter)
-        if not self.solver.test_interval or (iterations and not iterations[0]):
+        if not self.solver.test_interval:
             return []
-        return list(self.nets.tests)
+        return [net for net in self.nets.tests if net.number >= len(iterations) or iterations[net.number]]
 
     def net(self, phase: int) -> Net:
         """The net of a phase; TEST is the first test net. Raises ConfigError where there is none."""

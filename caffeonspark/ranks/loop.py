@@ -104,6 +104,7 @@ class Loop:
 
     def load(self) -> None:
         self.connection.heartbeat()
+        self.connection.whereabouts.enter(self.trainer.iteration)
         begin = time.perf_counter()
         inputs = self.trainer.inputs
         for layer, feed in zip(self.job.train.layers, self.feeds):
@@ -123,6 +124,7 @@ class Loop:
                 break
             begin, waited = time.perf_counter(), self.comm.waited  # which also counts what validation waits
             history, stop = self.strategy.iterate(self.load)
+            self.connection.whereabouts.leave()
             self.connection.check()
             self.training += time.perf_counter() - begin
             self.waited += self.comm.waited - waited

@@ -11,7 +11,10 @@ import os
 import socket
 import tempfile
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
 
 from ..comm import encryption
 from ..comm.addresses import interface_address, open_listener
@@ -32,6 +35,7 @@ from ..sync.registry import strategy_for
 from .loop import Loop
 from .records import load_records
 from .sidecar import DriverConnection, describe
+from .suspects import watch_suspect
 from .validate import Validator
 
 if TYPE_CHECKING:
@@ -109,12 +113,13 @@ class Rank:
             versions=self.engine.versions(),
         )
         bad = [BadRecords(layer.description, layer.bad) for layer in self.job.layers()]
-        stores = load_records(self.job, self.rank, batches, bad, connection.heartbeat)
+        stores, totals = load_records(self.job, self.rank, batches, bad, connection.heartbeat)
         with self.open_listener() as listener:
             connection.send(
                 FrameKind.READY,
                 address=list(listener.address),
                 rows=[len(store) for store in stores],
+                totals=totals,
                 bad=[[one.counts, one.examples] for one in bad],
             )
             peers = connection.wait(FrameKind.PEERS, timeout=86_400)
@@ -132,6 +137,7 @@ class Rank:
             try:
                 with contextlib.closing(self.make_trainer()) as trainer:
                     trainer.check_indices(self.job.train.indexed)
+                    watch_suspect(self.job, self.rank, connection, stores, feeds)
                     strategy = self.start_strategy(trainer, comm, files)
                     for feed in feeds:
                         feed.used = trainer.iteration * int(self.solver.iter_size)
@@ -224,6 +230,14 @@ class Rank:
                     comm,
                     [self.batch_random(number + k) for k in range(count)],
                     self.connection.heartbeat,
+                    partial(self.enter_validation, trainer, which + 1),
                 )
             )
         return validators
+
+    def enter_validation(self, trainer: Trainer, net: int, batch: int, records: np.ndarray) -> None:
+        """A batch of the ``net``-th test net (from 1) begins, or, without records, its last one is over."""
+        if len(records):
+            self.connection.whereabouts.enter(trainer.iteration, net, batch, records)
+        else:
+            self.connection.whereabouts.leave()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Iterable, Iterator, List, Sequence
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
@@ -23,8 +23,8 @@ __all__ = ["load_records"]
 
 def load_records(
     job: Job, rank: int, batches: Iterable[pa.RecordBatch], bad: Sequence[BadRecords], heartbeat: Callable[[], None]
-) -> List[RecordStore]:
-    """Every layer's records of a rank, in local stores.
+) -> Tuple[List[RecordStore], List[int]]:
+    """Every layer's records of a rank, in local stores; and how many there were with those that are not used.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ def load_records(
     """
     layers = job.layers()
     training = len(job.train.layers)
-    stores = [RecordStore(layer.tops) for layer in layers]
+    named = job.suspect is not None and job.suspect.rank == rank
+    stores = [RecordStore(layer.tops, keep_ids=named) for layer in layers]
     for batch in batches:
         for number, rows, index in rows_by_layer(batch, len(layers)):
             reader = layers[number].reader
@@ -57,6 +58,7 @@ def load_records(
         store.finish()
         if layer.bad.skip and needs_decoding(store):
             drop_bad_images(store, bad[number], job.settings.decoders, heartbeat)
+    totals = [len(store) + one.total for store, one in zip(stores, bad)]
     _align(stores[:training], bad)
     for validation, first in job.validation_layers():
         count = len(validation.net.layers)
@@ -67,7 +69,7 @@ def load_records(
                 f"{layer.description} has no record for rank {rank} of {job.ranks}: train with fewer ranks, or with "
                 "more data"
             )
-    return stores
+    return stores, totals
 
 
 def _read_range(layer: LayerPlan, training: bool, ranks: int, rank: int, bad: BadRecords) -> Iterator[Records]:

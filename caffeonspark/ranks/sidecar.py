@@ -28,6 +28,7 @@ from ..comm.handshake import Credentials, PeerConnection, dial
 from ..comm.wire import PIECE, Frame, FrameBuffer, FrameKind, Wire
 from ..errors import CaffeOnSparkError, Interrupted, PeerLost, RankLost, to_wire
 from ..process import fork, reap
+from .whereabouts import Whereabouts
 
 __all__ = ["DRIVER", "DriverConnection"]
 
@@ -47,9 +48,10 @@ class DriverConnection:
     Attributes
     ----------
     stopping : whether the driver asked for a stop at the next iteration
+    whereabouts : the batch this rank is at, which the sidecar tells when the rank dies
     """
 
-    def __init__(self, sock: socket.socket, sidecar: int, stderr: int) -> None:
+    def __init__(self, sock: socket.socket, sidecar: int, stderr: int, whereabouts: Whereabouts) -> None:
         self._sock = sock
         self._sidecar = sidecar
         self._stderr = stderr
@@ -57,6 +59,7 @@ class DriverConnection:
         self._frames: Deque[Frame] = deque()
         self._last_heartbeat = time.monotonic()
         self.stopping = False
+        self.whereabouts = whereabouts
 
     @classmethod
     def open(cls, driver: Tuple[str, int], credentials: Credentials, rank: int) -> DriverConnection:
@@ -71,15 +74,18 @@ class DriverConnection:
         log_read, log_write = os.pipe()
         stderr = os.dup(2)
         me = os.getpid()
+        whereabouts = Whereabouts()
         keep = (theirs.fileno(), log_read, stderr, uplink.sock.fileno())
         # PySpark ends its workers by SIGHUP to the whole group; the sidecar still has to report that
-        child = fork(lambda: _Sidecar(me, theirs, uplink, log_read, stderr).run(), keep, ignore_signals=True)
+        child = fork(
+            lambda: _Sidecar(me, theirs, uplink, log_read, stderr, whereabouts).run(), keep, ignore_signals=True
+        )
         theirs.close()
         uplink.sock.close()
         os.close(log_read)
         os.dup2(log_write, 2)
         os.close(log_write)
-        return cls(ours, child, stderr)
+        return cls(ours, child, stderr, whereabouts)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -159,8 +165,17 @@ class DriverConnection:
 class _Sidecar:
     """The sidecar's own loop; runs in the forked process."""
 
-    def __init__(self, rank_pid: int, local: socket.socket, uplink: PeerConnection, log: int, stderr: int) -> None:
+    def __init__(
+        self,
+        rank_pid: int,
+        local: socket.socket,
+        uplink: PeerConnection,
+        log: int,
+        stderr: int,
+        whereabouts: Whereabouts,
+    ) -> None:
         self.rank_pid = rank_pid
+        self.whereabouts = whereabouts
         self.local = local
         self.uplink: Optional[socket.socket] = uplink.sock
         self.wire = Wire(uplink.keys)
@@ -191,7 +206,7 @@ class _Sidecar:
                 self.kill_at = time.monotonic() + _PARTING
         self._drain_log()
         if not self.said_bye:
-            self._to_driver(Frame(FrameKind.DIED, {"log": list(self.lines)}))
+            self._to_driver(Frame(FrameKind.DIED, {"log": list(self.lines), "at": self.whereabouts.read()}))
         if self.uplink is not None:
             with contextlib.suppress(OSError):
                 self.uplink.shutdown(socket.SHUT_WR)

@@ -31,6 +31,7 @@ class Validator:
     comm : Communicator
     draws : one for each data layer, for those that crop or mirror at random
     heartbeat : called between batches
+    enter : called with each batch's number and records before it runs, and without records after the last
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Validator:
         comm: Communicator,
         draws: Sequence[BatchRandom],
         heartbeat: Callable[[], None],
+        enter: Callable[[int, np.ndarray], None],
     ) -> None:
         self._plan = plan
         self._net = BatchedNet(plan, net)
@@ -52,6 +54,7 @@ class Validator:
         self._comm = comm
         self._draws = draws
         self._tick = heartbeat
+        self._enter = enter
 
     def run(self, number: int) -> Tuple[int, Dict[str, List[float]]]:
         """The ``number``-th validation (from 0): rows used, and each output blob's mean over them.
@@ -64,10 +67,12 @@ class Validator:
         for start in range(0, len(mine), self._plan.batch_size):
             self._tick()
             records = mine[start : start + self._plan.batch_size]
+            self._enter(start // self._plan.batch_size, records)
             columns = [store.read(records) for store in self._stores]
             draws = [d.transforms(number, len(records)) for d in self._draws]
             for name, values in self._forward(columns, draws, records).items():
                 sums[name] += values.sum(axis=0, dtype=np.float64)
+        self._enter(0, mine[:0])
         count = np.array([float(len(mine))])
         self._comm.all_reduce([count, *sums.values()])
         if not count[0]:

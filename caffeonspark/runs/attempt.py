@@ -53,6 +53,7 @@ class Attempt:
     Attributes
     ----------
     unresponsive : executors whose tasks did not end when their ranks were done or called off
+    suspect_batch : what is in the batch that a rank died of in the attempt before, when the rank has come there again
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Attempt:
         self.heard: Dict[int, float] = {}  # rank: when it last said something
         self.first_heard = math.inf  # when the first rank came
         self.unresponsive: List[str] = []
+        self.suspect_batch = ""
 
     def run(self, make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure, or Interrupted."""
@@ -177,6 +179,7 @@ class Attempt:
             FrameKind.PROGRESS: self.on_progress,
             FrameKind.VALIDATION: self.on_test,
             FrameKind.DONE: self.on_done,
+            FrameKind.SUSPECT: lambda event: setattr(self, "suspect_batch", str(event.data["batch"])),
             FrameKind.LOG: lambda event: self.observer.log(event.rank, [str(line) for line in event.data["lines"]]),
             FrameKind.BYE: lambda event: self.ended.update({event.rank: "bye"}),
         }
@@ -218,14 +221,13 @@ class Attempt:
         self.check_bad_records()
         addresses = [self.ready[rank]["address"] for rank in range(self.ranks)]
         totals = [self.layer_total(number) for number in range(len(self.layers))]
-        self.result.rows = totals[0]
+        self.result.rows = sum(int(data["rows"][0]) for data in self.ready.values())
         server.send_all(FrameKind.PEERS, addresses=addresses, totals=totals)
         self.heard = dict.fromkeys(range(self.ranks), time.monotonic())
 
     def layer_total(self, number: int) -> int:
         """How many records a layer's source has, skipped ones included."""
-        ready = self.ready.values()
-        return sum(int(data["rows"][number]) + sum(data["bad"][number][0].values()) for data in ready)
+        return sum(int(data["totals"][number]) for data in self.ready.values())
 
     def check_bad_records(self) -> None:
         """Say what was skipped; raises DataError where it was too much."""

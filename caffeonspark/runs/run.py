@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..comm.handshake import Credentials
@@ -26,6 +26,7 @@ from ..spark.library_zip import ship_library
 from ..spark.partitioning import rows_of_sources
 from ..spark.yarn import attempt_number
 from .attempt import Attempt
+from .deaths import Deaths
 from .encryption import check_encryption
 from .preflight import check_cluster, check_driver
 from .snapshots import SnapshotStore, StartFiles, read_resume_point
@@ -131,7 +132,7 @@ def prepare(
     check_encryption(config, observer.note)
     config.storage.check_writable(uri)
     plan = sources[0].plan
-    validations = tuple(_validation(config, number, data) for number, data in enumerate(sources[1:]))
+    validations = tuple(_validation(config, data) for data in sources[1:])
     check_monitored(config, validations)
     check_cluster(config, observer.note, stop)
     context = config.spark.sparkContext
@@ -185,6 +186,7 @@ class _Run:
         self.folder = folder
         self.start = prepared.start  # of the next attempt
         self.last: Optional[Attempt] = None
+        self.deaths = Deaths()
         self.signal = 0
 
     def go(self) -> None:
@@ -225,7 +227,12 @@ class _Run:
                 self.take_file,
                 self.stop,
             )
-            self.last.run(lambda address, credentials: self.prepared.job(start.point, address, credentials))
+            suspect = self.deaths.suspect
+            self.last.run(
+                lambda address, credentials: replace(
+                    self.prepared.job(start.point, address, credentials), suspect=suspect
+                )
+            )
 
     def take_file(self, rank: int, kind: str, about: Mapping[str, Any], path: str) -> None:
         """A rank handed over a file."""
@@ -251,6 +258,8 @@ class _Run:
         """Prepare the next attempt, from the newest snapshot; raises ``error`` when there is to be none."""
         if self.stop.is_set():
             raise self.interrupted() from error
+        if self.last is not None:
+            self.deaths.check(self.last, error)
         if self.result.restarts >= self.config.settings.maxRestarts:
             if self.result.restarts:
                 error.args = (f"{error.message} (after {self.result.restarts} restarts)",)
@@ -328,9 +337,9 @@ class _Run:
                 signal.signal(number, handler)
 
 
-def _validation(config: RunConfig, number: int, source: NetSource) -> ValidationPlan:
+def _validation(config: RunConfig, source: NetSource) -> ValidationPlan:
     """A test net's plan, with as many rows as the solver's test_iter says."""
-    iterations = list(config.solver.test_iter)
+    iterations, number = list(config.solver.test_iter), source.net.number
     count = int(iterations[number]) if number < len(iterations) else 0
     return ValidationPlan(source.plan, count * source.plan.batch_size if count else None)
 
