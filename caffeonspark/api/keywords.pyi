@@ -39,6 +39,7 @@ class ConfigFlags:
         readerOptions: Sequence[str] = (),
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
+        maxPixels: int = 100000000,
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
@@ -115,6 +116,8 @@ class ConfigFlags:
     """what a record that cannot be used does: fail the job, or be skipped"""
     badRecordsMax: float
     """skip at most this fraction of the records"""
+    maxPixels: int
+    """an image whose file claims more pixels cannot be used"""
     decoders: int
     """a rank's processes that decode images ahead of it"""
     persistent: bool
@@ -179,6 +182,7 @@ class FlagParams:
     readerOptions: Param[Any]
     badRecords: Param[Any]
     badRecordsMax: Param[Any]
+    maxPixels: Param[Any]
     decoders: Param[Any]
     persistent: Param[Any]
     lmdb_partitions: Param[Any]
@@ -219,6 +223,7 @@ class EstimatorFlags:
         readerOptions: Sequence[str] = (),
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
+        maxPixels: int = 100000000,
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
@@ -258,6 +263,7 @@ class EstimatorFlags:
         readerOptions: Sequence[str] = (),
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
+        maxPixels: int = 100000000,
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,

@@ -6,8 +6,9 @@ refuses (CMYK) through Pillow.
 
 from __future__ import annotations
 
+import contextlib
 import io
-from typing import Callable, Optional, Tuple, Union
+from typing import Any, Callable, Iterator, Optional, Tuple, Union
 
 import numpy as np
 
@@ -113,13 +114,12 @@ def _decode_other(data: Bytes, channels: int, max_pixels: int, check: CheckSize)
         from PIL import Image, UnidentifiedImageError
     except ImportError as e:
         raise _no_pillow(e) from None
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max_pixels  # it warns above, and refuses twice as many
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _opened(data) as image:
             if image.format not in _FORMATS:
                 raise CannotDecode(f"it is {image.format}, and only images of pixels are decoded")
             check(image.height, image.width)
+            Image.MAX_IMAGE_PIXELS = max_pixels  # of images inside images: Pillow refuses twice as many
             image.load()
             if not channels:
                 alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
@@ -136,6 +136,18 @@ def _decode_other(data: Bytes, channels: int, max_pixels: int, check: CheckSize)
         raise CannotDecode("it is in no image format that is known here") from None
     except Exception as e:  # Pillow raises many types for damaged files
         raise CannotDecode(f"damaged image ({e})") from None
+
+
+@contextlib.contextmanager
+def _opened(data: Bytes) -> Iterator[Any]:
+    """An image of Pillow's, of any size; only its header is read."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None  # what the caller takes is the caller's
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            yield image
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -145,9 +157,7 @@ def _orientation(data: Bytes) -> int:
     if b"Exif\0\0" not in bytes(data[:4096]):  # reading it takes longer than decoding a small image
         return 1
     try:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(data)) as image:
+        with _opened(data) as image:
             return int(image.getexif().get(_ORIENTATION, 1))
     except ImportError as e:
         raise _no_pillow(e) from None

@@ -59,7 +59,8 @@ def loss(name, scores, label, kind="SoftmaxWithLoss", rest=""):
 DATA = NumberTop("data", (3,))
 
 MOVES = """
-layer { name: "s" type: "Slice" bottom: "x" top: "a" top: "b" top: "c" slice_param { axis: 1 slice_point: 1 slice_point: 4 } }
+layer { name: "s" type: "Slice" bottom: "x" top: "a" top: "b" top: "c"
+  slice_param { axis: 1 slice_point: 1 slice_point: 4 } }
 layer { name: "ss" type: "Slice" bottom: "b" top: "b0" top: "b1" top: "b2" }
 layer { name: "cat" type: "Concat" bottom: "b2" bottom: "a" bottom: "b0" top: "cat" }
 layer { name: "cat2" type: "Concat" bottom: "c" bottom: "c" top: "cat2" concat_param { axis: -1 } }

@@ -38,7 +38,7 @@ class HDF5Reader(RangeReader):
 
     def read(self, start: int, stop: int, step: int, bad: BadRecords) -> Iterator[Records]:
         record = 8 * sum(math.prod(top.shape) for top in self.tops)
-        chunk = step * max(1, min(_CHUNK, _CHUNK_BYTES // max(1, record * step)))
+        chunk = step * max(1, min(_CHUNK, _CHUNK_BYTES // max(1, record)))
         for path, first, end in zip(self.paths, self.starts, self.starts[1:]):
             low = max(start, first)
             low += (start - low) % step
