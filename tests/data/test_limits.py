@@ -134,6 +134,27 @@ def test_the_first_record_is_skipped_like_others(tmp_path):
         assert bad.total == 1
 
 
+def test_image_lists(tmp_path):
+    """Files that are none, and that no image could fill, are bad records, also the first one."""
+    Image.new("L", (8, 8)).save(tmp_path / "good.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with open(tmp_path / "huge.png", "wb") as f:
+        f.truncate(1 << 40)
+    names = ["pipe.png", "huge.png", "good.png", "none.png", "pipe.png"]
+    (tmp_path / "list.txt").write_text("".join(f"{name} 1\n" for name in names))
+    text = (
+        'layer { name: "d" type: "ImageData" top: "x" top: "y" image_data_param { source: "list.txt" '
+        f'root_folder: "{tmp_path}/" is_color: false }} }}'
+    )
+    with pytest.raises(DataError, match=r"pipe\.png: the image cannot be read: it is no file"):
+        opened(tmp_path, text)
+    source = opened(tmp_path, text, badRecords="skip")
+    bad = BadRecords("the list", SKIP)
+    assert read(source, bad) == ["good.png"]
+    assert bad.counts == {"unreadable file": 3, "image too large": 1}
+    assert "has 1099511627776 bytes, too many for -maxPixels 100000000" in bad.examples[1]
+
+
 # ---- HDF5 that claims too much
 
 

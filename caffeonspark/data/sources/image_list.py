@@ -6,20 +6,25 @@ same path on every node. Images are read whole and decoded later.
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from typing import ClassVar, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ...errors import ConfigError, DataError
+from ..decode import MAX_PIXELS
 from ..records import BadRecord, BadRecords, Column, Records
-from ..tops import Top
+from ..tops import ImageTop, Top
 from .base import RangeReader, RangeSource
 from .images import ImageSource, image_entry
 
 __all__ = ["ImageListReader", "ImageListSource"]
 
 _CHUNK = 64  # images
+_BYTES = 8  # of a pixel at most: four channels of 16 bits
+_HEADERS = 16 << 20  # and what else is in a file: a colour profile, a preview
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,25 @@ class ImageListReader(RangeReader):
             yield Records([self.paths[number] for number in numbers], columns, np.array(numbers, np.int64))
 
     def _content(self, number: int) -> bytes:
-        path = self.paths[number]
-        try:
-            with open(self.root + path, "rb") as f:
-                return f.read()
-        except OSError as e:
-            raise BadRecord(path, "unreadable file", f"the image cannot be read: {e.strerror}") from None
+        name = self.paths[number]
+        return _content(
+            self.root + name, name, self.image.max_pixels if isinstance(self.image, ImageTop) else MAX_PIXELS
+        )
+
+
+def _content(path: str, record: str, max_pixels: int) -> bytes:
+    """An image file's bytes, unless no image of so many pixels is so large. Raises BadRecord."""
+    try:
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):  # reading a pipe might never end
+            raise BadRecord(record, "unreadable file", "the image cannot be read: it is no file")
+        if about.st_size > _BYTES * max_pixels + _HEADERS:
+            found = f"the image's file has {about.st_size} bytes, too many for -maxPixels {max_pixels}"
+            raise BadRecord(record, "image too large", found)
+        with open(path, "rb") as f:
+            return f.read()
+    except OSError as e:
+        raise BadRecord(record, "unreadable file", f"the image cannot be read: {e.strerror}") from None
 
 
 class ImageListSource(ImageSource, RangeSource):
@@ -88,13 +106,18 @@ class ImageListSource(ImageSource, RangeSource):
         content = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
         self._paths, self._labels = self._parse(content.decode("utf-8", "surrogateescape"))
         self._root = self._find_root()
-        first = self._root + self._paths[0]
-        try:
-            with open(first, "rb") as f:
-                data = f.read()
-        except OSError as e:
-            raise DataError(f"{self.where}: {self.description}: {first}: {e.strerror}") from None
-        self.tops = self.make_tops(self._paths[0], None, data)
+        problem: Optional[DataError] = None
+        for name in self._paths if self.config.skip else self._paths[:1]:  # the first image that can be used
+            try:
+                data = _content(self._root + name, name, self.config.max_pixels)
+                self.tops = self.make_tops(name, None, data)
+                return
+            except BadRecord as e:
+                problem = problem or DataError(f"{self.where}: {self.description}: {self._root}{name}: {e.detail}")
+            except DataError as e:
+                problem = problem or e
+        assert problem is not None
+        raise problem
 
     def _parse(self, text: str) -> Tuple[Tuple[str, ...], np.ndarray]:
         paths, labels = [], []
