@@ -223,8 +223,8 @@ class HelperDied(Exception):
         super().__init__(status, record)
         self.record = record
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        self.crashed = number in _CRASHES
-        self.how = signal.Signals(number).name if number else f"status {os.WEXITSTATUS(status)}"
+        self.crashed: bool = number in _CRASHES
+        self.how: str = signal.Signals(number).name if number else f"status {os.WEXITSTATUS(status)}"
 
 
 _CRASHES = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -111,7 +111,7 @@ class NumberTop(Top):
 def without_bad_values(tops: Sequence[Top], records: Records, bad: BadRecords) -> Records:
     """The records whose values layers can take, as far as that shows before images are decoded; the others are
     reported."""
-    problems = {}
+    problems: Dict[int, BadRecord] = {}
     for top, column in zip(tops, records.columns):
         if isinstance(top, NumberTop) and isinstance(column, np.ndarray) and len(column):
             for row, problem in top.problems(records.ids, column):
@@ -181,9 +181,9 @@ class ImageTop(Top):
         else:
             dtype = np.dtype(np.uint8 if kind == RAW_BYTES else np.float32)
             image = np.frombuffer(data, dtype).reshape(shape)
-            problem = None if kind == RAW_BYTES else not_finite(record, self.name, image, row)
-            if problem is not None:
-                raise problem
+            infinite = None if kind == RAW_BYTES else not_finite(record, self.name, image, row)
+            if infinite is not None:
+                raise infinite
             self._check_size(shape[1], shape[2], record, row)
         if self.resize is not None:
             image = resize(image, self.resize)

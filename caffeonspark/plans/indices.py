@@ -95,12 +95,12 @@ def _indexed(layer: Any, shapes: Mapping[str, Tuple[int, ...]]) -> Iterator[Tupl
     elif layer.type == "BatchReindex":
         yield 1, IndexRange(shapes[layer.bottom[0]][0], None, layer.name, "index")
     elif layer.type in _LABELLED and len(layer.bottom) > 1 and shapes[layer.bottom[0]]:
-        shape, param, holder = shapes[layer.bottom[0]], _LABELLED[layer.type], _IGNORING.get(layer.type)
-        axis = getattr(layer, param).axis if param else None
-        of_axis = axis is not None and -len(shape) <= axis < len(shape)
-        classes = shape[axis] if of_axis else math.prod(shape[1:])
-        ignoring = holder is not None and getattr(layer, holder).HasField("ignore_label")
-        yield 1, IndexRange(classes, int(getattr(layer, holder).ignore_label) if ignoring else None, layer.name)
+        shape, param = shapes[layer.bottom[0]], _LABELLED[layer.type]
+        axis = int(getattr(layer, param).axis) if param else len(shape)
+        classes = shape[axis] if -len(shape) <= axis < len(shape) else math.prod(shape[1:])
+        holder = getattr(layer, _IGNORING[layer.type]) if layer.type in _IGNORING else None
+        ignored = int(holder.ignore_label) if holder is not None and holder.HasField("ignore_label") else None
+        yield 1, IndexRange(classes, ignored, layer.name)
 
 
 def _needed(net: Any, shapes: Mapping[str, Tuple[int, ...]]) -> Set[str]:
@@ -192,4 +192,5 @@ def _cropped(blob: np.ndarray, param: Any, like: Tuple[int, ...]) -> np.ndarray:
     axis = param.axis % blob.ndim
     offsets = list(param.offset) or [0]
     offsets *= blob.ndim - axis if len(offsets) == 1 else 1
-    return blob[(slice(None),) * axis + tuple(slice(o, o + n) for o, n in zip(offsets, like[axis:]))]
+    found: np.ndarray = blob[(slice(None),) * axis + tuple(slice(o, o + n) for o, n in zip(offsets, like[axis:]))]
+    return found

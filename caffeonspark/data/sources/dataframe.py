@@ -194,9 +194,14 @@ class DataFrameSource(FrameSource):
         if kind == "RAW_IMAGE" and not transform.crop:
             top = NumberTop(name, shape, dtype="uint8", transform=transform)
         else:
-            sizes = {"resize": size} if self.config.resize else {"expect": size}
             top = ImageTop(
-                name, shape, transform=transform, channels=dims[0], max_pixels=self.config.max_pixels, **sizes
+                name,
+                shape,
+                transform=transform,
+                channels=dims[0],
+                resize=size if self.config.resize else None,
+                expect=None if self.config.resize else size,
+                max_pixels=self.config.max_pixels,
             )
         return CoSTop(block.name, kind, top, dims)
 

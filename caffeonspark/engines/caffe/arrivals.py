@@ -34,7 +34,8 @@ def check_arrivals(net: Any, message: Any, indexed: Sequence[IndexedBottom]) -> 
     def check(place: int) -> None:
         if place in checks:
             # the blobs by number: names do not tell what Caffe's own Split layers, and layers in place, made of them
-            blobs = [there()._blobs[number] for number in there()._bottom_ids(place)]
+            running: Any = there()
+            blobs = [running._blobs[number] for number in running._bottom_ids(place)]
             for one in checks[place]:
                 _check(one, blobs[one.bottom].data, blobs[0].data.shape[0] if one.of_batch else one.takes.count)
 
