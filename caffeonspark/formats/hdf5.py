@@ -39,14 +39,15 @@ def _refuse_pointer(path: str, name: str) -> None:
         refuse_pointer(f.read(64), name, "HDF5 file")
 
 
-def checked(dataset: Any) -> Any:
+def checked(dataset: Any, in_pieces: bool = False) -> Any:
     """The dataset; raises ValueError where it says that it has more in it than there is in the file, and reading it
-    would take all memory there is."""
+    would take all memory there is. One that is read ``in_pieces`` may have its data in other files."""
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
     layout = dataset.id.get_create_plist()
     filters = {layout.get_filter(number)[0] for number in range(layout.get_nfilters())}
     most = dataset.id.get_storage_size() * _BEST_RATIO if filters else dataset.file.id.get_filesize()
-    if filters <= _KNOWN_FILTERS and size > most:
+    elsewhere = in_pieces and (dataset.is_virtual or dataset.external)
+    if filters <= _KNOWN_FILTERS and size > most and not elsewhere:
         raise ValueError(f"{dataset.name} has {size} bytes by its shape {dataset.shape}, more than the file can hold")
     chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize if dataset.chunks else 0
     if chunk > _MOST_CHUNK:

@@ -60,9 +60,9 @@ class Suspect:
     Attributes
     ----------
     rank : int
-    iteration : of the solver
-    net : 0 in training, n in a validation with the n-th test net
-    batch : its number in the validation, 0 in training
+    iteration : of the solver, -1 before it began
+    net : 0 in training, n in a validation with the n-th test net; before, the number of a data layer
+    batch : its number in the validation, 0 in training; before, how many of the layer's records were loaded
     """
 
     rank: int

@@ -113,7 +113,10 @@ class Rank:
             versions=self.engine.versions(),
         )
         bad = [BadRecords(layer.description, layer.bad) for layer in self.job.layers()]
-        stores, totals = load_records(self.job, self.rank, batches, bad, connection.heartbeat)
+        stores, totals = load_records(
+            self.job, self.rank, batches, bad, connection.heartbeat, connection.whereabouts.enter_loading
+        )
+        connection.whereabouts.leave()
         with self.open_listener() as listener:
             connection.send(
                 FrameKind.READY,

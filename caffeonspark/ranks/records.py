@@ -22,7 +22,12 @@ __all__ = ["load_records"]
 
 
 def load_records(
-    job: Job, rank: int, batches: Iterable[pa.RecordBatch], bad: Sequence[BadRecords], heartbeat: Callable[[], None]
+    job: Job,
+    rank: int,
+    batches: Iterable[pa.RecordBatch],
+    bad: Sequence[BadRecords],
+    heartbeat: Callable[[], None],
+    enter: Callable[[int, int], None],
 ) -> Tuple[List[RecordStore], List[int]]:
     """Every layer's records of a rank, in local stores; and how many there were with those that are not used.
 
@@ -33,6 +38,7 @@ def load_records(
     batches : the rows of frame sources, by ``rows_for_ranks``
     bad : one for each layer of ``job.layers()``: filled with the records that cannot be used
     heartbeat : called between pieces of work
+    enter : called before each with the layer's number and how many of its records came before
 
     Raises
     ------
@@ -43,18 +49,24 @@ def load_records(
     training = len(job.train.layers)
     named = job.suspect is not None and job.suspect.rank == rank
     stores = [RecordStore(layer.tops, keep_ids=named) for layer in layers]
+    seen = [0] * len(layers)
     for batch in batches:
         for number, rows, index in rows_by_layer(batch, len(layers)):
+            enter(number, seen[number])
+            seen[number] += len(index)
             reader = layers[number].reader
             assert isinstance(reader, FrameReader)
             records = reader.decode(rows, bad[number]).positioned(index)
             stores[number].append(layers[number].without_bad_values(records, bad[number]))
         heartbeat()
     for number, (layer, store) in enumerate(zip(layers, stores)):
+        enter(number, seen[number])
         if isinstance(layer.reader, RangeReader):
             for records in _read_range(layer, number < training, job.ranks, rank, bad[number]):
                 store.append(layer.without_bad_values(records, bad[number]))
                 heartbeat()
+                seen[number] += len(records)
+                enter(number, seen[number])
         store.finish()
         if layer.bad.skip and needs_decoding(store):
             drop_bad_images(store, bad[number], job.settings.decoders, heartbeat)

@@ -14,6 +14,7 @@ import numpy as np
 __all__ = ["Place", "Whereabouts"]
 
 #: (iteration, net, batch): the net is 0 in training and n in the n-th test net, the batch counts in a validation.
+#: Before the iterations, (-1, layer, records): of a data layer so many records are loaded.
 Place = Tuple[int, int, int]
 
 _PLACE = struct.Struct("<qqq")
@@ -34,6 +35,10 @@ class Whereabouts:
         _PLACE.pack_into(self._memory, 0, iteration, net, batch)
         if self._watched == (iteration, net, batch):
             self._tell(records)
+
+    def enter_loading(self, layer: int, records: int) -> None:
+        """Loading records of a layer goes on after so many."""
+        _PLACE.pack_into(self._memory, 0, -1, layer, records)
 
     def leave(self) -> None:
         """Work on a batch is over."""

@@ -42,12 +42,16 @@ class Deaths:
         self.suspect = places[0] if places else self.suspect
 
     def _explain(self, place: Suspect, attempt: Attempt, error: InfrastructureError) -> TrainingError:
+        if place.iteration < 0:
+            where = f"while it loaded records of {attempt.layers[place.net].description}, after the first {place.batch}"
+        else:
+            what = f"batch {place.batch + 1} of a validation of test net {place.net - 1}" if place.net else "its batch"
+            batch = f" ({attempt.suspect_batch})" if place == self.suspect and attempt.suspect_batch else ""
+            where = f"at iteration {place.iteration}, at {what}{batch}"
         who = f"rank {place.rank} of {attempt.ranks} on {attempt.result.hosts.get(place.rank, 'an unknown host')}"
-        what = f"batch {place.batch + 1} of a validation of test net {place.net - 1}" if place.net else "its batch"
-        batch = f" ({attempt.suspect_batch})" if place == self.suspect and attempt.suspect_batch else ""
         found = TrainingError(
-            f"{who}: its process ended a second time at iteration {place.iteration}, at {what}{batch}: something in it "
-            f"ends the process, and starting again would not help. First of all: {error.message}"
+            f"{who}: its process ended a second time {where}: something in the records ends the process, and starting "
+            f"again would not help. First of all: {error.message}"
         )
         found.report = error.report
         return found

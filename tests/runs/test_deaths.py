@@ -54,7 +54,9 @@ def test_the_second_identical_death():
         TrainingError, match=r"rank 0 of 2 .* second time at iteration 57, at its batch \(d: 'a' to 'c'\)"
     ):
         deaths.check(attempt(died(0, [57, 0, 0]), batch="d: 'a' to 'c'"), LOST)
-    with pytest.raises(TrainingError, match=r"rank 1 of 2 on b: .* at iteration 58, at its batch: something"):
+    with pytest.raises(
+        TrainingError, match=r"rank 1 of 2 on b: .* at iteration 58, at its batch: something in the records"
+    ):
         deaths.check(attempt(died(1, [58, 0, 0]), batch="of another rank"), LOST)
 
 
@@ -63,6 +65,17 @@ def test_in_a_validation():
     deaths.check(attempt(died(1, [50, 2, 6])), LOST)
     with pytest.raises(TrainingError, match="iteration 50, at batch 7 of a validation of test net 1"):
         deaths.check(attempt(died(1, [50, 2, 6])), LOST)
+
+
+def test_while_loading():
+    deaths = Deaths()
+    one = attempt(died(1, [-1, 0, 512]))
+    one.layers = [SimpleNamespace(description="layer 'd': an LMDB")]
+    deaths.check(one, LOST)
+    with pytest.raises(
+        TrainingError, match="a second time while it loaded records of layer 'd': an LMDB, after the first 512"
+    ):
+        deaths.check(one, LOST)
 
 
 def test_a_helper_at_the_same_record():

@@ -50,7 +50,9 @@ class HDF5Reader(RangeReader):
                     numbers = np.arange(begin, upto, step, dtype=np.int64)
                     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found
                         columns: List[Column] = [
-                            np.asarray(checked(f[top.name])[begin - first : upto - first : step], np.float32)
+                            np.asarray(
+                                checked(f[top.name], in_pieces=True)[begin - first : upto - first : step], np.float32
+                            )
                             for top in self.tops
                         ]
                     yield Records([str(number) for number in numbers], columns, numbers)
@@ -97,7 +99,7 @@ class HDF5Source(RangeSource):
             for name in self.layer.top:
                 if name not in f:
                     raise DataError(f"{self.where}: {path} has no dataset '{name}', which top '{name}' reads")
-                shape = checked(f[name]).shape
+                shape = checked(f[name], in_pieces=True).shape
                 if not shape:
                     raise DataError(f"{self.where}: {path}: dataset '{name}' is a single value, not a list of records")
                 counts.add(int(shape[0]))

@@ -161,6 +161,8 @@ def parse_datum(value: bytes, record: str) -> Any:
     datum = Datum()
     try:
         datum.ParseFromString(value)
+    except MemoryError:
+        raise BadRecord(record, "record too large", "there is not enough memory for the Datum") from None
     except Exception:  # protobuf's DecodeError, whose class differs between its runtimes
         raise BadRecord(record, "corrupt Datum", "the value is not a Datum") from None
     return datum
@@ -169,10 +171,11 @@ def parse_datum(value: bytes, record: str) -> Any:
 def datum_array(datum: Any, record: str) -> np.ndarray:
     """The (channels, height, width) array of a Datum that is not encoded, uint8 or float32; raises BadRecord."""
     shape = (datum.channels, datum.height, datum.width)
-    if len(datum.float_data):
-        values = np.array(datum.float_data, np.float32)
-    else:
-        values = np.frombuffer(datum.data, np.uint8)
+    try:
+        floats = len(datum.float_data)
+        values = np.array(datum.float_data, np.float32) if floats else np.frombuffer(datum.data, np.uint8)
+    except MemoryError:
+        raise BadRecord(record, "record too large", "there is not enough memory for the Datum") from None
     if min(shape) < 1 or values.size != shape[0] * shape[1] * shape[2]:
         raise BadRecord(
             record, "corrupt Datum", f"the Datum says {'x'.join(map(str, shape))} and holds {values.size} values"
