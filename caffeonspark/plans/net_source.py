@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, List, Optional, Sequence
+from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, Tuple
 
+from ..data.limits import IndexRange
 from ..data.records import BadRecordPolicy
 from ..data.sources.base import FrameSource, RangeSource, Source
 from ..data.sources.registry import make_source
+from ..data.tops import Top
 from ..errors import ConfigError, suggest
 from ..nets.net import Net
 from .indices import follow_indices
@@ -83,10 +85,7 @@ class NetSource:
             larger.update(layer.shapes(layer.batch_size + 1))
         found = engine.inspect(message, larger, layers[0].batch_size, self.net.path)
         limits, indexed = follow_indices(message, found.shapes, [top for layer in layers for top in layer.tops])
-        layers = tuple(
-            replace(layer, tops=tuple(replace(top, limits=limits.get(top.name, ())) for top in layer.tops))
-            for layer in layers
-        )
+        layers = tuple(replace(layer, tops=tuple(_limited(top, limits) for top in layer.tops)) for layer in layers)
         return NetPlan(
             content=message.SerializeToString(),
             path=self.net.path,
@@ -112,3 +111,7 @@ class NetSource:
             count=source.count() if isinstance(source, RangeSource) else None,
             bad=BadRecordPolicy(settings.badRecords == "skip", settings.badRecordsMax),
         )
+
+
+def _limited(top: Top, limits: Mapping[str, Tuple[IndexRange, ...]]) -> Top:
+    return replace(top, limits=limits[top.name]) if top.name in limits else top

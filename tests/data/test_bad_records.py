@@ -29,14 +29,8 @@ from caffeonspark.data.store import RecordStore
 from caffeonspark.data.transform import Transform
 from caffeonspark.errors import InfrastructureError
 from tests.support import stock
-from tests.support.data_files import write_lmdb
+from tests.support.data_files import encode, write_lmdb
 from tests.support.prototxts import PHASES, SCALE, SOLVER
-
-
-def encode(image, kind="PNG", **options):
-    out = io.BytesIO()
-    Image.fromarray(image[0]).save(out, kind, **options)
-    return out.getvalue()
 
 
 def layer_text(kind="ENCODED_IMAGE", transform=SCALE):

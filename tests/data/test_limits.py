@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import struct
-import zlib
 
 import h5py
 import lmdb
@@ -38,7 +37,7 @@ from caffeonspark.errors import HelperLost, InfrastructureError
 from caffeonspark.nets.net import TRAIN, Net
 from caffeonspark.nets.prototxt import parse_net
 from caffeonspark.nets.schema import BlobProto, Datum
-from tests.support.data_files import write_lmdb
+from tests.support.data_files import png_claiming, write_lmdb
 
 SKIP = BadRecordPolicy(skip=True, maximum=1)
 
@@ -205,15 +204,6 @@ def jpeg_claiming(height, width):
     content = bytearray(out.getvalue())
     at = content.index(b"\xff\xc0") + 5
     content[at : at + 4] = struct.pack(">HH", height, width)
-    return bytes(content)
-
-
-def png_claiming(height, width):
-    out = io.BytesIO()
-    Image.new("L", (8, 8)).save(out, "PNG")
-    content = bytearray(out.getvalue())
-    content[16:24] = struct.pack(">II", width, height)
-    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     return bytes(content)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from caffeonspark import CaffeOnSpark, Config, DataError, DataSource
 from tests.support import stock
+from tests.support.data_files import encode, png_claiming
 from tests.support.prototxts import PHASES, SOLVER
 
 NET = (
@@ -91,3 +92,28 @@ def test_what_arrives_is_checked_where_it_cannot_be_followed(spark, tmp_path):
     config = config_for(spark, tmp_path / "a", x, y, net)
     with pytest.raises(DataError, match=r"bottom 'p' holds 5000"):
         cos.test(sources.getSource(config, False))
+
+
+def test_the_first_row_may_be_a_bomb(spark, tmp_path, small_images):
+    rows = [("bomb", bytearray(png_claiming(40_000, 40_000)), 0), ("none", None, 1)]
+    for number, (image, label) in enumerate(zip(*small_images)):
+        rows.append((f"r{number}", bytearray(encode(image)), int(label)))
+    frame = spark.createDataFrame(rows[:60], "id string, data binary, label int").coalesce(1)
+    layer = (
+        f'layer {{ name: "data" type: "MemoryData" top: "data" top: "label" {PHASES} source_class: '
+        '"com.yahoo.ml.caffe.ImageDataFrame" memory_data_param { batch_size: 16 channels: 1 height: 12 width: 12 '
+        "image_encoded: true dataframe_format: 'parquet' } }\n"
+    )
+    (tmp_path / "net.prototxt").write_text(layer + stock.LAYERS)
+    (tmp_path / "solver.prototxt").write_text(SOLVER.format(iterations=4))
+    model = f"file:{tmp_path}/m.caffemodel"
+    config = Config(spark, conf=str(tmp_path / "solver.prototxt"), model=model, quiet=True, badRecordsMax=0.1)
+    cos, sources = CaffeOnSpark(spark), DataSource(spark)
+    with pytest.raises(DataError, match=r"record 'bomb': .* header says 40000x40000, which is more than -maxPixels"):
+        cos.train(sources.getSource(config, True, frame))
+    config.badRecords = "skip"
+    cos.train(sources.getSource(config, True, frame))
+    assert cos.result.rows == 58
+    config.features = "ip2"
+    found = cos.features(sources.getSource(config, False, frame)).collect()
+    assert sorted(row.SampleID for row in found) == sorted(row[0] for row in rows[2:60])

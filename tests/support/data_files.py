@@ -1,10 +1,13 @@
 """Files of data sets, made small for tests."""
 
 import io
+import struct
 import tarfile
+import zlib
 
 import lmdb
 import numpy as np
+from PIL import Image
 
 
 def write_lmdb(path, images, labels, floats=False, encoded=None):
@@ -55,3 +58,18 @@ def entries(path):
     """The keys and values of an LMDB."""
     with lmdb.open(str(path), readonly=True, lock=False) as env, env.begin() as transaction:
         return list(transaction.cursor())
+
+
+def encode(image, kind="PNG", **options):
+    """A grey (1, height, width) image as a file."""
+    out = io.BytesIO()
+    Image.fromarray(image[0]).save(out, kind, **options)
+    return out.getvalue()
+
+
+def png_claiming(height, width):
+    """A small PNG whose header claims another size."""
+    content = bytearray(encode(np.zeros((1, 8, 8), np.uint8)))
+    content[16:24] = struct.pack(">II", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)

@@ -39,6 +39,8 @@ __all__ = ["ImageDataFrame", "ImageRowsReader", "ImageSource", "image_entry"]
 
 Shape = Tuple[int, int, int]
 
+_LOOKED_AT = 64  # rows, for one that can be used
+
 
 def image_entry(top: Top, record: str, image: Optional[np.ndarray], data: bytes, size: Tuple[int, int] = (0, 0)) -> Any:
     """What goes into the column of ``top`` for one image.
@@ -276,9 +278,18 @@ class ImageDataFrame(ImageSource, FrameSource):
         return "the given DataFrame" if self.given is not None else f"DataFrame {self.parameters().source}"
 
     def open(self) -> None:
-        first = self.frame().first()
-        if first is None:
-            raise DataError(f"{self.where}: {self.description} is empty")
+        rows = self.frame().head(_LOOKED_AT if self.config.skip else 1)
+        problem = DataError(f"{self.where}: {self.description} is empty")
+        for number, row in enumerate(rows):  # the first that can be used
+            try:
+                self.tops = self._tops_of(row)
+                return
+            except DataError as e:
+                problem = e if number == 0 else problem
+        raise problem
+
+    def _tops_of(self, first: Any) -> Tuple[Top, ...]:
+        """The tops as this row has them. Raises DataError."""
         record = str(first[SAMPLE_ID])
         data, image = first["data"], None
         if data is None:
@@ -292,7 +303,7 @@ class ImageDataFrame(ImageSource, FrameSource):
                 image = raw_pixels(record, bytes(data), shape, None)
             except BadRecord as e:
                 raise DataError(f"{self.where}: {self.description}: {e.message}") from None
-        self.tops = self.make_tops(record, image, bytes(data))
+        return self.make_tops(record, image, bytes(data))
 
     def load(self) -> DataFrame:
         loaded = self.read(self.parameters().dataframe_format)

@@ -120,6 +120,6 @@ class SequenceFileSource(ImageDataFrame):
             if ours is None:
                 raise
             raise type(ours)(f"{self.where}: {self.description}: {ours.message}") from None
-        if problem is not None and problem[0] is not None:
+        if problem is not None and problem[0] is not None and not self.config.skip:
             raise DataError(f"{self.where}: {self.description}: the first record: {problem[0]}")
         super().open()
