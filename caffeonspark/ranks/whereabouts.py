@@ -1,6 +1,6 @@
 """Where a rank is in its work, in memory that its sidecar sees too: the rank's death is told with it.
 
-Noting a place costs less than a microsecond; a frame to the sidecar would wake it up in every iteration.
+Noting a place costs a microsecond or two; a frame to the sidecar would wake it up in every iteration.
 """
 
 from __future__ import annotations
