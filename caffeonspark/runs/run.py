@@ -18,6 +18,7 @@ from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interr
 from ..launchers.spark_barrier import SparkBarrier
 from ..plans.job import Job, ResumePoint, ValidationPlan
 from ..plans.net_plan import LayerPlan
+from ..plans.normalization import normalization_notes
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import TrainingResult
@@ -131,6 +132,8 @@ def prepare(
     check_encryption(config, observer.note)
     config.storage.check_writable(uri)
     plan = sources[0].plan
+    for note in normalization_notes(plan.message(), plan.batch_axes, config.ranks, config.settings.sync):
+        observer.note(note)
     validations = tuple(_validation(config, number, data) for number, data in enumerate(sources[1:]))
     check_monitored(config, validations)
     check_cluster(config, observer.note, stop)

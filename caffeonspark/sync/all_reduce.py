@@ -26,6 +26,8 @@ class AllReduce(Strategy):
     ) -> None:
         super().__init__(trainer, comm, settings, wants_stop)
         self._stats = np.zeros(2, np.float32)  # loss, votes to stop
+        if comm.size > 1:
+            trainer.normalize_over(comm.size, lambda counts: comm.all_reduce([counts]))
 
     def iterate(self, load: Callable[[], None]) -> Progress:
         at, rate = self.trainer.iteration, self.trainer.rate
