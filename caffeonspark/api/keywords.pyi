@@ -33,6 +33,7 @@ class ConfigFlags:
         port: str = "",
         interface: str = "",
         encrypt: bool = False,
+        checksum: bool = True,
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,
@@ -103,6 +104,8 @@ class ConfigFlags:
     """network interface for the gradients (default: the one Spark uses)"""
     encrypt: bool
     """encrypt what ranks send (by itself where Spark encrypts its own traffic)"""
+    checksum: bool
+    """find bytes that change on their way between machines"""
     stallTimeout: float
     """seconds without progress after which a rank is lost"""
     resize: bool
@@ -173,6 +176,7 @@ class FlagParams:
     port: Param[Any]
     interface: Param[Any]
     encrypt: Param[Any]
+    checksum: Param[Any]
     stallTimeout: Param[Any]
     resize: Param[Any]
     shuffle: Param[Any]
@@ -213,6 +217,7 @@ class EstimatorFlags:
         port: str = "",
         interface: str = "",
         encrypt: bool = False,
+        checksum: bool = True,
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,
@@ -252,6 +257,7 @@ class EstimatorFlags:
         port: str = "",
         interface: str = "",
         encrypt: bool = False,
+        checksum: bool = True,
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,
