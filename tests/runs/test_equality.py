@@ -62,6 +62,14 @@ def test_close_to_one_solver_with_the_whole_batch(spark, tmp_path, small_images,
         assert np.abs(mine - theirs).max() <= tolerance * np.abs(theirs).max()
 
 
+def test_checksums_change_nothing(spark, tmp_path, small_images, small_lmdb):
+    settings = solver_text("SGD", EVERYTHING)
+    _, model = train(spark, tmp_path, settings, stock.lmdb_net(small_lmdb, 10), 2, checksum=False)
+    expected, _ = stock.train_in_turn(settings, 2, 10, ITERATIONS, *small_images, iter_size=2)
+    for mine, theirs in zip(stock.load_weights(model, stock.input_net(10)), stock.weights(expected.net)):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_ignored_labels_count_as_in_one_solver(spark, tmp_path, small_images):
     """The first rank's half of the records has nearly all labels that are ignored."""
     images, labels = small_images
