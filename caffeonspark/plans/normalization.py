@@ -36,7 +36,9 @@ def is_sum(layer: Any) -> bool:
     return _mode(layer) == layer.loss_param.NONE
 
 
-def normalization_notes(net: Any, batch_axes: Mapping[str, Any], ranks: int, strategy: str) -> List[str]:
+def normalization_notes(
+    net: Any, batch_axes: Mapping[str, Any], ranks: int, strategy: str, one_solver: bool
+) -> List[str]:
     """A line for each loss of a net that several ranks do not compute as one solver of all their samples would.
 
     Parameters
@@ -45,16 +47,17 @@ def normalization_notes(net: Any, batch_axes: Mapping[str, Any], ranks: int, str
     batch_axes : the blobs that grow with the batch, by name
     ranks : int
     strategy : its name, as in ``-sync``
+    one_solver : whether it makes the ranks one solver (``sync.base.Strategy.one_solver``)
     """
     if ranks == 1:
         return []
-    why = [(layer, _difference(layer, batch_axes, ranks, strategy)) for layer in net.layer]
+    why = [(layer, _difference(layer, batch_axes, ranks, "" if one_solver else strategy)) for layer in net.layer]
     return [f"layer '{layer.name}' ({layer.type}): {line}" for layer, line in why if line]
 
 
 def _difference(layer: Any, batch_axes: Mapping[str, Any], ranks: int, strategy: str) -> str:
     equally = f"each of the {ranks} ranks weighs the same, however many labels it ignores"
-    if strategy != "all_reduce":
+    if strategy:  # the ranks are solvers of their own
         return f"with -sync {strategy} {equally}; -sync all_reduce counts them as one solver does" * is_counted(layer)
     if layer.type in _NORMALIZED or layer.type == "Accuracy":
         return ""

@@ -26,6 +26,7 @@ from ..spark.jvm import signals_are_for_python
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import rows_of_sources
 from ..spark.yarn import attempt_number
+from ..sync.registry import strategy_for
 from .attempt import Attempt
 from .encryption import check_encryption
 from .preflight import check_cluster, check_driver
@@ -132,7 +133,9 @@ def prepare(
     check_encryption(config, observer.note)
     config.storage.check_writable(uri)
     plan = sources[0].plan
-    for note in normalization_notes(plan.message(), plan.batch_axes, config.ranks, config.settings.sync):
+    sync = config.settings.sync
+    one_solver = strategy_for(config.settings).one_solver
+    for note in normalization_notes(plan.message(), plan.batch_axes, config.ranks, sync, one_solver):
         observer.note(note)
     validations = tuple(_validation(config, number, data) for number, data in enumerate(sources[1:]))
     check_monitored(config, validations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, ClassVar
 
 import numpy as np
 
@@ -21,13 +21,13 @@ class AllReduce(Strategy):
     weights at any time, so each has the model.
     """
 
+    one_solver: ClassVar[bool] = True
+
     def __init__(
         self, trainer: Trainer, comm: Communicator, settings: Settings, wants_stop: Callable[[], bool]
     ) -> None:
         super().__init__(trainer, comm, settings, wants_stop)
         self._stats = np.zeros(2, np.float32)  # loss, votes to stop
-        if comm.size > 1:
-            trainer.normalize_over(comm.size, lambda counts: comm.all_reduce([counts]))
 
     def iterate(self, load: Callable[[], None]) -> Progress:
         at, rate = self.trainer.iteration, self.trainer.rate

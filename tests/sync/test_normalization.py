@@ -241,8 +241,8 @@ def test_what_is_not_one_solver_is_told():
         NetParameter(),
     )
     axes = {"data": (0, 1), "ip2": (0, 1), "each": (0, 1)}
-    assert normalization_notes(net, axes, 1, "all_reduce") == []
-    focal, reduction, each = normalization_notes(net, axes, 4, "all_reduce")
+    assert normalization_notes(net, axes, 1, "all_reduce", True) == []
+    focal, reduction, each = normalization_notes(net, axes, 4, "all_reduce", True)
     assert focal == (
         "layer 'focal' (FocalLoss): what its loss is divided by is not known: each of the 4 ranks weighs the same, "
         "however many labels it ignores"
@@ -250,5 +250,5 @@ def test_what_is_not_one_solver_is_told():
     for line, name in ((reduction, "'sum' (Reduction)"), (each, "'each' (Power)")):
         assert line.startswith(f"layer {name}: its loss is a sum over the samples")
         assert "multiply its loss_weight by 4" in line
-    (averaged,) = normalization_notes(net, axes, 4, "average")
+    (averaged,) = normalization_notes(net, axes, 4, "average", False)
     assert averaged.startswith("layer 'loss' (SoftmaxWithLoss): with -sync average each of the 4 ranks weighs the same")
