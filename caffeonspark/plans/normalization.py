@@ -28,12 +28,12 @@ def _mode(layer: Any) -> Optional[int]:
 
 def is_counted(layer: Any) -> bool:
     """Whether a layer's loss is divided by how many of its labels are not ``ignore_label``."""
-    return bool(layer.loss_param.HasField("ignore_label")) and _mode(layer) == layer.loss_param.VALID
+    return bool(layer.loss_param.HasField("ignore_label") and _mode(layer) == layer.loss_param.VALID)
 
 
 def is_sum(layer: Any) -> bool:
     """Whether a layer's loss is divided by nothing."""
-    return _mode(layer) == layer.loss_param.NONE
+    return bool(_mode(layer) == layer.loss_param.NONE)
 
 
 def normalization_notes(
