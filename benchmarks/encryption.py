@@ -1,4 +1,5 @@
-"""What encryption costs: the all-reduce of two ranks on this machine, in clear and encrypted, in turn."""
+"""What checksums and encryption cost: the all-reduce of two ranks on this machine, in clear without checksums and with
+them, and encrypted, in turn."""
 
 from __future__ import annotations
 
@@ -18,34 +19,38 @@ from .common import ratios
 RANKS, ROUNDS = 2, 15
 # LeNet's parameters, and as many blobs of 4 MB as make 64 MB
 LENET = [(20, 1, 5, 5), (20,), (50, 20, 5, 5), (50,), (500, 800), (500,), (10, 500), (10,)]
+# the large ones of CaffeNet's parameters; the others take less than 10 MB together
+CAFFENET = [(4096, 9216), (4096,), (4096, 4096), (4096,), (1000, 4096), (1000,)]
 SIZES: Dict[str, Tuple[List[Tuple[int, ...]], int]] = {
     "LeNet, 1.7 MB": (LENET, 100),
     "64 MB": ([(1 << 20,)] * 16, 4),
+    "CaffeNet, 244 MB": (CAFFENET, 1),
 }
-MODES = {"plain": False, "encrypted": True}
+#: (encrypted, checksum)
+MODES = {"plain": (False, False), "checksums": (False, True), "encrypted": (True, False)}
 
 
-def group(rank: int, encrypted: bool, secret: bytes, ports: Sequence[int]) -> TCPCommunicator:
+def group(rank: int, mode: str, secret: bytes, ports: Sequence[int]) -> TCPCommunicator:
     """This rank's communicator."""
-    credentials = Credentials(secret, b"benchmark nonce!", encrypted)
+    credentials = Credentials(secret, b"benchmark nonce!", *MODES[mode])
     listener = Listener("127.0.0.1", (ports[rank], ports[rank]), credentials, rank)
     return connect(rank, [("127.0.0.1", port) for port in ports], listener, credentials)
 
 
-def seconds(comm: TCPCommunicator, arrays: Sequence[np.ndarray], repeats: int) -> float:
-    """Of one all-reduce, as the slower rank sees it."""
+def seconds(comm: TCPCommunicator, arrays: Sequence[np.ndarray], repeats: int) -> Tuple[float, float]:
+    """Of one all-reduce: as the slower rank sees it, and the processor's on this rank."""
     comm.barrier()
-    begin = time.perf_counter()
+    begin, processor = time.perf_counter(), time.process_time()
     for _ in range(repeats):
         comm.all_reduce(arrays, scale=1 / RANKS)
-    mine = (time.perf_counter() - begin) / repeats
-    return max(struct.unpack("d", data)[0] for data in comm.all_gather(struct.pack("d", mine)))
+    mine, processor = (time.perf_counter() - begin) / repeats, (time.process_time() - processor) / repeats
+    return max(struct.unpack("d", data)[0] for data in comm.all_gather(struct.pack("d", mine))), processor
 
 
 def work(rank: int, secret: bytes, ports: Dict[str, List[int]], results: multiprocessing.Queue) -> None:
     """One rank: every size and mode in turn, round after round."""
-    comms = {mode: group(rank, encrypted, secret, ports[mode]) for mode, encrypted in MODES.items()}
-    found: Dict[str, Dict[str, List[float]]] = {}
+    comms = {mode: group(rank, mode, secret, ports[mode]) for mode in MODES}
+    found: Dict[str, Dict[str, List[Tuple[float, float]]]] = {}
     for name, (shapes, repeats) in SIZES.items():
         arrays = [np.full(shape, rank + 1.0, np.float32) for shape in shapes]
         found[name] = {mode: [] for mode in MODES}
@@ -80,14 +85,17 @@ def main() -> None:
     for process in processes:
         process.join()
     print(f"\nAll-reduce of {RANKS} ranks on one machine: milliseconds, GB/s of gradients (median of {ROUNDS} rounds)")
-    print(f"  {'':14} {'plain':>18} {'encrypted':>18}   encrypted / plain")
+    print(f"  {'':16} {'plain':>17} {'checksums':>17} {'encrypted':>17}   checksums add             encrypted / plain")
     for name, (shapes, _) in SIZES.items():
         size = sum(int(np.prod(shape)) for shape in shapes) * 4
-        row = [f"  {name:14}"]
+        wall = {mode: [taken for taken, _ in found[name][mode]] for mode in MODES}
+        processor = {mode: statistics.median(taken for _, taken in found[name][mode]) * 1000 for mode in MODES}
+        row = [f"  {name:16}"]
         for mode in MODES:
-            taken = statistics.median(found[name][mode])
-            row.append(f"{taken * 1000:9.3f} {size / taken / 1e9:6.2f} ".rjust(18))
-        print(" ".join(row), f"  {ratios(found[name], 'encrypted', 'plain')}")
+            taken = statistics.median(wall[mode])
+            row.append(f"{taken * 1000:9.3f} {size / taken / 1e9:6.2f} ".rjust(17))
+        row.append(f"  {processor['checksums'] - processor['plain']:9.3f} ms of a processor  ")
+        print(" ".join(row), f"  {ratios(wall, 'encrypted', 'plain')}")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ NEEDED = {
     "pandas": "pandas",
     "PIL": "pillow",
     "tqdm": "tqdm",
+    "xxhash": "xxhash",
 }
 
 

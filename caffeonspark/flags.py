@@ -109,7 +109,7 @@ class FlagTable(Mapping[str, Flag]):
             if equals:
                 values[flag.name] = flag.convert(text)
             elif flag.kind == "switch":
-                values[flag.name] = True
+                values[flag.name] = flag.convert(rest.pop(0)) if rest and rest[0] in ("true", "false") else True
             elif flag.alone is not None and (not rest or rest[0].startswith("-")):
                 values[flag.name] = flag.alone
             elif not rest or (rest[0].startswith("-") and rest[0].lstrip("-").partition("=")[0] in self._flags):

@@ -33,6 +33,7 @@ class ConfigFlags:
         port: str = "",
         interface: str = "",
         encrypt: bool = False,
+        checksum: bool = True,
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,
@@ -104,6 +105,8 @@ class ConfigFlags:
     """network interface for the gradients (default: the one Spark uses)"""
     encrypt: bool
     """encrypt what ranks send (by itself where Spark encrypts its own traffic)"""
+    checksum: bool
+    """find bytes that change on their way between machines"""
     stallTimeout: float
     """seconds without progress after which a rank is lost"""
     resize: bool
@@ -176,6 +179,7 @@ class FlagParams:
     port: Param[Any]
     interface: Param[Any]
     encrypt: Param[Any]
+    checksum: Param[Any]
     stallTimeout: Param[Any]
     resize: Param[Any]
     shuffle: Param[Any]
@@ -217,6 +221,7 @@ class EstimatorFlags:
         port: str = "",
         interface: str = "",
         encrypt: bool = False,
+        checksum: bool = True,
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,
@@ -257,6 +262,7 @@ class EstimatorFlags:
         port: str = "",
         interface: str = "",
         encrypt: bool = False,
+        checksum: bool = True,
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,

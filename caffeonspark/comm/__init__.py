@@ -2,7 +2,7 @@
 
 ``base`` says what a communicator does, ``tcp`` does it between machines and ``local`` between threads of one
 process. ``handshake`` authenticates connections by the job's secret, ``encryption`` encrypts what follows where that
-is wanted, ``link`` moves messages over one connection, ``layout`` splits a list of arrays into the ring's segments and
-chunks, ``addresses`` says where to listen, and ``wire`` frames what ranks and driver tell each other. Nothing here
-knows Spark or Caffe.
+is wanted, ``checksum`` finds damage where it is not, ``link`` moves messages over one connection, ``layout`` splits a
+list of arrays into the ring's segments and chunks, ``addresses`` says where to listen, and ``wire`` frames what ranks
+and driver tell each other. Nothing here knows Spark or Caffe.
 """

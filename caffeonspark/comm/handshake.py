@@ -28,12 +28,13 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Optional, Set, Tuple
 
 from ..errors import PeerLost
+from .checksum import Seeds, derive_seeds
 from .encryption import Keys, derive
 
 __all__ = ["Credentials", "Listener", "PeerConnection", "dial", "set_socket_options"]
 
 _MAGIC = b"CoS2"
-_PLAIN, _ENCRYPTED = b"P", b"S"
+_PLAIN, _CHECKSUMMED, _ENCRYPTED = b"P", b"C", b"S"
 _HELLO = struct.Struct("!4scII16s32s")  # magic, mode, dialler, acceptor, job nonce, fresh nonce
 _NONCE = 32
 _PROOF = hashlib.sha256().digest_size
@@ -52,20 +53,24 @@ class Credentials:
     secret : 32 random bytes of the job
     nonce : 16 random bytes of the attempt
     encrypted : whether every connection is encrypted; a party that thinks otherwise is refused
+    checksum : whether what travels in clear has checksums; likewise
     """
 
     secret: bytes = field(repr=False)
     nonce: bytes
     encrypted: bool = False
+    checksum: bool = True
 
     @classmethod
-    def new(cls, secret: Optional[bytes] = None, encrypted: bool = False) -> Credentials:
+    def new(cls, secret: Optional[bytes] = None, encrypted: bool = False, checksum: bool = True) -> Credentials:
         """Credentials of a new attempt; of a new job without ``secret``."""
-        return cls(secret or os.urandom(32), os.urandom(16), encrypted)
+        return cls(secret or os.urandom(32), os.urandom(16), encrypted, checksum)
 
     @property
     def mode(self) -> bytes:
-        return _ENCRYPTED if self.encrypted else _PLAIN
+        if self.encrypted:
+            return _ENCRYPTED
+        return _CHECKSUMMED if self.checksum else _PLAIN
 
     def prove(self, label: bytes, hello: bytes, answer: bytes = b"") -> bytes:
         """The proof of knowing the secret in this conversation."""
@@ -79,6 +84,13 @@ class Credentials:
         dialler, acceptor = derive(self.secret, hello + answer)
         return Keys(dialler, acceptor) if dialling else Keys(acceptor, dialler)
 
+    def seeds(self, hello: bytes, answer: bytes, dialling: bool) -> Optional[Seeds]:
+        """The seeds of the connection's checksums for one of its ends; None where it has none."""
+        if self.mode != _CHECKSUMMED:
+            return None
+        dialler, acceptor = derive_seeds(hello + answer)
+        return Seeds(dialler, acceptor) if dialling else Seeds(acceptor, dialler)
+
 
 @dataclass(frozen=True)
 class PeerConnection:
@@ -89,11 +101,13 @@ class PeerConnection:
     sock : connected socket
     peer : the other end's name
     keys : to encrypt with, or None
+    seeds : of the checksums, or None
     """
 
     sock: socket.socket
     peer: int
     keys: Optional[Keys]
+    seeds: Optional[Seeds] = None
 
 
 def set_socket_options(sock: socket.socket) -> None:
@@ -161,7 +175,9 @@ def _greet(
     if _receive(sock, len(_ACCEPTED), deadline) != _ACCEPTED:
         raise PeerLost(f"{where} refused the connection")
     sock.settimeout(None)
-    return PeerConnection(sock, peer, credentials.keys(hello, nonce, dialling=True))
+    return PeerConnection(
+        sock, peer, credentials.keys(hello, nonce, dialling=True), credentials.seeds(hello, nonce, dialling=True)
+    )
 
 
 @dataclass
@@ -298,7 +314,10 @@ class Listener:
         del self._pending[pending.sock.fileno()]
         _, _, dialler, _, _, _ = _HELLO.unpack(pending.hello)
         return PeerConnection(
-            pending.sock, dialler, self._credentials.keys(pending.hello, pending.answer, dialling=False)
+            pending.sock,
+            dialler,
+            self._credentials.keys(pending.hello, pending.answer, dialling=False),
+            self._credentials.seeds(pending.hello, pending.answer, dialling=False),
         )
 
     def _answer(self, pending: _Pending) -> None:

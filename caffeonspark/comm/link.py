@@ -1,4 +1,4 @@
-"""Messages of known size over one non-blocking connection, in clear or encrypted."""
+"""Messages of known size over one non-blocking connection: in clear, with checksums, or encrypted."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import socket
 from typing import Callable, List, Optional, Sequence
 
 from ..errors import CommunicationError, PeerLost
+from .checksum import DIGEST, Checksum, Seeds
 from .encryption import RECORD, Decryptor, Encryptor, Keys
 from .handshake import PeerConnection
 
-__all__ = ["EncryptedLink", "Link", "link_over"]
+__all__ = ["ChecksummedLink", "EncryptedLink", "Link", "link_over"]
 
 _MAX_PIECES = 512  # of one sendmsg/recvmsg_into; IOV_MAX is 1024
 
@@ -53,7 +54,8 @@ class Link:
         return bool(self._in)
 
     def begin_send(self, views: Sequence[memoryview]) -> None:
-        self._out = [view for view in views if len(view)]
+        """A message; what is still to leave of the one before goes first."""
+        self._out += [view for view in views if len(view)]
 
     def begin_receive(self, views: Sequence[memoryview], then: Optional[Callable[[], None]] = None) -> None:
         """``then`` is called when the message is here; it may begin the next one."""
@@ -97,6 +99,38 @@ class Link:
 
     def _lost(self, error: OSError) -> PeerLost:
         return PeerLost(f"the connection to rank {self.peer} broke: {error.strerror or error}")
+
+
+class ChecksummedLink(Link):
+    """The same in clear, with a checksum behind every message: one that arrives changed, or is not the next one that
+    the peer sent, raises CommunicationError before anything is made of it."""
+
+    def __init__(self, sock: socket.socket, peer: int, seeds: Seeds) -> None:
+        super().__init__(sock, peer)
+        self._sent = Checksum(seeds.send)
+        self._received = Checksum(seeds.receive)
+
+    def begin_send(self, views: Sequence[memoryview]) -> None:
+        super().begin_send([*views, memoryview(self._sent.next(views))])
+
+    def begin_receive(self, views: Sequence[memoryview], then: Optional[Callable[[], None]] = None) -> None:
+        digest = bytearray(DIGEST)
+
+        def check() -> None:
+            number = self._received.number
+            if self._received.next(views) != digest:
+                raise self._damaged(number)
+            if then is not None:
+                then()
+
+        super().begin_receive([*views, memoryview(digest)], check)
+
+    def _damaged(self, number: int) -> CommunicationError:
+        return CommunicationError(
+            f"message {number} of what rank {self.peer} on {self.sock.getpeername()[0]} sent arrived damaged: bytes "
+            "were changed, lost, repeated or moved on the way. When it happens again, look for a faulty network card, "
+            "driver or memory between the two"
+        )
 
 
 class EncryptedLink(Link):
@@ -178,6 +212,8 @@ class EncryptedLink(Link):
 
 def link_over(connection: PeerConnection) -> Link:
     """The link over an authenticated connection."""
-    if connection.keys is None:
-        return Link(connection.sock, connection.peer)
-    return EncryptedLink(connection.sock, connection.peer, connection.keys)
+    if connection.keys is not None:
+        return EncryptedLink(connection.sock, connection.peer, connection.keys)
+    if connection.seeds is not None:
+        return ChecksummedLink(connection.sock, connection.peer, connection.seeds)
+    return Link(connection.sock, connection.peer)

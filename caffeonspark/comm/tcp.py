@@ -237,7 +237,7 @@ class TCPCommunicator(Communicator):
     def _send(self, link: Link, views: Sequence[memoryview]) -> None:
         if link.peer not in self._greeted:
             self._greeted.add(link.peer)
-            views = [memoryview(self._head), *views]
+            link.begin_send([memoryview(self._head)])
         link.begin_send(views)
 
     def _receive(self, link: Link, views: Sequence[memoryview]) -> None:

@@ -6,9 +6,10 @@ import json
 import struct
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional, Union
 
 from ..errors import TrainingError
+from .checksum import Seeds, Stamper, Verifier
 from .encryption import Decryptor, Encryptor, Keys
 
 __all__ = ["PIECE", "Frame", "FrameBuffer", "FrameKind", "Wire"]
@@ -122,22 +123,30 @@ def _frame(body: bytes, payload: bytes) -> Frame:
 
 
 class Wire:
-    """One end of a connection over a network: frames to bytes and back, encrypted where the connection has keys."""
+    """One end of a connection over a network: frames to bytes and back, encrypted where the connection has keys, with
+    checksums where it has seeds."""
 
-    def __init__(self, keys: Optional[Keys]) -> None:
-        self._encryptor = Encryptor(keys.send) if keys is not None else None
-        self._decryptor = Decryptor(keys.receive) if keys is not None else None
+    def __init__(self, keys: Optional[Keys], seeds: Optional[Seeds] = None) -> None:
+        self._encryptor: Optional[Encryptor] = None
+        self._stamper: Optional[Stamper] = None
+        self._reader: Union[Decryptor, Verifier, None] = None
+        if keys is not None:
+            self._encryptor, self._reader = Encryptor(keys.send), Decryptor(keys.receive)
+        elif seeds is not None:
+            self._stamper, self._reader = Stamper(seeds.send), Verifier(seeds.receive)
         self._buffer = FrameBuffer()
 
     def pack(self, frame: Frame) -> bytes:
         """The bytes to send, in the order of the calls."""
-        data = frame.pack()
-        return data if self._encryptor is None else self._encryptor.encrypt(data)
+        return self.protect(frame.pack())
+
+    def protect(self, data: bytes) -> bytes:
+        """What travels for these bytes."""
+        if self._encryptor is not None:
+            return self._encryptor.encrypt(data)
+        return data if self._stamper is None else self._stamper.stamp(data)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames that are complete with these bytes; raises ValueError when the other end did not send them."""
-        if self._decryptor is None:
-            yield from self._buffer.feed(data)
-        else:
-            for content in self._decryptor.feed(data):
-                yield from self._buffer.feed(content)
+        for content in [data] if self._reader is None else self._reader.feed(data):
+            yield from self._buffer.feed(content)

@@ -98,6 +98,20 @@ class Trainer(ABC):
         """What ``Predictor.check_indices`` says, for the train net: raised from ``step``."""
         return
 
+    def normalize_over(  # noqa: B027
+        self, ranks: int, sum_over_ranks: Callable[[np.ndarray], None]
+    ) -> None:
+        """From now on divide each loss by what one solver with the samples of all ranks would divide it by, so that
+        the mean over the ranks is that solver's loss. Called once, before the first ``step``, where ranks exchange
+        gradients. Nothing has to be done for losses that are means over the samples of a pass, each weighing the same.
+
+        Parameters
+        ----------
+        ranks : how many
+        sum_over_ranks : replaces a float64 array by its sum over the ranks; every rank calls it as often, with the
+            same shape
+        """
+
     @abstractmethod
     def test_net(self, number: int) -> Predictor:
         """A test net. It shares the train net's weights from now on, so it always sees the newest."""

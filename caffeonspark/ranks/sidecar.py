@@ -26,7 +26,7 @@ from typing import Any, Deque, Dict, Optional, Tuple
 
 from ..comm.handshake import Credentials, PeerConnection, dial
 from ..comm.wire import PIECE, Frame, FrameBuffer, FrameKind, Wire
-from ..errors import CaffeOnSparkError, Interrupted, PeerLost, RankLost, to_wire
+from ..errors import CaffeOnSparkError, CommunicationError, Interrupted, PeerLost, RankLost, to_wire
 from ..process import fork, reap
 from .whereabouts import Whereabouts
 
@@ -178,7 +178,7 @@ class _Sidecar:
         self.whereabouts = whereabouts
         self.local = local
         self.uplink: Optional[socket.socket] = uplink.sock
-        self.wire = Wire(uplink.keys)
+        self.wire = Wire(uplink.keys, uplink.seeds)
         self.log: Optional[int] = log
         self.stderr = stderr
         self.lines: Deque[str] = deque(maxlen=_LINES)
@@ -250,7 +250,9 @@ class _Sidecar:
             for frame in self.wire.feed(data):
                 self._on_order(frame)
         except ValueError as e:
-            self._lose_driver(f"the connection to the driver is not safe any more: {e}")
+            broken = CommunicationError(f"what the driver sent did not arrive as it was sent: {e}")
+            self._to_driver(Frame(FrameKind.FAILED, to_wire(broken)))
+            self._lose_driver(broken.message)
 
     def _on_order(self, frame: Frame) -> None:
         if frame.kind == FrameKind.LOG:

@@ -89,7 +89,8 @@ class Attempt:
     def run(self, make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure, or Interrupted."""
         launcher = self.launcher
-        credentials = Credentials.new(encrypted=bool(asked_for(self.config)))
+        checksum = self.config.settings.checksum
+        credentials = Credentials.new(encrypted=bool(asked_for(self.config)), checksum=checksum)
         with RankServer(launcher.bind_host, self.config.settings.ports, credentials, self.ranks, self.folder) as server:
             job = make_job((launcher.driver_host, server.address[1]), credentials)
             self.observer.doing(self.result, "waiting for Spark to start the ranks")

@@ -12,11 +12,12 @@ from typing import Callable, List, Mapping, Sequence, Tuple
 from ..comm.wire import FrameKind
 from ..errors import (
     CaffeOnSparkError,
-    CommunicationError,
     ConfigError,
     InfrastructureError,
     Interrupted,
+    PeerLost,
     RankLost,
+    StallError,
     TrainingError,
     from_wire,
 )
@@ -54,7 +55,7 @@ def _order(event: Event) -> int:
         error = from_wire(event.data)
         if isinstance(error, Interrupted):
             return 4
-        return 3 if isinstance(error, CommunicationError) else 0
+        return 3 if isinstance(error, (PeerLost, StallError)) else 0  # effects; damaged messages are causes
     return 1 if event.kind == FrameKind.DIED else 2
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Dict, List, Optional, Tuple
 
 from ..comm.addresses import open_listener
+from ..comm.checksum import Damaged
 from ..comm.handshake import Credentials, PeerConnection
 from ..comm.wire import Frame, FrameKind, Wire
 from ..errors import CaffeOnSparkError, StorageError, to_wire
@@ -87,7 +88,7 @@ class _Connection:
         peer.sock.setblocking(False)
         self.sock = peer.sock
         self.rank = peer.peer
-        self.wire = Wire(peer.keys)
+        self.wire = Wire(peer.keys, peer.seeds)
         self.out = bytearray()
         self.said_bye = False
         self.file: Optional[_Arrival] = None
@@ -221,6 +222,8 @@ class RankServer:
                     self._on_frame(connection, frame)
         except CaffeOnSparkError as e:
             self._end(connection, Event(connection.rank, FrameKind.FAILED, to_wire(e)))
+        except Damaged as e:
+            self._end(connection, Event(connection.rank, FrameKind.LOST, {"why": f"what it sent arrived damaged: {e}"}))
         except Exception as e:
             why = str(e) if type(e) is ValueError else repr(e)
             self._end(connection, Event(connection.rank, FrameKind.LOST, {"why": f"it sent what no rank sends: {why}"}))

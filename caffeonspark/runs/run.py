@@ -18,6 +18,7 @@ from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interr
 from ..launchers.spark_barrier import SparkBarrier
 from ..plans.job import Job, ResumePoint, ValidationPlan
 from ..plans.net_plan import LayerPlan
+from ..plans.normalization import normalization_notes
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import TrainingResult
@@ -25,6 +26,7 @@ from ..spark.jvm import signals_are_for_python
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import rows_of_sources
 from ..spark.yarn import attempt_number
+from ..sync.registry import strategy_for
 from .attempt import Attempt
 from .deaths import Deaths
 from .encryption import check_encryption
@@ -132,6 +134,10 @@ def prepare(
     check_encryption(config, observer.note)
     config.storage.check_writable(uri)
     plan = sources[0].plan
+    sync = config.settings.sync
+    one_solver = strategy_for(config.settings).one_solver
+    for note in normalization_notes(plan.message(), plan.batch_axes, config.ranks, sync, one_solver):
+        observer.note(note)
     validations = tuple(_validation(config, data) for data in sources[1:])
     check_monitored(config, validations)
     check_cluster(config, observer.note, stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ class AllReduce(Strategy):
     It comes when the gradients are ready, before they are normalised, clipped and applied. All ranks have the same
     weights at any time, so each has the model.
     """
+
+    one_solver: ClassVar[bool] = True
 
     def __init__(
         self, trainer: Trainer, comm: Communicator, settings: Settings, wants_stop: Callable[[], bool]

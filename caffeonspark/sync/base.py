@@ -45,11 +45,14 @@ class Strategy(ABC):
     flags : names of the flags that only this strategy reads; they begin with "sync"
     portable : whether the model and the solver state in a snapshot are enough to go on from with another number of
         ranks or another strategy
+    one_solver : whether the ranks are one solver with the samples of all of them: then their trainers divide losses by
+        what that solver would (``Trainer.normalize_over``)
     stops_after : after what a request to stop ends training, in words
     """
 
     flags: ClassVar[Tuple[str, ...]] = ()
     portable: ClassVar[bool] = True
+    one_solver: ClassVar[bool] = False
     stops_after: ClassVar[str] = "this iteration"
 
     def __init__(
@@ -59,6 +62,8 @@ class Strategy(ABC):
         self.comm = comm
         self.settings = settings
         self.wants_stop = wants_stop
+        if self.one_solver and comm.size > 1:
+            trainer.normalize_over(comm.size, lambda counts: comm.all_reduce([counts]))
 
     @property
     def scale(self) -> Optional[float]:

@@ -97,6 +97,16 @@ def test_reader_options_have_values():
             _ = Config(None, readerOptions=["sep=;", option]).run_config.for_sources
 
 
+def test_a_switch_may_be_told_that_it_is_off():
+    config = Config(None, ["-checksum", "false", "-shuffle", "-resize", "true", "-devices", "2"])
+    assert (config.checksum, config.shuffle, config.resize, config.devices) == (False, True, True, 2)
+    assert Config(None, ["-checksum"]).checksum
+    assert Config(None, []).checksum
+    assert not Config(None, checksum=False).checksum
+    with pytest.raises(ConfigError, match="'maybe' follows no flag"):
+        Config(None, ["-shuffle", "maybe"])
+
+
 def test_words_may_be_numbers():
     assert Config(None, ["-devices", 2, "-stallTimeout", 1.5]).devices == 2
 

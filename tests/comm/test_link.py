@@ -17,7 +17,7 @@ from tests.support.tampering import TAMPERED
 @pytest.mark.parametrize("size", [17 << 20, 1 << 40, (1 << 64) - 1])
 def test_an_announced_size_is_checked_before_it_is_believed(size, encrypted):
     comm, mine = pair(encrypted)
-    sender(mine, encrypted)(head_of(comm, "all_gather") + struct.pack("!Q", size))
+    sender(mine, encrypted)(head_of(comm, "all_gather"), struct.pack("!Q", size))
     with pytest.raises(CommunicationError, match=f"rank 1 announces {size} bytes, which no rank sends"):
         comm.all_gather(b"mine")
     comm.abort()
@@ -27,7 +27,7 @@ def test_an_announced_size_is_checked_before_it_is_believed(size, encrypted):
 @MODES
 def test_another_collective_is_noticed(encrypted):
     comm, mine = pair(encrypted)
-    sender(mine, encrypted)(os.urandom(500))
+    sender(mine, encrypted)(os.urandom(12), bytes(488))
     with pytest.raises(CommunicationError, match="rank 0 and rank 1 are out of step"):
         comm.all_reduce([np.zeros(100, np.float32)])
     comm.abort()
@@ -39,7 +39,7 @@ def test_another_collective_is_noticed(encrypted):
 def test_a_peer_that_leaves_in_the_middle_of_a_message(how, encrypted):
     comm, mine = pair(encrypted)
     array = np.zeros(1 << 20, np.float32)
-    sender(mine, encrypted)(head_of(comm, "all_reduce", [array]) + bytes(1000))
+    sender(mine, encrypted)(head_of(comm, "all_reduce", [array]), bytes(1000))
     if how == "half":
         mine.sock.shutdown(socket.SHUT_WR)
     if how == "reset":

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support import stock
+from tests.support.data_files import write_lmdb
 from tests.support.training import EVERYTHING, RULES, train
 
 ITERATIONS = 50
@@ -59,6 +60,36 @@ def test_close_to_one_solver_with_the_whole_batch(spark, tmp_path, small_images,
     solver.step(ITERATIONS)
     for mine, theirs in zip(stock.load_weights(model, stock.input_net(batch)), stock.weights(solver.net)):
         assert np.abs(mine - theirs).max() <= tolerance * np.abs(theirs).max()
+
+
+def test_checksums_change_nothing(spark, tmp_path, small_images, small_lmdb):
+    settings = solver_text("SGD", EVERYTHING)
+    _, model = train(spark, tmp_path, settings, stock.lmdb_net(small_lmdb, 10), 2, checksum=False)
+    expected, _ = stock.train_in_turn(settings, 2, 10, ITERATIONS, *small_images, iter_size=2)
+    for mine, theirs in zip(stock.load_weights(model, stock.input_net(10)), stock.weights(expected.net)):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_ignored_labels_count_as_in_one_solver(spark, tmp_path, small_images):
+    """The first rank's half of the records has nearly all labels that are ignored."""
+    images, labels = small_images
+    order = np.argsort(labels >= 5, kind="stable")
+    images, labels, batch = images[order], np.where(np.arange(600) % 300 < 280, labels[order], 9), 10
+    labels = np.where((labels < 5) & (np.arange(600) % 5 > 0), 9, labels)
+    layers = stock.LAYERS.replace('top: "loss" }', 'top: "loss" loss_param { ignore_label: 9 } }')
+    assert layers != stock.LAYERS
+    lmdb = write_lmdb(tmp_path / "lmdb", images, labels)
+    settings = solver_text("SGD", 'lr_policy: "fixed"').replace("base_lr: 0.05", "base_lr: 0.01")
+    result, model = train(spark, tmp_path, settings, stock.lmdb_net(lmdb, batch, layers=layers), 2)
+    solver = stock.make_solver(settings, stock.input_net(2 * batch, layers=layers))
+    feed, losses = whole_batches(images, labels, 2, batch), []
+    solver.net.before_forward(lambda layer: stock.load(solver.net, next(feed)) if layer == 0 else None)
+    for _ in range(ITERATIONS):
+        solver.step(1)
+        losses.append(float(solver.net.blobs["loss"].data))
+    for mine, theirs in zip(stock.load_weights(model, stock.input_net(batch)), stock.weights(solver.net)):
+        assert np.abs(mine - theirs).max() <= 1e-5 * np.abs(theirs).max()
+    np.testing.assert_allclose([loss for _, loss, _ in result.history], losses, rtol=1e-5)
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])

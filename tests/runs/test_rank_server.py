@@ -37,14 +37,14 @@ class Rank:
     def __init__(self, server, credentials, rank):
         self.peer = dial(server.address, credentials, rank, DRIVER, 5)
         self.sock = self.peer.sock
-        self.wire = Wire(self.peer.keys)
+        self.wire = Wire(self.peer.keys, self.peer.seeds)
 
     def send(self, kind, /, payload=b"", **data):
         self.sock.sendall(self.wire.pack(Frame(kind, data, payload)))
 
     def raw(self, data):
-        """Bytes that a rank would not send, encrypted all the same."""
-        adversary.send(self.sock, data if self.wire._encryptor is None else self.wire._encryptor.encrypt(data))
+        """Bytes that a rank would not send, encrypted or with checksums all the same."""
+        adversary.send(self.sock, self.wire.protect(data))
 
     def is_closed(self):
         self.sock.settimeout(WAIT)

@@ -43,7 +43,7 @@ class Recording:
     @classmethod
     def invented(cls, peer=DRIVER):
         """One that looks right, by somebody who does not know the secret."""
-        hello = HELLO.pack(b"CoS2", b"P", 0, peer, os.urandom(16), os.urandom(32))
+        hello = HELLO.pack(b"CoS2", b"C", 0, peer, os.urandom(16), os.urandom(32))
         return cls(hello + os.urandom(32), os.urandom(ANSWER), os.urandom(PROOF), frame("hello"))
 
     def greeting_with(self, **changes):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from caffeonspark.comm import encryption
+from caffeonspark.comm.checksum import Checksum
 from caffeonspark.comm.handshake import Credentials, Listener, dial
 from caffeonspark.comm.link import link_over
 from caffeonspark.comm.tcp import TCPCommunicator
@@ -131,8 +132,9 @@ def head_of(comm, kind, arrays=()):
 
 
 def sender(mine, encrypted):
-    """Sends bytes as rank 1 would: encrypted where that is the mode."""
+    """Sends messages as rank 1 would: encrypted where that is the mode, else with checksums."""
     if not encrypted:
-        return mine.sock.sendall
+        checksum = Checksum(mine.seeds.send)
+        return lambda *messages: [mine.sock.sendall(data + checksum.next([data])) for data in messages]
     encryptor = encryption.Encryptor(mine.keys.send)
-    return lambda data: mine.sock.sendall(encryptor.encrypt(data))
+    return lambda *messages: [mine.sock.sendall(encryptor.encrypt(data)) for data in messages]

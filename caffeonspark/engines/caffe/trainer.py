@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ...nets.schema import SolverParameter
 from ...plans.indices import IndexedBottom
 from ..base import Trainer
 from .arrivals import check_arrivals
+from .normalization import LossNormalizer, normalized_layers
 from .predictor import CaffePredictor
 from .pycaffe import caffe, prototxt, unique
 
@@ -60,6 +61,7 @@ class CaffeTrainer(Trainer):
         self._learnable = unique([blob for blobs in self._net.params.values() for blob in blobs])
         self._statistics = self._batch_norm_statistics()
         self._loss_blobs = [(self._net.blobs[n], w) for n, w in self._net.blob_loss_weights.items() if w]
+        self._normalizer: Optional[LossNormalizer] = None
         self._rank = rank
         self._inputs = self._input_blobs()
         self._load: Callable[[], None] = lambda: None
@@ -67,7 +69,8 @@ class CaffeTrainer(Trainer):
         self._losses: List[float] = []
         last = len(self._net.layers) - 1
         self._net.before_forward(lambda layer: self._load() if layer == 0 else None)
-        self._net.after_forward(lambda layer: self._note_loss() if layer == last else None)
+        # after every callback of the forward pass: one of them may scale losses
+        self._net.before_backward(lambda layer: self._note_loss() if layer == last else None)
         self._solver.add_callback(lambda: None, self._gradients_ready)
 
     def _batch_norm_statistics(self) -> List[Any]:
@@ -125,6 +128,11 @@ class CaffeTrainer(Trainer):
     def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
         check_arrivals(self._net, self._param.train_net_param, indexed)
 
+    def normalize_over(self, ranks: int, sum_over_ranks: Callable[[np.ndarray], None]) -> None:
+        layers = normalized_layers(self._net, self._param.train_net_param)
+        if layers:  # other nets pay nothing
+            self._normalizer = LossNormalizer(self._net, layers, sum_over_ranks, ranks)
+
     # ---- validation
 
     def test_net(self, number: int) -> CaffePredictor:
@@ -159,4 +167,6 @@ class CaffeTrainer(Trainer):
 
     def close(self) -> None:
         # Caffe keeps this object alive for its callbacks: without the solver it is small
+        if self._normalizer is not None:
+            self._normalizer.close()
         del self._solver, self._net, self._learnable, self._statistics, self._loss_blobs, self._inputs
