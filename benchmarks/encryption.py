@@ -10,7 +10,9 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from caffeonspark.comm.handshake import Credentials, Listener
+from caffeonspark.comm.credentials import Credentials
+from caffeonspark.comm.encryption import KeyPair
+from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.tcp import TCPCommunicator, connect
 
 from .common import ratios
@@ -25,10 +27,11 @@ SIZES: Dict[str, Tuple[List[Tuple[int, ...]], int]] = {
 MODES = {"plain": False, "encrypted": True}
 
 
-def group(rank: int, encrypted: bool, secret: bytes, ports: Sequence[int]) -> TCPCommunicator:
+def group(rank: int, encrypted: bool, pairs: Sequence[KeyPair], ports: Sequence[int]) -> TCPCommunicator:
     """This rank's communicator."""
-    credentials = Credentials(secret, b"benchmark nonce!", encrypted)
-    listener = Listener("127.0.0.1", (ports[rank], ports[rank]), credentials, rank)
+    known = {peer: pair.public for peer, pair in enumerate(pairs)}
+    credentials = Credentials(bytes(32), b"benchmark nonce!", pairs[rank] if encrypted else None, known)
+    listener = Listener("127.0.0.1", (ports[rank], ports[rank]), None, rank)
     return connect(rank, [("127.0.0.1", port) for port in ports], listener, credentials)
 
 
@@ -42,9 +45,9 @@ def seconds(comm: TCPCommunicator, arrays: Sequence[np.ndarray], repeats: int) -
     return max(struct.unpack("d", data)[0] for data in comm.all_gather(struct.pack("d", mine)))
 
 
-def work(rank: int, secret: bytes, ports: Dict[str, List[int]], results: multiprocessing.Queue) -> None:
+def work(rank: int, pairs: Sequence[KeyPair], ports: Dict[str, List[int]], results: multiprocessing.Queue) -> None:
     """One rank: every size and mode in turn, round after round."""
-    comms = {mode: group(rank, encrypted, secret, ports[mode]) for mode, encrypted in MODES.items()}
+    comms = {mode: group(rank, encrypted, pairs, ports[mode]) for mode, encrypted in MODES.items()}
     found: Dict[str, Dict[str, List[float]]] = {}
     for name, (shapes, repeats) in SIZES.items():
         arrays = [np.full(shape, rank + 1.0, np.float32) for shape in shapes]
@@ -61,7 +64,7 @@ def work(rank: int, secret: bytes, ports: Dict[str, List[int]], results: multipr
 
 
 def free_ports(count: int) -> List[int]:
-    listeners = [Listener("127.0.0.1", (0, 0), Credentials.new(), 0) for _ in range(count)]
+    listeners = [Listener("127.0.0.1", (0, 0), None, 0) for _ in range(count)]
     ports = [listener.address[1] for listener in listeners]
     for listener in listeners:
         listener.close()
@@ -70,10 +73,10 @@ def free_ports(count: int) -> List[int]:
 
 def main() -> None:
     context = multiprocessing.get_context("fork")
-    secret = bytes(np.random.default_rng(1).bytes(32))
+    pairs = [KeyPair() for _ in range(RANKS)]
     ports = {mode: free_ports(RANKS) for mode in MODES}
     results: multiprocessing.Queue = context.Queue()
-    processes = [context.Process(target=work, args=(rank, secret, ports, results)) for rank in range(RANKS)]
+    processes = [context.Process(target=work, args=(rank, pairs, ports, results)) for rank in range(RANKS)]
     for process in processes:
         process.start()
     found = results.get(timeout=600)

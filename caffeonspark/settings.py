@@ -62,7 +62,15 @@ class Settings:
     )
     port: str = flag("text", "", "ports to listen on, on driver and executors (default: any)", "LOW-HIGH")
     interface: str = flag("text", "", "network interface for the gradients (default: the one Spark uses)", "NAME")
-    encrypt: bool = flag("switch", False, "encrypt what ranks send (by itself where Spark encrypts its own traffic)")
+    encrypt: str = flag(
+        "choice",
+        "",
+        "encrypt what ranks send (by itself where Spark encrypts its own traffic); anyway: also where Spark does not "
+        "authenticate",
+        "[anyway]",
+        choices=("true", "anyway"),
+        alone="true",
+    )
     stallTimeout: float = flag("float", 120.0, "seconds without progress after which a rank is lost", "S", minimum=1)
     resize: bool = flag("switch", False, "resize decoded images to the layer's height and width", section="Data")
     shuffle: bool = flag("switch", False, "shuffle each rank's samples anew for every epoch")

@@ -32,7 +32,7 @@ class ConfigFlags:
         maxRestarts: int = 3,
         port: str = "",
         interface: str = "",
-        encrypt: bool = False,
+        encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,
@@ -101,8 +101,8 @@ class ConfigFlags:
     """ports to listen on, on driver and executors (default: any)"""
     interface: str
     """network interface for the gradients (default: the one Spark uses)"""
-    encrypt: bool
-    """encrypt what ranks send (by itself where Spark encrypts its own traffic)"""
+    encrypt: Union[str, int]
+    """encrypt what ranks send (by itself where Spark encrypts its own traffic); anyway: also where Spark does not authenticate"""
     stallTimeout: float
     """seconds without progress after which a rank is lost"""
     resize: bool
@@ -212,7 +212,7 @@ class EstimatorFlags:
         maxRestarts: int = 3,
         port: str = "",
         interface: str = "",
-        encrypt: bool = False,
+        encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,
@@ -251,7 +251,7 @@ class EstimatorFlags:
         maxRestarts: int = 3,
         port: str = "",
         interface: str = "",
-        encrypt: bool = False,
+        encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from ..comm.handshake import Credentials
+from ..comm.credentials import Invitation
 from ..settings import Settings
 from .net_plan import LayerPlan, NetPlan
 
@@ -66,7 +66,7 @@ class Job:
     seed : of everything random but the engine's own
     start : where it starts from
     driver : (host, port) of the rank server
-    credentials : of this attempt
+    invitation : to this attempt; a rank needs its bootstrap secret too, which is not in here
     settings : the flags, without those that may hold passwords
     """
 
@@ -77,7 +77,7 @@ class Job:
     seed: int
     start: ResumePoint
     driver: Tuple[str, int]
-    credentials: Credentials = field(repr=False)
+    invitation: Invitation
     settings: Settings
 
     def validation_layers(self) -> List[Tuple[ValidationPlan, int]]:

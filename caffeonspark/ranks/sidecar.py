@@ -24,15 +24,13 @@ import traceback
 from collections import deque
 from typing import Any, Deque, Dict, Optional, Tuple
 
-from ..comm.handshake import Credentials, PeerConnection, dial
+from ..comm.credentials import DRIVER, Credentials
+from ..comm.handshake import PeerConnection, dial
 from ..comm.wire import PIECE, Frame, FrameBuffer, FrameKind, Wire
 from ..errors import CaffeOnSparkError, Interrupted, PeerLost, RankLost, to_wire
 from ..process import fork, reap
 
-__all__ = ["DRIVER", "DriverConnection"]
-
-#: The driver's name in handshakes.
-DRIVER = 0xFFFFFFFF
+__all__ = ["DriverConnection"]
 
 _LINES = 100  # of standard error kept for reports
 _LINE_BYTES = 4096  # of one line; programs that draw progress bars write megabytes without ending one
@@ -49,7 +47,9 @@ class DriverConnection:
     stopping : whether the driver asked for a stop at the next iteration
     """
 
-    def __init__(self, sock: socket.socket, sidecar: int, stderr: int) -> None:
+    def __init__(self, sock: socket.socket, sidecar: int, stderr: int, credentials: Credentials, mask: bytes) -> None:
+        self._credentials = credentials
+        self._mask = mask
         self._sock = sock
         self._sidecar = sidecar
         self._stderr = stderr
@@ -65,7 +65,8 @@ class DriverConnection:
             uplink = dial(driver, credentials, rank, DRIVER, timeout=30)
         except PeerLost as e:
             raise PeerLost(
-                f"{e.message}: executors have to reach the driver there (-port LOW-HIGH fixes the ports for a firewall)"
+                f"{e.message}: executors have to reach the driver there (-port LOW-HIGH fixes the ports for a "
+                "firewall), and once it has all its ranks it takes no more"
             ) from None
         ours, theirs = socket.socketpair()
         log_read, log_write = os.pipe()
@@ -79,10 +80,14 @@ class DriverConnection:
         os.close(log_read)
         os.dup2(log_write, 2)
         os.close(log_write)
-        return cls(ours, child, stderr)
+        return cls(ours, child, stderr, credentials, uplink.mask)
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def credentials_for_peers(self, peers: Frame) -> Credentials:
+        """This rank's credentials for the other ranks, from the driver's frame that introduces them."""
+        return self._credentials.for_peers(peers.data, self._mask)
 
     # ---- frames
 

@@ -168,3 +168,13 @@ def test_flags_that_may_stand_alone():
     assert FLAGS.parse_mapping({"web": True, "mlflow": False}) == {"web": "0", "mlflow": ""}
     with pytest.raises(ConfigError, match="needs a value"):
         FLAGS.parse_args(["-tensorboard", "-web"])
+
+
+def test_a_switch_with_one_more_choice():
+    for words in (["-encrypt"], ["-encrypt", "true"], ["-encrypt=true"], ["-encrypt", "YES"], ["-encrypt", "1"]):
+        assert FLAGS.parse_args([*words, "-train"]) == {"encrypt": "true", "train": True}
+    assert FLAGS.parse_args(["-encrypt", "Anyway"]) == {"encrypt": "anyway"}
+    for value, expected in ((True, "true"), (False, ""), (None, ""), ("false", ""), ("no", ""), ("anyway", "anyway")):
+        assert FLAGS.parse_mapping({"encrypt": value}) == {"encrypt": expected}
+    with pytest.raises(ConfigError, match="-encrypt: 'perhaps' is none of true, anyway"):
+        FLAGS.parse_args(["-encrypt", "perhaps"])
