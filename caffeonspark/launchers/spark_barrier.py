@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["SECRET_PROPERTY", "SparkBarrier"]
 
 #: The local property with the attempt's secret; spark.redaction.regex hides values by such names.
-SECRET_PROPERTY = "caffeonspark.secret"
+SECRET_PROPERTY = "caffeonspark-secret"
 
 
 class SparkBarrier(Launcher):

@@ -1,5 +1,6 @@
 """Ranks that misbehave on their lines to the driver."""
 
+import queue
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ import types
 import pytest
 
 from caffeonspark.comm.credentials import DRIVER, Credentials
-from caffeonspark.comm.encryption import KeyPair
+from caffeonspark.comm.encryption import BROKEN, KeyPair
 from caffeonspark.comm.handshake import dial
 from caffeonspark.comm.wire import Frame, Wire
 from caffeonspark.errors import CommunicationError, PeerLost, RankLost
@@ -272,6 +273,19 @@ def test_the_driver_is_not_filled_up_by_a_rank(server_and_credentials, monkeypat
             rank.sock.sendall(b"".join(rank.wire.pack(Frame("loading")) for _ in range(500)))
     assert server.events.qsize() < 200_000
     rank.sock.close()
+
+
+def test_broken_seals_and_refused_connections_are_counted():
+    why = f"it sent what no rank sends: record 7 {BROKEN}: it was changed, lost, repeated or moved"
+    server = types.SimpleNamespace(events=queue.Queue(), refused={"10.0.0.7": 5}, send_all=lambda kind, **data: None)
+    launched = types.SimpleNamespace(running=True, error=None)
+    config = types.SimpleNamespace(ranks=2, settings=Settings())
+    result = TrainingResult(model="")
+    attempt = Attempt(config, [], None, result, Observer(), "", None, threading.Event())
+    threading.Timer(0.5, server.events.put, [Event(1, "lost", {"why": why})]).start()
+    with pytest.raises(RankLost, match="record 7 is not what the other end encrypted"):
+        attempt.watch(server, launched)
+    assert (result.refused, result.tampered) == (5, 1)
 
 
 @pytest.mark.parametrize(
