@@ -5,6 +5,7 @@ A flag is one field here: it is then in ``-help``, an attribute of ``Config``, a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -12,6 +13,9 @@ from .errors import ConfigError
 from .flags import flag, table_of
 
 __all__ = ["FLAGS", "NOT_PARAMS", "Settings"]
+
+
+_PASSWORD = re.compile("(://[^/@:]*):[^/@]*@")
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,10 @@ class Settings:
 
     @property
     def for_ranks(self) -> Settings:
-        """What ranks get of them: those that may hold passwords stay on the driver."""
-        return replace(self, readerOptions=(), mlflow="")
+        """What ranks get of them: those that may hold passwords stay on the driver, and passwords in places too."""
+        texts = {name: value for name, value in vars(self).items() if isinstance(value, str) and "://" in value}
+        places = {name: _PASSWORD.sub(r"\1@", value) for name, value in texts.items()}
+        return replace(self, **{**places, "readerOptions": (), "mlflow": ""})
 
     @property
     def blobs(self) -> List[str]:
