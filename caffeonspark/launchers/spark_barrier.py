@@ -85,7 +85,7 @@ class _Stage(RunningRanks):
                 self.error = e
             finally:  # where PySpark's threads share one of the JVM's
                 with contextlib.suppress(Exception):
-                    self._context.setLocalProperty(SECRET_PROPERTY, None)  # type: ignore[arg-type]
+                    self._context.setLocalProperty(SECRET_PROPERTY, None)
 
         hide_in_event_log(self._context, SECRET_PROPERTY)
         self._thread: threading.Thread = InheritableThread(target=run, name="caffeonspark-stage")
