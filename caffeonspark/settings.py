@@ -137,9 +137,9 @@ class Settings:
     @property
     def for_ranks(self) -> Settings:
         """What ranks get of them: those that may hold passwords stay on the driver, and passwords in places too."""
-        texts = {name: value for name, value in vars(self).items() if isinstance(value, str) and "://" in value}
-        places = {name: _PASSWORD.sub(r"\1@", value) for name, value in texts.items()}
-        return replace(self, **{**places, "readerOptions": (), "mlflow": ""})
+        texts = {name: value for name, value in vars(self).items() if isinstance(value, str)}
+        places: Dict[str, Any] = {name: _PASSWORD.sub(r"\1@", value) for name, value in texts.items()}
+        return replace(replace(self, **places), readerOptions=(), mlflow="")
 
     @property
     def blobs(self) -> List[str]:

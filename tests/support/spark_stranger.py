@@ -62,6 +62,8 @@ def _send(sock, kind, header, body=b""):
 
 def _answer(sock, kind):
     size, found = struct.unpack("!qb", _read(sock, 9))
+    if not 9 <= size <= 1 << 28:
+        raise ConnectionError("another protocol")
     rest = _read(sock, size - 9)
     if found != kind:
         raise ConnectionError(f"Spark answers with a message of kind {found}: {rest[:200]!r}")
