@@ -87,6 +87,45 @@ def fetch_block(port, application, block):
         return _answer(sock, _CHUNK)[12:]
 
 
+def unpacked(block):
+    """The content of a broadcast block, which Spark has compressed in the manner of LZ4BlockOutputStream."""
+    content = b""
+    while block[:8] == b"LZ4Block":
+        method, packed, size = block[8] & 0xF0, *struct.unpack_from("<ii", block, 9)
+        data, block = block[21 : 21 + packed], block[21 + packed :]
+        content += data if method == 0x10 else _lz4(data)
+        assert size >= 0
+    return content
+
+
+def _lz4(data):
+    out, at = bytearray(), 0
+
+    def length(nibble):
+        nonlocal at
+        total = nibble
+        while nibble == 15:
+            total += data[at]
+            at += 1
+            if data[at - 1] != 255:
+                break
+        return total
+
+    while at < len(data):
+        token = data[at]
+        at += 1
+        literals = length(token >> 4)
+        out += data[at : at + literals]
+        at += literals
+        if at >= len(data):
+            break
+        offset = data[at] | data[at + 1] << 8
+        at += 2
+        for _ in range(length(token & 15) + 4):
+            out.append(out[-offset])
+    return bytes(out)
+
+
 def fetch_file(port, name):
     """A file that the driver serves to executors. Raises OSError where there is none to have."""
     with _connect(port) as sock:
