@@ -19,13 +19,15 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 
 from .encryption import KeyPair, Keys, derive
 
-__all__ = ["DRIVER", "SECRET", "Credentials", "Invitation", "connection_keys", "introduce", "prove"]
+__all__ = ["DRIVER", "ENCRYPTED", "SECRET", "Credentials", "Invitation", "connection_keys", "introduce", "prove"]
 
 #: The driver's name in handshakes.
 DRIVER = 0xFFFFFFFF
 #: Bytes of a secret.
 SECRET = 32
 
+#: Modes of a connection, as greetings say them.
+_PLAIN, ENCRYPTED = b"P", b"S"
 _NONCE = 16
 
 
@@ -55,6 +57,11 @@ class Credentials:
     @property
     def encrypted(self) -> bool:
         return self.pair is not None
+
+    @property
+    def mode(self) -> bytes:
+        """One byte that says how connections are, in every greeting."""
+        return ENCRYPTED if self.encrypted else _PLAIN
 
     @property
     def identity(self) -> bytes:

@@ -29,13 +29,12 @@ from typing import Counter as CounterOf
 from typing import Dict, List, Optional, Set, Tuple
 
 from ..errors import PeerLost
-from .credentials import SECRET, Credentials, connection_keys, prove
+from .credentials import ENCRYPTED, SECRET, Credentials, connection_keys, prove
 from .encryption import Keys
 
 __all__ = ["Listener", "PeerConnection", "dial", "set_socket_options"]
 
 _MAGIC = b"CoS3"
-_PLAIN, _ENCRYPTED = b"P", b"S"
 #: Magic, mode, dialler, acceptor, the attempt's nonce, a fresh nonce, the dialler's identity.
 _HELLO = struct.Struct("!4scII16s32s32s")
 _NONCE = 32
@@ -66,10 +65,6 @@ class PeerConnection:
     mask: bytes = field(repr=False)
     identity: bytes = b""
     host: str = ""
-
-
-def _mode(credentials: Credentials) -> bytes:
-    return _ENCRYPTED if credentials.encrypted else _PLAIN
 
 
 def set_socket_options(sock: socket.socket) -> None:
@@ -129,7 +124,7 @@ def _greet(
     """The dialler's part of the handshake."""
     set_socket_options(sock)
     fresh = os.urandom(_NONCE)
-    hello = _HELLO.pack(_MAGIC, _mode(credentials), me, peer, credentials.nonce, fresh, credentials.identity)
+    hello = _HELLO.pack(_MAGIC, credentials.mode, me, peer, credentials.nonce, fresh, credentials.identity)
     sock.sendall(hello + prove(secret, b"hello", hello))
     answer = _receive(sock, _NONCE + _PROOF, deadline)
     nonce, proof = answer[:_NONCE], answer[_NONCE:]
@@ -289,7 +284,7 @@ class Listener:
         del self._pending[pending.sock.fileno()]
         _, mode, dialler, _, _, _, identity = _HELLO.unpack(pending.hello)
         conversation = pending.hello, pending.answer
-        keys = connection_keys(pending.secret, *conversation, dialling=False) if mode == _ENCRYPTED else None
+        keys = connection_keys(pending.secret, *conversation, dialling=False) if mode == ENCRYPTED else None
         mask = prove(pending.secret, b"mask", *conversation)
         return PeerConnection(pending.sock, dialler, keys, mask, identity, pending.host)
 
@@ -299,7 +294,7 @@ class Listener:
         assert credentials is not None
         hello, proof = pending.data[: _HELLO.size], pending.data[_HELLO.size :]
         magic, mode, dialler, acceptor, nonce, fresh, identity = _HELLO.unpack(hello)
-        if magic != _MAGIC or acceptor != self._me or nonce != credentials.nonce or mode != _mode(credentials):
+        if magic != _MAGIC or acceptor != self._me or nonce != credentials.nonce or mode != credentials.mode:
             raise PermissionError
         secret = credentials.shared(dialler, identity)
         if not hmac.compare_digest(proof, prove(secret, b"hello", hello)) or fresh in self._greetings:
