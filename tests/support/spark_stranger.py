@@ -158,7 +158,7 @@ class StrangeExecutor:
         self.process = subprocess.Popen(
             [
                 str(java),
-                "-Xmx256m",
+                "-Xmx512m",
                 *flags,
                 "-cp",
                 f"{jars}/*",
