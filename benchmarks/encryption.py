@@ -11,7 +11,9 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from caffeonspark.comm.handshake import Credentials, Listener
+from caffeonspark.comm.credentials import Credentials
+from caffeonspark.comm.encryption import KeyPair
+from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.tcp import TCPCommunicator, connect
 
 from .common import ratios
@@ -30,10 +32,12 @@ SIZES: Dict[str, Tuple[List[Tuple[int, ...]], int]] = {
 MODES = {"plain": (False, False), "checksums": (False, True), "encrypted": (True, False)}
 
 
-def group(rank: int, mode: str, secret: bytes, ports: Sequence[int]) -> TCPCommunicator:
+def group(rank: int, mode: str, pairs: Sequence[KeyPair], ports: Sequence[int]) -> TCPCommunicator:
     """This rank's communicator."""
-    credentials = Credentials(secret, b"benchmark nonce!", *MODES[mode])
-    listener = Listener("127.0.0.1", (ports[rank], ports[rank]), credentials, rank)
+    known = {peer: pair.public for peer, pair in enumerate(pairs)}
+    encrypted, checksum = MODES[mode]
+    credentials = Credentials(bytes(32), b"benchmark nonce!", pairs[rank] if encrypted else None, known, checksum)
+    listener = Listener("127.0.0.1", (ports[rank], ports[rank]), None, rank)
     return connect(rank, [("127.0.0.1", port) for port in ports], listener, credentials)
 
 
@@ -47,9 +51,9 @@ def seconds(comm: TCPCommunicator, arrays: Sequence[np.ndarray], repeats: int) -
     return max(struct.unpack("d", data)[0] for data in comm.all_gather(struct.pack("d", mine))), processor
 
 
-def work(rank: int, secret: bytes, ports: Dict[str, List[int]], results: multiprocessing.Queue) -> None:
+def work(rank: int, pairs: Sequence[KeyPair], ports: Dict[str, List[int]], results: multiprocessing.Queue) -> None:
     """One rank: every size and mode in turn, round after round."""
-    comms = {mode: group(rank, mode, secret, ports[mode]) for mode in MODES}
+    comms = {mode: group(rank, mode, pairs, ports[mode]) for mode in MODES}
     found: Dict[str, Dict[str, List[Tuple[float, float]]]] = {}
     for name, (shapes, repeats) in SIZES.items():
         arrays = [np.full(shape, rank + 1.0, np.float32) for shape in shapes]
@@ -66,7 +70,7 @@ def work(rank: int, secret: bytes, ports: Dict[str, List[int]], results: multipr
 
 
 def free_ports(count: int) -> List[int]:
-    listeners = [Listener("127.0.0.1", (0, 0), Credentials.new(), 0) for _ in range(count)]
+    listeners = [Listener("127.0.0.1", (0, 0), None, 0) for _ in range(count)]
     ports = [listener.address[1] for listener in listeners]
     for listener in listeners:
         listener.close()
@@ -75,10 +79,10 @@ def free_ports(count: int) -> List[int]:
 
 def main() -> None:
     context = multiprocessing.get_context("fork")
-    secret = bytes(np.random.default_rng(1).bytes(32))
+    pairs = [KeyPair() for _ in range(RANKS)]
     ports = {mode: free_ports(RANKS) for mode in MODES}
     results: multiprocessing.Queue = context.Queue()
-    processes = [context.Process(target=work, args=(rank, secret, ports, results)) for rank in range(RANKS)]
+    processes = [context.Process(target=work, args=(rank, pairs, ports, results)) for rank in range(RANKS)]
     for process in processes:
         process.start()
     found = results.get(timeout=600)

@@ -10,6 +10,9 @@ from .errors import ConfigError, suggest
 __all__ = ["Flag", "FlagTable", "flag", "table_of"]
 
 
+_YES, _NO = ("", "true", "1", "yes"), ("false", "0", "no", "none")
+
+
 @dataclass(frozen=True)
 class Flag:
     """One flag: its name without the dash, how its text becomes a value, its default and what it means."""
@@ -33,9 +36,9 @@ class Flag:
         if self.kind == "switch":
             if isinstance(value, bool):
                 return value
-            if text.lower() in ("", "true", "1", "yes"):
+            if text.lower() in _YES:
                 return True
-            if text.lower() in ("false", "0", "no", "none"):
+            if text.lower() in _NO:
                 return False
             raise ConfigError(f"-{self.name} is a switch: it is true or false, not '{text}'")
         if self.kind == "names":
@@ -43,6 +46,8 @@ class Flag:
             return [part.strip() for part in parts if part.strip()]
         if self.kind in ("int", "float"):
             return self._number(text)
+        if self.kind == "choice" and self.alone is not None and text.lower() in _YES + _NO:
+            return self.alone if text.lower() in _YES else self.default
         if self.kind == "choice":
             for choice in self.choices:
                 if text.lower() == choice.lower():

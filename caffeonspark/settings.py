@@ -5,6 +5,7 @@ A flag is one field here: it is then in ``-help``, an attribute of ``Config``, a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -12,6 +13,9 @@ from .errors import ConfigError
 from .flags import flag, table_of
 
 __all__ = ["FLAGS", "NOT_PARAMS", "Settings"]
+
+
+_PASSWORD = re.compile("(://[^/@:]*):[^/@]*@")
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,16 @@ class Settings:
     )
     port: str = flag("text", "", "ports to listen on, on driver and executors (default: any)", "LOW-HIGH")
     interface: str = flag("text", "", "network interface for the gradients (default: the one Spark uses)", "NAME")
-    encrypt: bool = flag("switch", False, "encrypt what ranks send (by itself where Spark encrypts its own traffic)")
     checksum: bool = flag("switch", True, "find bytes that change on their way between machines", "true|false")
+    encrypt: str = flag(
+        "choice",
+        "",
+        "encrypt what ranks send (by itself where Spark encrypts its own traffic); anyway: also where Spark does not "
+        "authenticate",
+        "[anyway]",
+        choices=("true", "anyway"),
+        alone="true",
+    )
     stallTimeout: float = flag("float", 120.0, "seconds without progress after which a rank is lost", "S", minimum=1)
     resize: bool = flag("switch", False, "resize decoded images to the layer's height and width", section="Data")
     shuffle: bool = flag("switch", False, "shuffle each rank's samples anew for every epoch")
@@ -126,8 +138,10 @@ class Settings:
 
     @property
     def for_ranks(self) -> Settings:
-        """What ranks get of them: those that may hold passwords stay on the driver."""
-        return replace(self, readerOptions=(), mlflow="")
+        """What ranks get of them: those that may hold passwords stay on the driver, and passwords in places too."""
+        texts = {name: value for name, value in vars(self).items() if isinstance(value, str)}
+        places: Dict[str, Any] = {name: _PASSWORD.sub(r"\1@", value) for name, value in texts.items()}
+        return replace(replace(self, **places), readerOptions=(), mlflow="")
 
     @property
     def blobs(self) -> List[str]:

@@ -32,8 +32,8 @@ class ConfigFlags:
         maxRestarts: int = 3,
         port: str = "",
         interface: str = "",
-        encrypt: bool = False,
         checksum: bool = True,
+        encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,
@@ -103,10 +103,10 @@ class ConfigFlags:
     """ports to listen on, on driver and executors (default: any)"""
     interface: str
     """network interface for the gradients (default: the one Spark uses)"""
-    encrypt: bool
-    """encrypt what ranks send (by itself where Spark encrypts its own traffic)"""
     checksum: bool
     """find bytes that change on their way between machines"""
+    encrypt: Union[str, int]
+    """encrypt what ranks send (by itself where Spark encrypts its own traffic); anyway: also where Spark does not authenticate"""
     stallTimeout: float
     """seconds without progress after which a rank is lost"""
     resize: bool
@@ -178,8 +178,8 @@ class FlagParams:
     maxRestarts: Param[Any]
     port: Param[Any]
     interface: Param[Any]
-    encrypt: Param[Any]
     checksum: Param[Any]
+    encrypt: Param[Any]
     stallTimeout: Param[Any]
     resize: Param[Any]
     shuffle: Param[Any]
@@ -220,8 +220,8 @@ class EstimatorFlags:
         maxRestarts: int = 3,
         port: str = "",
         interface: str = "",
-        encrypt: bool = False,
         checksum: bool = True,
+        encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,
@@ -261,8 +261,8 @@ class EstimatorFlags:
         maxRestarts: int = 3,
         port: str = "",
         interface: str = "",
-        encrypt: bool = False,
         checksum: bool = True,
+        encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
         shuffle: bool = False,

@@ -7,10 +7,11 @@ import fcntl
 import ipaddress
 import socket
 import struct
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from ..errors import ConfigError
-from .handshake import Credentials, Listener
+from .credentials import Credentials
+from .handshake import Listener
 
 __all__ = ["bare_host", "check_ports", "interface_address", "open_listener"]
 
@@ -24,7 +25,9 @@ def bare_host(host: str) -> str:
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
-def open_listener(host: str, ports: Tuple[int, int], credentials: Credentials, me: int, needed: int) -> Listener:
+def open_listener(
+    host: str, ports: Tuple[int, int], credentials: Optional[Credentials], me: int, needed: int
+) -> Listener:
     """A listener that listens on ``host``.
 
     Parameters

@@ -2,9 +2,9 @@
 
 A record is a length of four bytes, that many encrypted bytes, and a tag of 16: AES-256-GCM, with the length as
 associated data and the record's number as nonce. Each direction of a connection has a key of its own, derived with
-HKDF from the job's secret and the whole handshake, in which both ends said something new. So a record that was
-changed, lost, repeated, moved, or taken from another connection or direction cannot be decrypted. A cut at the end
-is for whoever reads to notice: every message that counts has a known size or says that it ends.
+HKDF from what its two ends share (``KeyPair``) and the whole handshake, in which both said something new. So a record
+that was changed, lost, repeated, moved, or taken from another connection or direction cannot be decrypted. A cut at
+the end is for whoever reads to notice: every message that counts has a known size or says that it ends.
 
 AES-GCM comes from the ``cryptography`` package. On a processor with AES instructions it encrypts 9 GB/s, three times
 as fast as ChaCha20-Poly1305; without them it is the slower of the two, on machines nobody trains on.
@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import List, Tuple, Union
+from typing import List, NoReturn, Tuple, Union
 
 from ..errors import ConfigError
 
-__all__ = ["RECORD", "Decryptor", "Encryptor", "Keys", "derive", "require"]
+__all__ = ["BROKEN", "RECORD", "Decryptor", "Encryptor", "KeyPair", "Keys", "derive", "require"]
 
+#: In what is said of a record whose seal is broken.
+BROKEN = "is not what the other end encrypted"
 #: Most bytes a record holds. From 256 KB on AES-GCM is at full speed, and a record stays in the processor's cache.
 RECORD = 256 << 10
 
@@ -41,12 +43,43 @@ class Keys:
     receive: bytes = field(repr=False)
 
 
+class KeyPair:
+    """An X25519 key pair of this process. It cannot be pickled, so its private key never leaves."""
+
+    def __init__(self) -> None:
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+        self._private = X25519PrivateKey.generate()
+        #: 32 bytes for everybody.
+        self.public: bytes = self._private.public_key().public_bytes_raw()
+
+    def shared(self, public: bytes, secret: bytes, salt: bytes) -> bytes:
+        """32 bytes that only this pair and the one with this public key give, together with a secret of both.
+
+        Raises PermissionError where ``public`` is no public key.
+        """
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        try:
+            both = self._private.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError:  # of a wrong size, or one with which everybody would share the same
+            raise PermissionError from None
+        info = b"caffeonspark: two parties" + b"".join(sorted((self.public, public)))
+        return HKDF(SHA256(), _KEY, salt=salt, info=info).derive(both + secret)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a private key stays in its process")
+
+
 def require() -> None:
     """Raise ConfigError unless this process can encrypt."""
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         AESGCM(bytes(_KEY)).encrypt(bytes(12), memoryview(bytearray(1)), b"")  # versions before 42 take bytes only
+        KeyPair()
     except Exception as e:  # whatever a broken installation raises: nothing is sent in clear
         raise ConfigError(
             f"the connections are to be encrypted, and the package cryptography cannot do it here "
@@ -60,7 +93,7 @@ def derive(secret: bytes, conversation: bytes) -> Tuple[bytes, bytes]:
 
     Parameters
     ----------
-    secret : of the job
+    secret : of both ends
     conversation : what both said in the handshake, of fixed size, with a fresh nonce of each
     """
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -104,9 +137,7 @@ class _Cipher:
         try:
             return self._cipher.decrypt(nonce, data, head)
         except InvalidTag:
-            raise ValueError(
-                f"record {self.number - 1} is not what the other end encrypted: it was changed, lost, repeated or moved"
-            ) from None
+            raise ValueError(f"record {self.number - 1} {BROKEN}: it was changed, lost, repeated or moved") from None
 
 
 class Encryptor:

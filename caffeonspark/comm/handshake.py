@@ -1,10 +1,11 @@
 """Authenticated connections between parties that share a secret.
 
 The party that dials sends a greeting: a magic number, whether the connection is to be encrypted, its name and the name
-of the party it means (two numbers), the job's nonce, a fresh nonce, and an HMAC-SHA256 over them. The party that
+of the party it means (two numbers), the attempt's nonce, a fresh nonce, its identity, and an HMAC-SHA256 over them. The
+secret is the attempt's, or the two parties' own where connections are encrypted (``credentials``). The party that
 accepts answers with a fresh nonce of its own and an HMAC over everything said; the dialler checks it and
 proves itself the same way. Every proof has a label of its own, so that none can be reflected. Both nonces make a
-recorded connection worthless, the job's nonce keeps an earlier attempt's ranks out, and what was said is what
+recorded connection worthless, the attempt's nonce keeps an earlier attempt's ranks out, and what was said is what
 the keys are derived from. Everything before the last proof has a fixed size and a deadline, and nothing is parsed
 beyond fixed fields.
 
@@ -16,7 +17,6 @@ only once.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import os
 import select
@@ -25,71 +25,25 @@ import struct
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Counter as CounterOf
 from typing import Dict, List, Optional, Set, Tuple
 
 from ..errors import PeerLost
-from .checksum import Seeds, derive_seeds
-from .encryption import Keys, derive
+from .checksum import Seeds
+from .credentials import CHECKSUMMED, ENCRYPTED, SECRET, Credentials, connection_keys, connection_seeds, prove
+from .encryption import Keys
 
-__all__ = ["Credentials", "Listener", "PeerConnection", "dial", "set_socket_options"]
+__all__ = ["Listener", "PeerConnection", "dial", "set_socket_options"]
 
-_MAGIC = b"CoS2"
-_PLAIN, _CHECKSUMMED, _ENCRYPTED = b"P", b"C", b"S"
-_HELLO = struct.Struct("!4scII16s32s")  # magic, mode, dialler, acceptor, job nonce, fresh nonce
+_MAGIC = b"CoS3"
+#: Magic, mode, dialler, acceptor, the attempt's nonce, a fresh nonce, the dialler's identity.
+_HELLO = struct.Struct("!4scII16s32s32s")
 _NONCE = 32
-_PROOF = hashlib.sha256().digest_size
+_PROOF = SECRET
 _GREETING = _HELLO.size + _PROOF
 _ACCEPTED = b"\x01"
 _RETRY = 0.05  # seconds between two tries to connect
 _TRY = 10.0  # seconds one of them may take
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What the parties of one attempt of a job share.
-
-    Attributes
-    ----------
-    secret : 32 random bytes of the job
-    nonce : 16 random bytes of the attempt
-    encrypted : whether every connection is encrypted; a party that thinks otherwise is refused
-    checksum : whether what travels in clear has checksums; likewise
-    """
-
-    secret: bytes = field(repr=False)
-    nonce: bytes
-    encrypted: bool = False
-    checksum: bool = True
-
-    @classmethod
-    def new(cls, secret: Optional[bytes] = None, encrypted: bool = False, checksum: bool = True) -> Credentials:
-        """Credentials of a new attempt; of a new job without ``secret``."""
-        return cls(secret or os.urandom(32), os.urandom(16), encrypted, checksum)
-
-    @property
-    def mode(self) -> bytes:
-        if self.encrypted:
-            return _ENCRYPTED
-        return _CHECKSUMMED if self.checksum else _PLAIN
-
-    def prove(self, label: bytes, hello: bytes, answer: bytes = b"") -> bytes:
-        """The proof of knowing the secret in this conversation."""
-        message = b"".join(struct.pack("!I", len(part)) + part for part in (label, hello, answer))
-        return hmac.new(self.secret, message, hashlib.sha256).digest()
-
-    def keys(self, hello: bytes, answer: bytes, dialling: bool) -> Optional[Keys]:
-        """The keys of this conversation's connection for one of its ends; None where it is not encrypted."""
-        if not self.encrypted:
-            return None
-        dialler, acceptor = derive(self.secret, hello + answer)
-        return Keys(dialler, acceptor) if dialling else Keys(acceptor, dialler)
-
-    def seeds(self, hello: bytes, answer: bytes, dialling: bool) -> Optional[Seeds]:
-        """The seeds of the connection's checksums for one of its ends; None where it has none."""
-        if self.mode != _CHECKSUMMED:
-            return None
-        dialler, acceptor = derive_seeds(hello + answer)
-        return Seeds(dialler, acceptor) if dialling else Seeds(acceptor, dialler)
 
 
 @dataclass(frozen=True)
@@ -102,12 +56,18 @@ class PeerConnection:
     peer : the other end's name
     keys : to encrypt with, or None
     seeds : of the checksums, or None
+    mask : 32 bytes that only the two ends know, for one secret to be sent in clear
+    identity : the other end's, where it dialled; b"" else
+    host : where it dialled from; "" else
     """
 
     sock: socket.socket
     peer: int
     keys: Optional[Keys]
-    seeds: Optional[Seeds] = None
+    seeds: Optional[Seeds]
+    mask: bytes = field(repr=False)
+    identity: bytes = b""
+    host: str = ""
 
 
 def set_socket_options(sock: socket.socket) -> None:
@@ -139,13 +99,14 @@ def dial(address: Tuple[str, int], credentials: Credentials, me: int, peer: int,
     Tries again until ``timeout`` seconds have passed, because the peer may not listen yet, or be flooded.
     Raises PeerLost when it cannot be reached or does not know the secret.
     """
+    secret = credentials.shared(peer)
     deadline = time.monotonic() + timeout
     where = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
     while True:
         sock: Optional[socket.socket] = None
         try:
             sock = socket.create_connection(address, timeout=max(0.001, min(5.0, deadline - time.monotonic())))
-            return _greet(sock, where, credentials, me, peer, min(deadline, time.monotonic() + _TRY))
+            return _greet(sock, where, credentials, secret, me, peer, min(deadline, time.monotonic() + _TRY))
         except OSError as e:
             what = "cannot connect to" if sock is None else "no handshake with"
             why = e.strerror or str(e)
@@ -161,28 +122,29 @@ def dial(address: Tuple[str, int], credentials: Credentials, me: int, peer: int,
 
 
 def _greet(
-    sock: socket.socket, where: str, credentials: Credentials, me: int, peer: int, deadline: float
+    sock: socket.socket, where: str, credentials: Credentials, secret: bytes, me: int, peer: int, deadline: float
 ) -> PeerConnection:
     """The dialler's part of the handshake."""
     set_socket_options(sock)
-    hello = _HELLO.pack(_MAGIC, credentials.mode, me, peer, credentials.nonce, os.urandom(_NONCE))
-    sock.sendall(hello + credentials.prove(b"hello", hello))
+    fresh = os.urandom(_NONCE)
+    hello = _HELLO.pack(_MAGIC, credentials.mode, me, peer, credentials.nonce, fresh, credentials.identity)
+    sock.sendall(hello + prove(secret, b"hello", hello))
     answer = _receive(sock, _NONCE + _PROOF, deadline)
     nonce, proof = answer[:_NONCE], answer[_NONCE:]
-    if not hmac.compare_digest(proof, credentials.prove(b"accept", hello, nonce)):
+    if not hmac.compare_digest(proof, prove(secret, b"accept", hello, nonce)):
         raise PeerLost(f"who listens at {where} is not of this job")
-    sock.sendall(credentials.prove(b"dial", hello, nonce))
+    sock.sendall(prove(secret, b"dial", hello, nonce))
     if _receive(sock, len(_ACCEPTED), deadline) != _ACCEPTED:
         raise PeerLost(f"{where} refused the connection")
     sock.settimeout(None)
-    return PeerConnection(
-        sock, peer, credentials.keys(hello, nonce, dialling=True), credentials.seeds(hello, nonce, dialling=True)
-    )
+    keys = connection_keys(secret, hello, nonce, dialling=True) if credentials.encrypted else None
+    seeds = connection_seeds(hello, nonce, dialling=True) if credentials.mode == CHECKSUMMED else None
+    return PeerConnection(sock, peer, keys, seeds, prove(secret, b"mask", hello, nonce))
 
 
 @dataclass
 class _Pending:
-    """A connection in the middle of its handshake; ``hello`` is set once its greeting was that of a party."""
+    """A connection in the middle of its handshake; ``hello`` and ``secret`` are set once its greeting was a party's."""
 
     sock: socket.socket
     host: str
@@ -190,6 +152,7 @@ class _Pending:
     need: int = _GREETING
     data: bytes = b""
     hello: bytes = b""
+    secret: bytes = b""
     answer: bytes = b""
 
 
@@ -204,8 +167,12 @@ class Listener:
     ----------
     host : address or name to listen on
     ports : (lowest, highest) port to try; (0, 0) for any
-    credentials : Credentials
+    credentials : this party's; None for a party that gets them later, and accepts nobody before
     me : this party's name
+
+    Attributes
+    ----------
+    refused : connections that were hung up on so far, by host: no party's, or too slow to tell
 
     Raises
     ------
@@ -216,8 +183,9 @@ class Listener:
     patience = 5.0
     unauthenticated = 256
 
-    def __init__(self, host: str, ports: Tuple[int, int], credentials: Credentials, me: int) -> None:
-        self._credentials = credentials
+    def __init__(self, host: str, ports: Tuple[int, int], credentials: Optional[Credentials], me: int) -> None:
+        self.credentials = credentials
+        self.refused: CounterOf[str] = Counter()
         self._me = me
         self._pending: Dict[int, _Pending] = {}
         self._greetings: Set[bytes] = set()  # the fresh nonces of those taken
@@ -232,6 +200,8 @@ class Listener:
 
     def accept(self, timeout: float = 0.0) -> List[PeerConnection]:
         """Go on with every handshake; the connections that are authenticated now. Waits up to ``timeout`` seconds."""
+        if self.credentials is None:
+            raise RuntimeError("a listener without credentials accepts nobody")
         poller = select.poll()
         for fd in self.filenos():
             poller.register(fd, select.POLLIN)
@@ -246,7 +216,7 @@ class Listener:
             self._accept()
         now = time.monotonic()
         for pending in [p for p in self._pending.values() if p.deadline < now]:
-            self._drop(pending)
+            self._refuse(pending)
         return accepted
 
     def close(self) -> None:
@@ -284,7 +254,12 @@ class Listener:
         found = [p for p in self._pending.values() if not p.hello]
         if found:
             ((host, _),) = Counter(p.host for p in found).most_common(1)
-            self._drop(min((p for p in found if p.host == host), key=lambda p: p.deadline))
+            self._refuse(min((p for p in found if p.host == host), key=lambda p: p.deadline))
+
+    def _refuse(self, pending: _Pending) -> None:
+        known = pending.host in self.refused or len(self.refused) < 100
+        self.refused[pending.host if known else "other hosts"] += 1
+        self._drop(pending)
 
     def _drop(self, pending: _Pending) -> None:
         self._pending.pop(pending.sock.fileno(), None)
@@ -301,38 +276,37 @@ class Listener:
             if not pending.hello:
                 self._answer(pending)
                 return None
-            expected = self._credentials.prove(b"dial", pending.hello, pending.answer)
-            if not hmac.compare_digest(pending.data, expected):
+            if not hmac.compare_digest(pending.data, prove(pending.secret, b"dial", pending.hello, pending.answer)):
                 raise PermissionError
             set_socket_options(pending.sock)
             pending.sock.sendall(_ACCEPTED)
         except BlockingIOError:
             return None
         except OSError:
-            self._drop(pending)
+            self._refuse(pending)
             return None
         del self._pending[pending.sock.fileno()]
-        _, _, dialler, _, _, _ = _HELLO.unpack(pending.hello)
-        return PeerConnection(
-            pending.sock,
-            dialler,
-            self._credentials.keys(pending.hello, pending.answer, dialling=False),
-            self._credentials.seeds(pending.hello, pending.answer, dialling=False),
-        )
+        _, mode, dialler, _, _, _, identity = _HELLO.unpack(pending.hello)
+        conversation = pending.hello, pending.answer
+        keys = connection_keys(pending.secret, *conversation, dialling=False) if mode == ENCRYPTED else None
+        mask = prove(pending.secret, b"mask", *conversation)
+        seeds = connection_seeds(*conversation, dialling=False) if mode == CHECKSUMMED else None
+        return PeerConnection(pending.sock, dialler, keys, seeds, mask, identity, pending.host)
 
     def _answer(self, pending: _Pending) -> None:
         """Answer a greeting; raises PermissionError unless it is a party's, meant for this listener, and new."""
+        credentials = self.credentials
+        assert credentials is not None
         hello, proof = pending.data[: _HELLO.size], pending.data[_HELLO.size :]
-        magic, mode, _, acceptor, nonce, fresh = _HELLO.unpack(hello)
-        if magic != _MAGIC or not hmac.compare_digest(proof, self._credentials.prove(b"hello", hello)):
+        magic, mode, dialler, acceptor, nonce, fresh, identity = _HELLO.unpack(hello)
+        if magic != _MAGIC or acceptor != self._me or nonce != credentials.nonce or mode != credentials.mode:
             raise PermissionError
-        if acceptor != self._me or nonce != self._credentials.nonce or mode != self._credentials.mode:
-            raise PermissionError
-        if fresh in self._greetings:
+        secret = credentials.shared(dialler, identity)
+        if not hmac.compare_digest(proof, prove(secret, b"hello", hello)) or fresh in self._greetings:
             raise PermissionError
         self._greetings.add(fresh)
-        pending.answer = os.urandom(_NONCE)
-        pending.sock.sendall(pending.answer + self._credentials.prove(b"accept", hello, pending.answer))
+        pending.secret, pending.answer = secret, os.urandom(_NONCE)
+        pending.sock.sendall(pending.answer + prove(secret, b"accept", hello, pending.answer))
         pending.hello, pending.data, pending.need = hello, b"", _PROOF
         pending.deadline = time.monotonic() + self.patience
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..errors import CommunicationError, PeerLost, StallError
 from .base import Communicator
-from .handshake import Credentials, Listener, dial
+from .credentials import Credentials
+from .handshake import Listener, dial
 from .layout import CHUNK, MESH, SMALL, Chunk, layout_checksum, ring_order, split_into_chunks
 from .link import Link, link_over
 
@@ -324,10 +325,11 @@ def connect(
     rank : int
     addresses : (host, port) of every rank's listener, in rank order
     listener : this rank's, listening already
-    credentials : Credentials
+    credentials : this rank's, which its listener gets too
     connect_timeout : seconds for all connections to stand
     stall_timeout, watch, on_watch : see TCPCommunicator
     """
+    listener.credentials = credentials
     order = ring_order([host for host, _ in addresses])
     peers = neighbours(rank, order)
     deadline = time.monotonic() + connect_timeout

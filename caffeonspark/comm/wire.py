@@ -31,6 +31,7 @@ class FrameKind(str, Enum):
     HELLO = "hello"  # who and where it is, and its versions
     HEARTBEAT = "heartbeat"  # it is at work
     READY = "ready"  # it has its records, and listens
+    REFUSED = "refused"  # connections that it hung up on, by host
     PROGRESS = "progress"
     VALIDATION = "test"
     SUSPECT = "suspect"  # the batch that it died of in the attempt before
@@ -48,8 +49,9 @@ class FrameKind(str, Enum):
     PEERS = "peers"  # where the other ranks listen
     STOP = "stop"  # after this iteration
     ABORT = "abort"
-    # of the driver's own: a connection that broke
+    # of the driver's own: a connection that broke; somebody else who claims to be a connected rank
     LOST = "lost"
+    CLAIMED = "claimed"
     # files
     MODEL = "model"
     SNAPSHOT_WEIGHTS = "snapshot weights"

@@ -49,8 +49,8 @@ class Launcher(ABC):
         """The address to listen on at the driver."""
 
     @abstractmethod
-    def start(self, job: Job) -> RunningRanks:
-        """Start the ranks of a job; returns at once."""
+    def start(self, job: Job, secret: bytes) -> RunningRanks:
+        """Start the ranks of a job; returns at once. They get the attempt's bootstrap secret by a way of its own."""
 
     @abstractmethod
     def replace(self, executors: Sequence[str]) -> None:

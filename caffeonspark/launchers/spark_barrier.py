@@ -1,7 +1,13 @@
-"""Ranks as the tasks of a barrier stage: one Spark job, run in a thread of the driver under a job group of its own."""
+"""Ranks as the tasks of a barrier stage: one Spark job, run in a thread of the driver under a job group of its own.
+
+The function that tasks run is a broadcast block for Spark, which everybody can fetch who reaches the driver's block
+manager where Spark does not authenticate. So the attempt's secret is not in it: it is a local property, which Spark
+sends to an executor with the description of each task, and keeps nowhere else but in its event log.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence
@@ -9,14 +15,17 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence
 from ..comm.addresses import bare_host
 from ..plans.job import Job
 from ..ranks.rank import run_rank
-from ..spark.jvm import executors_of_group, replace_executors
+from ..spark.jvm import executors_of_group, hide_in_event_log, replace_executors
 from .base import Launcher, RunningRanks
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["SparkBarrier"]
+__all__ = ["SECRET_PROPERTY", "SparkBarrier"]
+
+#: The local property with the attempt's secret; spark.redaction.regex hides values by such names.
+SECRET_PROPERTY = "caffeonspark-secret"
 
 
 class SparkBarrier(Launcher):
@@ -42,8 +51,8 @@ class SparkBarrier(Launcher):
     def bind_host(self) -> str:
         return bare_host(self._context.getConf().get("spark.driver.bindAddress", "")) or self.driver_host
 
-    def start(self, job: Job) -> RunningRanks:
-        return _Stage(self._rows, job, self._files)
+    def start(self, job: Job, secret: bytes) -> RunningRanks:
+        return _Stage(self._rows, job, secret, self._files)
 
     def replace(self, executors: Sequence[str]) -> None:
         replace_executors(self._context, executors)
@@ -52,7 +61,7 @@ class SparkBarrier(Launcher):
 class _Stage(RunningRanks):
     """A running barrier stage; ``error`` is what the Spark job raised."""
 
-    def __init__(self, rows: DataFrame, job: Job, files: Sequence[Any]) -> None:
+    def __init__(self, rows: DataFrame, job: Job, secret: bytes, files: Sequence[Any]) -> None:
         from pyspark import InheritableThread
 
         self._context = rows.sparkSession.sparkContext
@@ -63,16 +72,22 @@ class _Stage(RunningRanks):
 
             context = BarrierTaskContext.get()
             hosts = [bare_host(info.address.rpartition(":")[0]) or "127.0.0.1" for info in context.getTaskInfos()]
-            run_rank(job, context.partitionId(), hosts, files, batches)
+            own = bytes.fromhex(context.getLocalProperty(SECRET_PROPERTY) or "")
+            run_rank(job, own, context.partitionId(), hosts, files, batches)
             yield from ()
 
         def run() -> None:
             self._context.setJobGroup(self._group, "caffeonspark training", interruptOnCancel=True)
+            self._context.setLocalProperty(SECRET_PROPERTY, secret.hex())
             try:
                 rows.mapInArrow(task, "rank int", barrier=True).collect()
             except BaseException as e:
                 self.error = e
+            finally:  # where PySpark's threads share one of the JVM's
+                with contextlib.suppress(Exception):
+                    self._context.setLocalProperty(SECRET_PROPERTY, None)
 
+        hide_in_event_log(self._context, SECRET_PROPERTY)
         self._thread: threading.Thread = InheritableThread(target=run, name="caffeonspark-stage")
         self._thread.daemon = True
         self._thread.start()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from ..comm.handshake import Credentials
+from ..comm.credentials import Invitation
 from ..settings import Settings
 from .net_plan import LayerPlan, NetPlan
 
@@ -84,7 +84,7 @@ class Job:
     seed : of everything random but the engine's own
     start : where it starts from
     driver : (host, port) of the rank server
-    credentials : of this attempt
+    invitation : to this attempt; a rank needs its bootstrap secret too, which is not in here
     settings : the flags, without those that may hold passwords
     suspect : where a rank died in the attempt before, whose batch there is to be named, or None
     """
@@ -96,7 +96,7 @@ class Job:
     seed: int
     start: ResumePoint
     driver: Tuple[str, int]
-    credentials: Credentials = field(repr=False)
+    invitation: Invitation
     settings: Settings
     suspect: Optional[Suspect] = None
 

@@ -47,13 +47,14 @@ __all__ = ["run_rank"]
 
 
 def run_rank(
-    job: Job, rank: int, hosts: Sequence[str], files: Sequence[Any], batches: Iterator[pa.RecordBatch]
+    job: Job, secret: bytes, rank: int, hosts: Sequence[str], files: Sequence[Any], batches: Iterator[pa.RecordBatch]
 ) -> None:
     """Run a rank in this process. What goes wrong is told to the driver, and raised only where that cannot be.
 
     Parameters
     ----------
     job : Job
+    secret : the attempt's bootstrap
     rank : int
     hosts : the address of each rank's machine
     files : Spark broadcasts of the files that ``job.start`` lists: the weights, the state, the parts
@@ -61,7 +62,7 @@ def run_rank(
     """
     # the folder outlives the connection, whose sidecar may still have files of it to send when the rank is done
     with tempfile.TemporaryDirectory(prefix="caffeonspark-", dir=scratch_folder()) as folder:
-        connection = open_connection(job, rank, hosts[rank])
+        connection = open_connection(job, secret, rank, hosts[rank])
         try:
             Rank(job, rank, hosts, connection, folder).run(files, batches)
         except BaseException as e:  # also KeyboardInterrupt and SystemExit: the driver decides what they mean
@@ -71,12 +72,12 @@ def run_rank(
             connection.close()
 
 
-def open_connection(job: Job, rank: int, host: str) -> DriverConnection:
+def open_connection(job: Job, secret: bytes, rank: int, host: str) -> DriverConnection:
     """The connection to the driver. Errors before there is one can only be raised, for Spark to tell the driver."""
     try:
-        if job.credentials.encrypted:
+        if job.invitation.encrypted:
             encryption.require()
-        return DriverConnection.open(job.driver, job.credentials, rank)
+        return DriverConnection.open(job.driver, job.invitation.accept(secret), rank)
     except CaffeOnSparkError as e:
         raise type(e)(f"rank {rank} of {job.ranks} on {host}: {e.message}") from None
 
@@ -130,11 +131,13 @@ class Rank:
                 self.rank,
                 [(str(host), int(port)) for host, port in peers.data["addresses"]],
                 listener,
-                self.job.credentials,
+                connection.credentials_for_peers(peers),
                 stall_timeout=self.job.settings.stallTimeout,
                 watch=connection.fileno(),
                 on_watch=connection.check,
             )
+            if listener.refused:
+                connection.send(FrameKind.REFUSED, hosts=dict(listener.refused))
         with comm:
             feeds = self.make_batches(stores)
             try:
@@ -159,7 +162,7 @@ class Rank:
         job, host = self.job, self.host
         own = interface_address(job.settings.interface, ipv6=":" in host) if job.settings.interface else host
         needed = self.hosts.count(host) + 1
-        return open_listener(own, job.settings.ports, job.credentials, self.rank, needed)
+        return open_listener(own, job.settings.ports, None, self.rank, needed)
 
     # ---- data
 

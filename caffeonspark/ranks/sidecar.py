@@ -24,16 +24,14 @@ import traceback
 from collections import deque
 from typing import Any, Deque, Dict, Optional, Tuple
 
-from ..comm.handshake import Credentials, PeerConnection, dial
+from ..comm.credentials import DRIVER, Credentials
+from ..comm.handshake import PeerConnection, dial
 from ..comm.wire import PIECE, Frame, FrameBuffer, FrameKind, Wire
 from ..errors import CaffeOnSparkError, CommunicationError, Interrupted, PeerLost, RankLost, to_wire
 from ..process import fork, reap
 from .whereabouts import Whereabouts
 
-__all__ = ["DRIVER", "DriverConnection"]
-
-#: The driver's name in handshakes.
-DRIVER = 0xFFFFFFFF
+__all__ = ["DriverConnection"]
 
 _LINES = 100  # of standard error kept for reports
 _LINE_BYTES = 4096  # of one line; programs that draw progress bars write megabytes without ending one
@@ -51,7 +49,17 @@ class DriverConnection:
     whereabouts : the batch this rank is at, which the sidecar tells when the rank dies
     """
 
-    def __init__(self, sock: socket.socket, sidecar: int, stderr: int, whereabouts: Whereabouts) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        sidecar: int,
+        stderr: int,
+        whereabouts: Whereabouts,
+        credentials: Credentials,
+        mask: bytes,
+    ) -> None:
+        self._credentials = credentials
+        self._mask = mask
         self._sock = sock
         self._sidecar = sidecar
         self._stderr = stderr
@@ -68,7 +76,8 @@ class DriverConnection:
             uplink = dial(driver, credentials, rank, DRIVER, timeout=30)
         except PeerLost as e:
             raise PeerLost(
-                f"{e.message}: executors have to reach the driver there (-port LOW-HIGH fixes the ports for a firewall)"
+                f"{e.message}: executors have to reach the driver there (-port LOW-HIGH fixes the ports for a "
+                "firewall), and once it has all its ranks it takes no more"
             ) from None
         ours, theirs = socket.socketpair()
         log_read, log_write = os.pipe()
@@ -85,10 +94,14 @@ class DriverConnection:
         os.close(log_read)
         os.dup2(log_write, 2)
         os.close(log_write)
-        return cls(ours, child, stderr, whereabouts)
+        return cls(ours, child, stderr, whereabouts, credentials, uplink.mask)
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def credentials_for_peers(self, peers: Frame) -> Credentials:
+        """This rank's credentials for the other ranks, from the driver's frame that introduces them."""
+        return self._credentials.for_peers(peers.data, self._mask)
 
     # ---- frames
 

@@ -103,6 +103,8 @@ class Recorder(Observer):
             iteration=result.iteration,
             stopped=result.stopped,
             restarts=result.restarts,
+            refused=result.refused,
+            tampered=result.tampered,
             error="" if error is None else one_line(error),
         )
 

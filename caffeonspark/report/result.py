@@ -67,6 +67,8 @@ class TrainingResult:
     best : the ValidationResult whose weights are the model, with -best
     restarts : how often it was started anew
     timings : for each rank, its RankTiming at every report, a few in a second; of long runs, not all of them
+    refused : connections that driver and ranks hung up on, because whoever it was did not know the attempt's secret
+    tampered : encrypted connections that ended because what came was not what the other end had sent
     resumed : the solver state it went on from, "" if it began at the beginning
     """
 
@@ -82,6 +84,8 @@ class TrainingResult:
     best: Optional[ValidationResult] = None
     restarts: int = 0
     timings: Dict[int, List[RankTiming]] = field(default_factory=dict)
+    refused: int = 0
+    tampered: int = 0
     resumed: str = ""
     _begun: float = field(default_factory=time.monotonic, repr=False)
 

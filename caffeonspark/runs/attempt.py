@@ -9,7 +9,8 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ..comm.handshake import Credentials
+from ..comm.credentials import Credentials, Invitation
+from ..comm.encryption import BROKEN
 from ..comm.wire import FrameKind
 from ..data.records import BadRecords
 from ..engines.registry import engine_named
@@ -24,6 +25,7 @@ from ..sync.registry import strategy_for
 from .encryption import asked_for
 from .failures import ENVIRONMENT, first_failure, stage_error
 from .rank_server import Event, RankServer
+from .refusals import Refusals
 
 __all__ = ["Attempt"]
 
@@ -31,7 +33,7 @@ _GRACE = 1.0  # seconds in which other ranks' accounts of a failure are waited f
 _RELEASE = 2.5  # seconds in which every rank that still runs ends when it is called off
 _START = 600.0  # seconds a rank may come after the first: its node may be fetching files, and Spark notices a lost one
 
-MakeJob = Callable[[Tuple[str, int], Credentials], Job]
+MakeJob = Callable[[Tuple[str, int], Invitation], Job]
 #: (rank, kind, iteration and what else the rank said, local path): a file a rank handed over
 TakeFile = Callable[[int, str, Mapping[str, Any], str], None]
 
@@ -85,6 +87,7 @@ class Attempt:
         self.first_heard = math.inf  # when the first rank came
         self.unresponsive: List[str] = []
         self.suspect_batch = ""
+        self.refusals = Refusals(result, observer.note)
 
     def run(self, make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure, or Interrupted."""
@@ -92,9 +95,9 @@ class Attempt:
         checksum = self.config.settings.checksum
         credentials = Credentials.new(encrypted=bool(asked_for(self.config)), checksum=checksum)
         with RankServer(launcher.bind_host, self.config.settings.ports, credentials, self.ranks, self.folder) as server:
-            job = make_job((launcher.driver_host, server.address[1]), credentials)
+            job = make_job((launcher.driver_host, server.address[1]), credentials.invitation())
             self.observer.doing(self.result, "waiting for Spark to start the ranks")
-            launched = launcher.start(job)
+            launched = launcher.start(job, credentials.secret)
             try:
                 self.watch(server, launched)
             except BaseException as e:
@@ -103,6 +106,7 @@ class Attempt:
                     self.unresponsive += self.silent_executors(launched, server)
                 raise
             finally:
+                self.refusals.count("the driver", server.refused, last=True)
                 # every rank is done or called off: an executor that does not answer is not waited for
                 self.unresponsive = sorted({*self.unresponsive, *launched.end(patience=3.0)})
 
@@ -129,6 +133,7 @@ class Attempt:
                 after = strategy_for(self.config.settings).stops_after
                 self.observer.note(f"stopping after {after}; a second signal stops at once")
             if event is None:
+                self.refusals.count("the driver", server.refused)
                 self.check_stall()
                 if not launched.running:
                     stage_ended = stage_ended or time.monotonic()
@@ -136,6 +141,7 @@ class Attempt:
                         raise self.stage_failure(launched)
         if self.failures:
             self.collect_failures(server)
+            self.result.tampered += sum(BROKEN in str(event.data) for _, event in self.failures)
             raise self.error_before_connection(launched) or first_failure(
                 self.failures, self.ranks, self.result.hosts, self.engine.explain_crash
             )
@@ -177,6 +183,7 @@ class Attempt:
             FrameKind.HELLO: self.on_hello,
             FrameKind.HEARTBEAT: lambda event: None,  # a sign of life
             FrameKind.READY: self.on_ready,
+            FrameKind.REFUSED: self.on_refused,
             FrameKind.PROGRESS: self.on_progress,
             FrameKind.VALIDATION: self.on_test,
             FrameKind.DONE: self.on_done,
@@ -191,7 +198,7 @@ class Attempt:
                 server.send(event.rank, FrameKind.LOG)
             if event.kind == FrameKind.READY and len(self.ready) == self.ranks:
                 self.send_peer_addresses(server)
-        elif event.kind in (FrameKind.FAILED, FrameKind.DIED, FrameKind.LOST):
+        elif event.kind in (FrameKind.FAILED, FrameKind.DIED, FrameKind.LOST, FrameKind.CLAIMED):
             self.ended[event.rank] = event.kind
             self.failures.append((now, event))
         else:
@@ -208,6 +215,10 @@ class Attempt:
         self.ready[event.rank] = event.data
         self.say_ready()
 
+    def on_refused(self, event: Event) -> None:
+        hosts = {str(host)[:100]: int(count) for host, count in event.data["hosts"].items()}
+        self.refusals.count(f"rank {event.rank}", hosts, last=True)
+
     def say_ready(self) -> None:
         there, ready = len(self.heard), len(self.ready)
         if there < self.ranks:
@@ -223,7 +234,7 @@ class Attempt:
         addresses = [self.ready[rank]["address"] for rank in range(self.ranks)]
         totals = [self.layer_total(number) for number in range(len(self.layers))]
         self.result.rows = sum(int(data["rows"][0]) for data in self.ready.values())
-        server.send_all(FrameKind.PEERS, addresses=addresses, totals=totals)
+        server.introduce(addresses=addresses, totals=totals)
         self.heard = dict.fromkeys(range(self.ranks), time.monotonic())
 
     def layer_total(self, number: int) -> int:

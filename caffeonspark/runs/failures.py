@@ -12,6 +12,7 @@ from typing import Callable, List, Mapping, Sequence, Tuple
 from ..comm.wire import FrameKind
 from ..errors import (
     CaffeOnSparkError,
+    CommunicationError,
     ConfigError,
     InfrastructureError,
     Interrupted,
@@ -67,6 +68,12 @@ def error_of(event: Event, ranks: int, hosts: Mapping[int, str], explain_crash: 
     crash = explain_crash([str(line) for line in event.data.get("log", [])])
     if crash:
         return TrainingError(f"{where}: {crash}")
+    if event.kind == FrameKind.CLAIMED:
+        first, second = event.data["hosts"]
+        return CommunicationError(
+            f"rank {event.rank} of {ranks} was claimed twice, from {first} and from {second}: somebody knows this "
+            "attempt's secret; spark.authenticate and spark.network.crypto.enabled keep it (docs/security.md)"
+        )
     if event.kind == FrameKind.DIED:
         return RankLost(f"{where}: its process ended without a word (killed, or out of memory?)")
     why = event.data.get("why", "its machine or executor is gone")

@@ -19,13 +19,14 @@ from typing import Any, BinaryIO, Dict, List, Optional, Tuple
 
 from ..comm.addresses import open_listener
 from ..comm.checksum import Damaged
-from ..comm.handshake import Credentials, PeerConnection
+from ..comm.credentials import DRIVER, SECRET, Credentials, introduce
+from ..comm.handshake import PeerConnection
 from ..comm.wire import Frame, FrameKind, Wire
 from ..errors import CaffeOnSparkError, StorageError, to_wire
-from ..ranks.sidecar import DRIVER
 
 __all__ = ["Event", "RankServer"]
 
+_LATE = 10.0  # seconds in which a second claim of a rank is still heard when every rank has had a first
 _MOST_EVENTS = 100_000  # that wait to be handled; then the ranks have to wait
 
 
@@ -36,7 +37,7 @@ class Event:
     Attributes
     ----------
     rank : int
-    kind : the frame's kind; "lost" when the line broke without a good-bye
+    kind : the frame's kind; "lost" when the line broke without a good-bye, "claimed" when another party came as it
     data : the frame's data
     path : the local file that came with it, or None; whoever takes the event removes it
     """
@@ -88,6 +89,7 @@ class _Connection:
         peer.sock.setblocking(False)
         self.sock = peer.sock
         self.rank = peer.peer
+        self.mask = peer.mask
         self.wire = Wire(peer.keys, peer.seeds)
         self.out = bytearray()
         self.said_bye = False
@@ -97,7 +99,8 @@ class _Connection:
 class RankServer:
     """Listens for the ranks of one attempt and turns what they say into events.
 
-    It stops listening when every rank has its line: there is nobody else to come.
+    The first claim of each rank is taken. It stops listening ten seconds after the last rank came: there is nobody else
+    to come, and somebody who was in a rank's place before it has been found out.
 
     Parameters
     ----------
@@ -116,6 +119,10 @@ class RankServer:
         self._folder = folder
         self._connections: Dict[int, _Connection] = {}
         self._missing = set(range(ranks))  # ranks that have not had a line
+        self._claims: Dict[int, Tuple[bytes, str]] = {}  # by rank: who came as it, and from where
+        self._peers_secret = os.urandom(SECRET)
+        self._closes: Optional[float] = None  # when it stops listening
+        self._listening = True
         self._lock = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()
         self._closing = False
@@ -142,6 +149,19 @@ class RankServer:
         for rank in self.connected:
             self.send(rank, kind, **data)
 
+    def introduce(self, **data: Any) -> None:
+        """Tell every rank of the others: what connections between them take, and ``data``. All ranks have a line."""
+        identities = [self._claims[rank][0] for rank in sorted(self._claims)]
+        with self._lock:
+            masks = {rank: connection.mask for rank, connection in self._connections.items()}
+        for rank, mask in masks.items():
+            self.send(rank, FrameKind.PEERS, **data, **introduce(self._peers_secret, identities, mask))
+
+    @property
+    def refused(self) -> Dict[str, int]:
+        """The connections that were hung up on so far, by host."""
+        return dict(self._listener.refused)
+
     def close(self) -> None:
         """Close every line."""
         self._closing = True
@@ -162,11 +182,10 @@ class RankServer:
         try:
             while not self._closing:
                 self._wait()
-                if self._missing:
+                if self._listening:
                     for peer in self._listener.accept():
                         self._add(peer)
-                    if not self._missing:
-                        self._listener.close()
+                    self._stop_listening()
                 with self._lock:
                     connections = list(self._connections.values())
                 for connection in connections:
@@ -183,10 +202,18 @@ class RankServer:
                 self._forget(connection)
             self._listener.close()
 
+    def _stop_listening(self) -> None:
+        """Close the port when it has been open for long enough."""
+        if not self._missing:
+            self._closes = self._closes or time.monotonic() + _LATE
+            if time.monotonic() >= self._closes:
+                self._listening = False
+                self._listener.close()
+
     def _wait(self) -> None:
         poller = select.poll()
         poller.register(self._wake_read, select.POLLIN)
-        for fd in self._listener.filenos() if self._missing else ():
+        for fd in self._listener.filenos() if self._listening else ():
             poller.register(fd, select.POLLIN)
         with self._lock:
             for connection in self._connections.values():
@@ -198,7 +225,12 @@ class RankServer:
         with self._lock:
             if peer.peer not in self._missing:
                 peer.sock.close()  # a rank has one line, and the one that stands is not given up for another
+                self._listener.refused[peer.host] += 1
+                identity, first = self._claims.get(peer.peer, (peer.identity, ""))
+                if identity != peer.identity:  # else the rank itself, which did not hear that it was taken
+                    self.events.put(Event(peer.peer, FrameKind.CLAIMED, {"hosts": [first, peer.host]}))
                 return
+            self._claims[peer.peer] = peer.identity, peer.host
             self._missing.discard(peer.peer)
             # a lost machine shows within seconds, also while something is on its way to it
             with contextlib.suppress(OSError, AttributeError):

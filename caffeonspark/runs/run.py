@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ..comm.handshake import Credentials
+from ..comm.credentials import Invitation
 from ..comm.wire import FrameKind
 from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interrupted, suggest
 from ..launchers.spark_barrier import SparkBarrier
@@ -110,7 +110,7 @@ class PreparedRun:
         """The data layers of all nets, as in ``Job.layers``."""
         return [layer for source in self.sources for layer in source.plan.layers]
 
-    def job(self, start: ResumePoint, address: Tuple[str, int], credentials: Credentials) -> Job:
+    def job(self, start: ResumePoint, address: Tuple[str, int], invitation: Invitation) -> Job:
         """What ranks get for an attempt."""
         return Job(
             ranks=self.config.ranks,
@@ -120,7 +120,7 @@ class PreparedRun:
             seed=self.seed,
             start=start,
             driver=address,
-            credentials=credentials,
+            invitation=invitation,
             settings=self.config.settings.for_ranks,
         )
 
@@ -235,8 +235,8 @@ class _Run:
             )
             suspect = self.deaths.suspect
             self.last.run(
-                lambda address, credentials: replace(
-                    self.prepared.job(start.point, address, credentials), suspect=suspect
+                lambda address, invitation: replace(
+                    self.prepared.job(start.point, address, invitation), suspect=suspect
                 )
             )
 

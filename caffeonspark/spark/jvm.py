@@ -20,6 +20,8 @@ __all__ = [
     "hadoop_configuration",
     "hadoop_files",
     "has_native_hadoop",
+    "hide_in_event_log",
+    "hides",
     "is_stopped",
     "replace_executors",
     "setting_in_mb",
@@ -28,6 +30,9 @@ __all__ = [
     "silence_loggers",
     "task_slots",
 ]
+
+
+_SECRET_NAMES = "(?i)secret|password|token|access[.]?key"  # Spark's default for spark.redaction.regex
 
 
 class Jvm:
@@ -101,6 +106,20 @@ def application_attempt(context: Any) -> Optional[str]:
 def setting_in_mb(settings: Any, name: str, default: str) -> int:
     """A size among the settings of a SparkConf, in MB; ``default`` is written as Spark's sizes are (``1g``)."""
     return int(settings._jconf.getSizeAsMb(name, default))
+
+
+def hide_in_event_log(context: Any, name: str) -> None:
+    """Have Spark write no values of a local property into its event log.
+
+    It hides those of secret names (spark.redaction.regex) only where the application has a setting of that name too.
+    """
+    context._jsc.sc().conf().set(name, "differs from job to job")
+
+
+def hides(context: Any, name: str) -> bool:
+    """Whether Spark hides the value of a setting of this name wherever it shows settings."""
+    expression = str(context.getConf().get("spark.redaction.regex", _SECRET_NAMES))
+    return bool(Jvm().classes.java.util.regex.Pattern.compile(expression).matcher(name).find())
 
 
 # ---- executors and their tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -29,12 +30,24 @@ def ship_library(context: Any) -> None:
             return
         # Spark serves the file from here as long as the application runs, and removes the folder with it
         folder = os.path.join(SparkFiles.getRootDirectory(), "caffeonspark-library")
-        os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, name)
-        with open(path, "wb") as f:
-            f.write(content)
+        path = _write_private(folder, name, content)
         context.addPyFile(path)
+        with contextlib.suppress(FileNotFoundError):  # Spark's own copy for the driver
+            os.chmod(os.path.join(SparkFiles.getRootDirectory(), name), 0o600)
         shipped.add(name)
+
+
+def _write_private(folder: str, name: str, content: bytes) -> str:
+    """A file that executors will run, so that nobody else may write it, nor have made it before; its path."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    os.chmod(folder, 0o700)  # whatever the umask says
+    path = os.path.join(folder, name)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
+        os.fchmod(f.fileno(), 0o600)
+        f.write(content)
+    return path
 
 
 def _archive() -> bytes:

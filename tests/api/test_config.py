@@ -3,7 +3,7 @@
 import pytest
 
 from caffeonspark import Config, ConfigError
-from caffeonspark.settings import FLAGS
+from caffeonspark.settings import FLAGS, Settings
 from tests.support import stock
 
 SOLVER = 'net: "net.prototxt" max_iter: 1'
@@ -178,3 +178,26 @@ def test_flags_that_may_stand_alone():
     assert FLAGS.parse_mapping({"web": True, "mlflow": False}) == {"web": "0", "mlflow": ""}
     with pytest.raises(ConfigError, match="needs a value"):
         FLAGS.parse_args(["-tensorboard", "-web"])
+
+
+def test_ranks_get_no_passwords():
+    """What they get is a block of Spark's, which others may reach."""
+    given = {
+        "model": "ftp://me:pass-1@host/m",
+        "weights": "ftp://me:pass-2@host/a,/b",
+        "mlflow": "http://u:pass-3@host",
+    }
+    ranks = Settings(**given, readerOptions=("password=pass-4",), tensorboard="hdfs://host/t", stallTimeout=5).for_ranks
+    assert "pass-" not in repr(ranks)
+    assert (ranks.model, ranks.weights) == ("ftp://me@host/m", "ftp://me@host/a,/b")
+    assert (ranks.tensorboard, ranks.stallTimeout) == ("hdfs://host/t", 5)
+
+
+def test_a_switch_with_one_more_choice():
+    for words in (["-encrypt"], ["-encrypt", "true"], ["-encrypt=true"], ["-encrypt", "YES"], ["-encrypt", "1"]):
+        assert FLAGS.parse_args([*words, "-train"]) == {"encrypt": "true", "train": True}
+    assert FLAGS.parse_args(["-encrypt", "Anyway"]) == {"encrypt": "anyway"}
+    for value, expected in ((True, "true"), (False, ""), (None, ""), ("false", ""), ("no", ""), ("anyway", "anyway")):
+        assert FLAGS.parse_mapping({"encrypt": value}) == {"encrypt": expected}
+    with pytest.raises(ConfigError, match="-encrypt: 'perhaps' is none of true, anyway"):
+        FLAGS.parse_args(["-encrypt", "perhaps"])

@@ -5,18 +5,19 @@ import threading
 import numpy as np
 import pytest
 
-from caffeonspark.comm.handshake import Credentials, Listener
+from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.local import local_group
 from caffeonspark.comm.tcp import connect
 from caffeonspark.errors import CommunicationError, PeerLost, StallError
+from tests.support.guard import everyone, parties
 
 
 def tcp_group(size, encrypted=False, **options):
-    credentials = Credentials.new(encrypted=encrypted)
-    listeners = [Listener("127.0.0.1", (0, 0), credentials, rank) for rank in range(size)]
+    credentials = parties(size, encrypted)
+    listeners = [Listener("127.0.0.1", (0, 0), None, rank) for rank in range(size)]
     addresses = [listener.address for listener in listeners]
     return in_threads(
-        size, lambda rank: connect(rank, addresses, listeners[rank], credentials, connect_timeout=20, **options)
+        size, lambda rank: connect(rank, addresses, listeners[rank], credentials[rank], connect_timeout=20, **options)
     )
 
 
@@ -177,7 +178,7 @@ def test_a_silent_peer_is_given_up():
 
 
 def test_wrong_secret_is_refused():
-    right, wrong = Credentials.new(), Credentials.new()
+    right, wrong = everyone(), everyone()
     listeners = [Listener("127.0.0.1", (0, 0), c, rank) for rank, c in enumerate((right, wrong))]
     addresses = [listener.address for listener in listeners]
     with pytest.raises(PeerLost):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import caffeonspark
 from caffeonspark.comm import encryption
-from caffeonspark.comm.handshake import Credentials
+from caffeonspark.comm.credentials import Credentials, connection_keys
 from tests.support.tampering import KEY, TAMPERED, records
 
 
@@ -48,7 +48,7 @@ def test_each_direction_and_each_conversation_has_its_own_keys():
     }
     assert len({key for both in keys for key in both}) == 6
     credentials = Credentials.new(encrypted=True)
-    ours, theirs = (credentials.keys(b"hello", b"answer", dialling) for dialling in (True, False))
+    ours, theirs = (connection_keys(bytes(32), b"hello", b"answer", dialling) for dialling in (True, False))
     assert (ours.send, ours.receive) == (theirs.receive, theirs.send)
     assert ours.send.hex() not in repr(ours)
     assert credentials.secret.hex() not in repr(credentials)

@@ -1,5 +1,6 @@
 """Unauthenticated connections, liars and impostors at a listener: refused, in bounded memory and time."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,11 +13,12 @@ import time
 
 import pytest
 
-from caffeonspark.comm.handshake import Credentials, Listener, dial
+from caffeonspark.comm.credentials import DRIVER, prove
+from caffeonspark.comm.encryption import KeyPair
+from caffeonspark.comm.handshake import Listener, dial
 from caffeonspark.errors import PeerLost
-from caffeonspark.ranks.sidecar import DRIVER
 from tests.support import adversary
-from tests.support.guard import MODES, WAIT, Guard, record, undelivered_greeting
+from tests.support.guard import MODES, WAIT, Guard, everyone, record, undelivered_greeting
 
 
 def test_there_are_many_kinds_of_bad_connections():
@@ -26,7 +28,7 @@ def test_there_are_many_kinds_of_bad_connections():
 @MODES
 @pytest.mark.parametrize("name", adversary.ATTACKS)
 def test_an_unauthenticated_connection_learns_nothing_and_keeps_nobody_out(name, encrypted, tmp_path):
-    credentials = Credentials.new(encrypted=encrypted)
+    credentials = everyone(encrypted)
     with Guard(credentials) as guard:
         target = adversary.Target(guard.address, record(guard, credentials), tmp_path)
         before = len(guard.admitted)
@@ -53,7 +55,7 @@ print("on", flush=True)
 while time.monotonic() < end:
     try:
         sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=1)
-        sock.send(b"CoS2")
+        sock.send(b"CoS3")
         held.append(sock)
     except OSError:
         pass
@@ -63,7 +65,7 @@ while time.monotonic() < end:
 
 
 def test_a_flood_keeps_no_rank_out():
-    credentials = Credentials.new()
+    credentials = everyone()
     with Guard(credentials) as guard:
         command = [sys.executable, "-c", FLOOD, str(guard.address[1]), "6"]
         flood = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -84,7 +86,7 @@ def test_a_flood_keeps_no_rank_out():
 
 
 def test_a_party_is_not_crowded_out_between_its_greeting_and_its_proof():
-    credentials = Credentials.new()
+    credentials = everyone()
     greeting = undelivered_greeting(credentials)
     with Guard(credentials) as guard, socket.create_connection(guard.address) as sock:
         guard.listener.patience = 5
@@ -95,7 +97,7 @@ def test_a_party_is_not_crowded_out_between_its_greeting_and_its_proof():
         while guard.most_pending <= Listener.unauthenticated // 2 and time.monotonic() < deadline:
             time.sleep(0.002)
         assert guard.most_pending > Listener.unauthenticated // 2
-        sock.sendall(credentials.prove(b"dial", greeting[: adversary.HELLO.size], answer[:32]))
+        sock.sendall(prove(credentials.secret, b"dial", greeting[: adversary.HELLO.size], answer[:32]))
         sock.settimeout(WAIT)
         assert sock.recv(10) == b"\x01"
         for one in flood:
@@ -103,7 +105,7 @@ def test_a_party_is_not_crowded_out_between_its_greeting_and_its_proof():
 
 
 def test_a_party_that_stops_after_its_greeting_is_dropped_in_time():
-    credentials = Credentials.new()
+    credentials = everyone()
     greeting = undelivered_greeting(credentials)
     with Guard(credentials) as guard, socket.create_connection(guard.address) as sock:
         sock.sendall(greeting)
@@ -116,7 +118,7 @@ def test_a_party_that_stops_after_its_greeting_is_dropped_in_time():
 @MODES
 def test_an_answer_to_a_caught_greeting_is_worth_nothing(encrypted):
     """On the way between dialler and listener: the answer's proof is not the dialler's, nor good elsewhere."""
-    credentials = Credentials.new(encrypted=encrypted)
+    credentials = everyone(encrypted)
     first, second = undelivered_greeting(credentials), undelivered_greeting(credentials)
     with Guard(credentials) as guard, Guard(credentials, me=3) as other:
         answers = []
@@ -138,17 +140,23 @@ def test_an_answer_to_a_caught_greeting_is_worth_nothing(encrypted):
         assert not other.admitted
 
 
+def one_more_pair():
+    """What makes credentials those of an encrypted job."""
+    pair = KeyPair()
+    return {"pair": pair, "known": {DRIVER: pair.public}}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda right: Credentials(os.urandom(32), right.nonce),
-        lambda right: Credentials(right.secret, os.urandom(16)),  # an earlier attempt of the same job
-        lambda right: Credentials(right.secret, right.nonce, encrypted=True),
+        lambda right: dataclasses.replace(right, secret=os.urandom(32)),
+        lambda right: dataclasses.replace(right, nonce=os.urandom(16)),  # an earlier attempt of the same job
+        lambda right: dataclasses.replace(right, **one_more_pair()),
     ],
     ids=["another secret", "an earlier attempt", "another mode"],
 )
 def test_wrong_credentials_are_refused(wrong):
-    right = Credentials.new()
+    right = everyone()
     with Guard(right) as guard:
         with pytest.raises(PeerLost, match=r"no handshake with 127\.0\.0\.1:\d+ within 0 s"):
             dial(guard.address, wrong(right), 0, DRIVER, 0.2)
@@ -157,7 +165,7 @@ def test_wrong_credentials_are_refused(wrong):
 
 def test_an_impostor_learns_nothing_from_who_dials_it():
     """Who listens at a rank's address without the secret sees a greeting, and its answer is found out."""
-    credentials = Credentials.new()
+    credentials = everyone()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def pose():
@@ -178,7 +186,7 @@ def test_an_impostor_learns_nothing_from_who_dials_it():
 def test_a_gate_out_of_file_descriptors_recovers():
     import resource
 
-    credentials = Credentials.new()
+    credentials = everyone()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = len(os.listdir("/proc/self/fd"))
     with Guard(credentials) as guard:
@@ -196,7 +204,7 @@ def test_a_gate_out_of_file_descriptors_recovers():
 
 
 def test_a_closed_gate_refuses():
-    credentials = Credentials.new()
+    credentials = everyone()
     listener = Listener("127.0.0.1", (0, 0), credentials, 0)
     with socket.create_connection(listener.address) as early:
         listener.close()
@@ -206,7 +214,7 @@ def test_a_closed_gate_refuses():
 
 
 def test_gates_listen_on_ipv6_and_skip_busy_ports():
-    credentials = Credentials.new()
+    credentials = everyone()
     with Listener("127.0.0.1", (0, 0), credentials, 0) as held:
         port = held.address[1]
         with Listener("127.0.0.1", (port, port + 20), credentials, 1) as listener:
@@ -225,7 +233,7 @@ def test_gates_listen_on_ipv6_and_skip_busy_ports():
 @MODES
 def test_a_thousand_fuzzed_handshakes(encrypted):
     """Whatever is done to a party's greeting or proof, the listener neither admits it nor breaks."""
-    credentials = Credentials.new(encrypted=encrypted)
+    credentials = everyone(encrypted)
     rng = random.Random(5)
     greetings = [undelivered_greeting(credentials) for _ in range(5)]
     with Guard(credentials) as guard:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from caffeonspark import CaffeOnSpark, Config, DataSource, NumberTop, Records
-from caffeonspark.comm.handshake import Credentials
 from caffeonspark.data.batches import Batches, BatchRandom
 from caffeonspark.data.store import RecordStore
 from caffeonspark.errors import HelperLost, RankLost, TrainingError, to_wire
@@ -21,7 +20,7 @@ from caffeonspark.runs.deaths import Deaths
 from caffeonspark.runs.rank_server import Event, RankServer
 from tests.support import stock
 from tests.support.data_files import write_lmdb
-from tests.support.guard import WAIT
+from tests.support.guard import WAIT, everyone
 from tests.support.paths import ROOT
 from tests.support.prototxts import SOLVER
 
@@ -90,7 +89,7 @@ def test_a_helper_at_the_same_record():
 
 
 def test_the_sidecar_tells_where_a_rank_was(tmp_path):
-    credentials = Credentials.new(encrypted=False)
+    credentials = everyone()
     with RankServer("127.0.0.1", (0, 0), credentials, 2, str(tmp_path)) as server:
         for rank, place in enumerate(([57, 0, 0], None)):
 

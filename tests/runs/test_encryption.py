@@ -1,8 +1,9 @@
-"""What asks for encryption."""
+"""What asks for encryption, and what is said where it leaves something open."""
 
 import pytest
 
-from caffeonspark.runs.encryption import asked_for
+from caffeonspark.errors import ConfigError
+from caffeonspark.runs.encryption import asked_for, check_encryption
 from caffeonspark.settings import Settings
 
 
@@ -33,3 +34,36 @@ class FakeSpark:
 )
 def test_what_asks_for_encryption(encrypt, settings, reason):
     assert asked_for(FakeSpark(encrypt, settings)) == reason
+
+
+AUTHENTICATED = {"spark.authenticate": "true"}
+ENCRYPTED = {**AUTHENTICATED, "spark.network.crypto.enabled": "true"}
+OPEN = "warning: Spark does not authenticate"
+HEARD = "warning: what lets a rank in goes to the executors with Spark's tasks, which Spark does not encrypt"
+
+
+@pytest.mark.parametrize(
+    "encrypt, settings, warnings",
+    [
+        ("", {}, []),
+        ("true", AUTHENTICATED, [HEARD]),
+        ("true", ENCRYPTED, []),
+        ("anyway", ENCRYPTED, []),
+        ("anyway", {}, [OPEN]),
+        ("", {"spark.ssl.enabled": "true"}, [OPEN]),
+        ("", ENCRYPTED, []),
+    ],
+)
+def test_what_encryption_leaves_open(encrypt, settings, warnings):
+    notes = []
+    check_encryption(FakeSpark(encrypt, settings), notes.append)
+    found = [note for note in notes if note.startswith("warning")]
+    assert len(found) == len(warnings)
+    assert all(note.startswith(start) for note, start in zip(found, warnings))
+    assert len(notes) - len(found) == bool(encrypt or settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"spark.authenticate": "false", "spark.ssl.enabled": "true"}])
+def test_encryption_where_spark_does_not_authenticate_is_refused(settings):
+    with pytest.raises(ConfigError, match=r"-encrypt: Spark does not authenticate.*-encrypt anyway"):
+        check_encryption(FakeSpark("true", settings), [].append)

@@ -1,5 +1,6 @@
 """Ranks that misbehave on their lines to the driver."""
 
+import queue
 import socket
 import threading
 import time
@@ -7,17 +8,20 @@ import types
 
 import pytest
 
-from caffeonspark.comm.handshake import Credentials, dial
+from caffeonspark.comm.credentials import DRIVER, Credentials
+from caffeonspark.comm.encryption import BROKEN, KeyPair
+from caffeonspark.comm.handshake import dial
 from caffeonspark.comm.wire import Frame, Wire
-from caffeonspark.errors import RankLost
-from caffeonspark.ranks.sidecar import DRIVER
+from caffeonspark.errors import CommunicationError, PeerLost, RankLost
 from caffeonspark.report.base import Observer
 from caffeonspark.report.result import TrainingResult
+from caffeonspark.runs import rank_server
 from caffeonspark.runs.attempt import Attempt
+from caffeonspark.runs.failures import first_failure
 from caffeonspark.runs.rank_server import Event, RankServer
 from caffeonspark.settings import Settings
 from tests.support import adversary
-from tests.support.guard import WAIT
+from tests.support.guard import WAIT, Guard
 from tests.support.tampering import BAD_FRAMES, TAMPERED
 
 
@@ -35,7 +39,8 @@ class Rank:
     """A rank's end of its line, in the test's hands."""
 
     def __init__(self, server, credentials, rank):
-        self.peer = dial(server.address, credentials, rank, DRIVER, 5)
+        self.credentials = credentials.invitation().accept(credentials.secret)
+        self.peer = dial(server.address, self.credentials, rank, DRIVER, 5)
         self.sock = self.peer.sock
         self.wire = Wire(self.peer.keys, self.peer.seeds)
 
@@ -137,19 +142,75 @@ def test_a_second_line_of_a_rank_is_refused_and_the_first_stands(server_and_cred
     first = Rank(server, credentials, 0)
     first.send("hello")
     assert server.events.get(timeout=WAIT).kind == "hello"
-    for name in (0, 3, 77, DRIVER):  # rank 0 once more, and ranks that are not of this job
+    for name in (3, 77, DRIVER):  # ranks that are not of this job
         other = Rank(server, credentials, name)
         assert other.is_closed()
         other.sock.close()
+    with dial(server.address, first.credentials, 0, DRIVER, 5).sock as again:  # the rank itself, which heard no answer
+        again.settimeout(WAIT)
+        assert again.recv(1) == b""
     first.send("ready")
     assert server.events.get(timeout=WAIT).kind == "ready"
     assert server.connected == [0]
+    assert server.refused == {"127.0.0.1": 4}
     first.sock.close()
 
 
 @BOTH
-def test_the_driver_stops_listening_when_every_rank_is_there(server_and_credentials):
+def test_somebody_else_in_a_ranks_place_is_found_out(server_and_credentials):
+    """Whoever came first: the second claim says so, and the attempt's error names both."""
     server, credentials = server_and_credentials
+    first, second = Rank(server, credentials, 1), Rank(server, credentials, 1)
+    assert second.is_closed()
+    event = server.events.get(timeout=WAIT)
+    assert (event.rank, event.kind) == (1, "claimed")
+    error = first_failure([(1.0, event), (2.0, Event(1, "lost"))], 3, {}, lambda log: "")
+    assert isinstance(error, CommunicationError)
+    assert error.retryable
+    assert error.message.startswith("rank 1 of 3 was claimed twice, from 127.0.0.1 and from 127.0.0.1: ")
+    assert server.connected == [1]
+    for rank in (first, second):
+        rank.sock.close()
+
+
+@BOTH
+def test_ranks_are_introduced_and_only_they_know_each_other(server_and_credentials):
+    server, credentials = server_and_credentials
+    ranks = [Rank(server, credentials, rank) for rank in range(3)]
+    for rank in ranks:
+        rank.send("hello")
+        server.events.get(timeout=WAIT)
+    server.introduce(addresses=[], totals=[7])
+    peers, seen = [], b""
+    for rank in ranks:
+        rank.sock.settimeout(WAIT)
+        data = rank.sock.recv(1 << 16)
+        seen += data
+        (frame,) = rank.wire.feed(data)
+        assert (frame.kind, frame.data["totals"]) == ("peers", [7])
+        peers.append(rank.credentials.for_peers(frame.data, rank.peer.mask))
+    (secret,) = {one.secret for one in peers}
+    assert secret != credentials.secret
+    assert secret not in seen
+    assert secret.hex().encode() not in seen
+    with Guard(peers[0], me=0) as guard:
+        with dial(guard.address, peers[2], 2, 0, 5).sock:
+            guard.wait_for(1)
+        assert [peer.peer for peer in guard.admitted] == [2]
+        # who knows the bootstrap only, and what everybody may know of the ranks
+        known = {rank: one.identity for rank, one in enumerate(peers)}
+        thief = Credentials(credentials.secret, credentials.nonce, KeyPair() if credentials.encrypted else None, known)
+        with pytest.raises(PeerLost):
+            dial(guard.address, thief, 1, 0, 0.2)
+        assert len(guard.admitted) == 1
+    for rank in ranks:
+        rank.sock.close()
+
+
+@BOTH
+def test_the_driver_stops_listening_when_every_rank_is_there(server_and_credentials, monkeypatch):
+    server, credentials = server_and_credentials
+    monkeypatch.setattr(rank_server, "_LATE", 0.2)
     ranks = [Rank(server, credentials, rank) for rank in range(3)]
     deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
@@ -212,6 +273,19 @@ def test_the_driver_is_not_filled_up_by_a_rank(server_and_credentials, monkeypat
             rank.sock.sendall(b"".join(rank.wire.pack(Frame("loading")) for _ in range(500)))
     assert server.events.qsize() < 200_000
     rank.sock.close()
+
+
+def test_broken_seals_and_refused_connections_are_counted():
+    why = f"it sent what no rank sends: record 7 {BROKEN}: it was changed, lost, repeated or moved"
+    server = types.SimpleNamespace(events=queue.Queue(), refused={"10.0.0.7": 5}, send_all=lambda kind, **data: None)
+    launched = types.SimpleNamespace(running=True, error=None)
+    config = types.SimpleNamespace(ranks=2, settings=Settings())
+    result = TrainingResult(model="")
+    attempt = Attempt(config, [], None, result, Observer(), "", None, threading.Event())
+    threading.Timer(0.5, server.events.put, [Event(1, "lost", {"why": why})]).start()
+    with pytest.raises(RankLost, match="record 7 is not what the other end encrypted"):
+        attempt.watch(server, launched)
+    assert (result.refused, result.tampered) == (5, 1)
 
 
 @pytest.mark.parametrize(

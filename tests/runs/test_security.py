@@ -212,7 +212,7 @@ class Seen:
         assert weight == pytest.approx(-0.01 * STEPS * GRADIENT, rel=1e-5)
         ours = [p for p in packets if LOW <= p[0] <= HIGH or LOW <= p[1] <= HIGH]
         self.bytes = sum(len(payload) for _, _, payload in ours)
-        self.greetings = sum(payload.startswith(b"CoS2") for _, _, payload in ours)
+        self.greetings = sum(payload.startswith(b"CoS3") for _, _, payload in ours)
         self.gradients = sum(GRADIENT.tobytes() * 16 in payload for _, _, payload in packets)
         self.weights = sum(np.float32(weight).tobytes() * 16 in payload for _, _, payload in packets)
         words = (b'"progress"', b'"iteration"', b'"hello"')  # too long to come up by chance in 24 MB of ciphertext
@@ -244,7 +244,7 @@ def test_a_capture_shows_no_gradient_when_it_is_encrypted(victim, tmp_path):
     assert encrypted.gradients == encrypted.weights == encrypted.words == 0
     assert plain.compressed < 0.2
     assert encrypted.compressed > 0.99
-    assert any("set spark.authenticate and spark.network.crypto.enabled" in note for note in encrypted.notes)
+    assert any("set spark.network.crypto.enabled to true" in note for note in encrypted.notes)
 
 
 @needs_packets
@@ -276,6 +276,10 @@ def test_an_executor_that_cannot_encrypt_ends_the_job(tmp_path):
     driver = Victim("local-cluster[2,1,1024]", f"spark.executorEnv.PYTHONPATH={shadow.parent}:{ROOT}")
     try:
         driver.order(make_constant_folder(tmp_path, encrypt=True))
+        (refusal,) = [event for event in driver.wait_for("over") if "error" in event]
+        assert refusal["error"].startswith("-encrypt: Spark does not authenticate")
+        assert refusal["kind"] == "ConfigError"
+        driver.order(make_constant_folder(tmp_path, encrypt="anyway"))
         events = driver.wait_for("over")
     finally:
         driver.close()
@@ -335,7 +339,7 @@ def test_a_job_over_ipv6(tmp_path, monkeypatch):
         "spark.executor.extraJavaOptions=-Djava.net.preferIPv6Addresses=true",
     )
     try:
-        for number, flags in enumerate(({}, {"encrypt": True}, {"interface": "lo"})):
+        for number, flags in enumerate(({}, {"encrypt": "anyway"}, {"interface": "lo"})):
             folder = tmp_path / str(number)
             folder.mkdir()
             assert order(driver, make_constant_folder(folder, **flags)) is None

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 
-HELLO = struct.Struct("!4scII16s32s")
+HELLO = struct.Struct("!4scII16s32s32s")
 GREETING, ANSWER, PROOF = HELLO.size + 32, 64, 32
 DRIVER = 0xFFFFFFFF
 FRAME = struct.Struct("!4sII")
@@ -43,12 +43,12 @@ class Recording:
     @classmethod
     def invented(cls, peer=DRIVER):
         """One that looks right, by somebody who does not know the secret."""
-        hello = HELLO.pack(b"CoS2", b"C", 0, peer, os.urandom(16), os.urandom(32))
+        hello = HELLO.pack(b"CoS3", b"C", 0, peer, os.urandom(16), os.urandom(32), os.urandom(32))
         return cls(hello + os.urandom(32), os.urandom(ANSWER), os.urandom(PROOF), frame("hello"))
 
     def greeting_with(self, **changes):
         """The greeting with fields of its hello changed."""
-        names = ("magic", "mode", "dialler", "acceptor", "job", "fresh")
+        names = ("magic", "mode", "dialler", "acceptor", "job", "fresh", "identity")
         fields = dict(zip(names, HELLO.unpack(self.greeting[: HELLO.size])), **changes)
         return HELLO.pack(*(fields[name] for name in names)) + self.greeting[HELLO.size :]
 
@@ -216,7 +216,7 @@ def py4j_command(target):
 @attack
 def urgent_data(target):
     with target.connect() as sock:
-        for byte in b"CoS2":
+        for byte in b"CoS3":
             with contextlib.suppress(OSError):
                 sock.send(bytes([byte]), socket.MSG_OOB)
         return said(sock)
@@ -248,7 +248,7 @@ def greeting_of_another_job(target):
 
 @attack
 def greeting_of_an_older_version(target):
-    return tell(target, target.recording.greeting_with(magic=b"CoS1"))
+    return tell(target, target.recording.greeting_with(magic=b"CoS2"))
 
 
 @attack
@@ -285,6 +285,19 @@ def downgrade_to_plain(target):
 @attack
 def an_unknown_mode(target):
     return tell(target, target.recording.greeting_with(mode=b"\xff"))
+
+
+@attack
+def greeting_with_another_identity(target):
+    return tell(target, target.recording.greeting_with(identity=os.urandom(32), fresh=os.urandom(32)))
+
+
+@attack
+def greeting_with_an_identity_that_everybody_shares_nothing_with(target):
+    heard = b""
+    for weak in (bytes(32), b"\1" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f", b"\xff" * 32):  # of X25519
+        heard += tell(target, target.recording.greeting_with(identity=weak, fresh=os.urandom(32)), os.urandom(PROOF))
+    return heard
 
 
 @attack
@@ -450,7 +463,7 @@ class Recorder:
             self.streams[source, target] = stream + payload
         dialler, acceptor = (source, target) if target in self.ports else (target, source)
         there, back = self.streams[dialler, acceptor], self.streams[acceptor, dialler]
-        if there.startswith(b"CoS2") and len(there) > GREETING + PROOF and len(back) > ANSWER:
+        if there.startswith(b"CoS3") and len(there) > GREETING + PROOF and len(back) > ANSWER:
             name = HELLO.unpack(there[: HELLO.size])[3]
             proof = there[GREETING : GREETING + PROOF]
             self.complete[name] = Recording(there[:GREETING], back[:ANSWER], proof, there[GREETING + PROOF :])

@@ -1,5 +1,6 @@
 """Listeners, links and handshakes in the tests' hands."""
 
+import os
 import socket
 import struct
 import threading
@@ -9,15 +10,39 @@ import pytest
 
 from caffeonspark.comm import encryption
 from caffeonspark.comm.checksum import Checksum
-from caffeonspark.comm.handshake import Credentials, Listener, dial
+from caffeonspark.comm.credentials import DRIVER, Credentials
+from caffeonspark.comm.handshake import Listener, dial
 from caffeonspark.comm.link import link_over
 from caffeonspark.comm.tcp import TCPCommunicator
 from caffeonspark.errors import PeerLost
-from caffeonspark.ranks.sidecar import DRIVER
 from tests.support import adversary
 
 WAIT = 15  # seconds for what takes milliseconds; the machine may be busy
 MODES = pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+
+
+class _Anybody:
+    """A public key that is everybody's."""
+
+    def __init__(self, public):
+        self._public = public
+
+    def get(self, peer):
+        return self._public
+
+
+def everyone(encrypted=False, checksum=True):
+    """Credentials that all parties of a test have, driver and ranks: they even share their key pair."""
+    pair = encryption.KeyPair() if encrypted else None
+    return Credentials(os.urandom(32), os.urandom(16), pair, _Anybody(pair.public) if encrypted else None, checksum)
+
+
+def parties(count, encrypted=False, checksum=True):
+    """Credentials of registered ranks, as the driver introduces them to one another."""
+    secret, nonce = os.urandom(32), os.urandom(16)
+    pairs = [encryption.KeyPair() if encrypted else None for _ in range(count)]
+    known = {rank: pair.public for rank, pair in enumerate(pairs)} if encrypted else None
+    return [Credentials(secret, nonce, pair, known, checksum) for pair in pairs]
 
 
 class Guard:
@@ -117,7 +142,7 @@ def undelivered_greeting(credentials, me=0, peer=DRIVER):
 
 def pair(encrypted, stall_timeout=1.0):
     """(rank 0's communicator, rank 1's peer connection) of a group of two."""
-    credentials = Credentials.new(encrypted=encrypted)
+    credentials = everyone(encrypted)
     with Guard(credentials, me=0) as guard:
         mine = dial(guard.address, credentials, 1, 0, 5)
         guard.wait_for(1)

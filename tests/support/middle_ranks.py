@@ -10,12 +10,13 @@ import time
 
 import numpy as np
 
-from caffeonspark.comm.handshake import Credentials, Listener
+from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.tcp import connect
 from caffeonspark.errors import InfrastructureError, Interrupted
 from caffeonspark.ranks import sidecar
 from caffeonspark.runs.rank_server import RankServer
 from tests.support import adversary
+from tests.support.guard import everyone, parties
 from tests.support.middle import BACK, THERE, Middle, faults
 
 HANDSHAKE = {THERE: adversary.GREETING + adversary.PROOF, BACK: adversary.ANSWER + 1}
@@ -78,14 +79,14 @@ def _collectives(comm):
 
 def ranks_with(fault, encrypted=False, checksum=True):
     """(what each of two ranks found, the Middle) with a fault, or None, on their connection."""
-    credentials = Credentials.new(encrypted=encrypted, checksum=checksum)
-    listeners = [Listener("127.0.0.1", (0, 0), credentials, rank) for rank in range(2)]
+    credentials = parties(2, encrypted, checksum)
+    listeners = [Listener("127.0.0.1", (0, 0), None, rank) for rank in range(2)]
     with Middle(listeners[0].address, fault) as middle:
 
         def work(rank):
             listeners[1 - rank].close()
             addresses = [middle.address if rank else listeners[0].address, listeners[1].address]
-            with connect(rank, addresses, listeners[rank], credentials, 20, _STALL) as comm:
+            with connect(rank, addresses, listeners[rank], credentials[rank], 20, _STALL) as comm:
                 return _collectives(comm)
 
         found = _in_processes(lambda: work(0), lambda: work(1))
@@ -122,7 +123,7 @@ def _as_rank(address, credentials):
 
 def rank_and_driver_with(fault, encrypted=False, checksum=True):
     """([what the driver found, what the rank found], the Middle) with a fault, or None, on their connection."""
-    credentials = Credentials.new(encrypted=encrypted, checksum=checksum)
+    credentials = everyone(encrypted, checksum)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         server = stack.enter_context(RankServer("127.0.0.1", (0, 0), credentials, 1, folder))

@@ -1,6 +1,7 @@
 """An LMDB that keeps the last of three ranks from beginning for a while: the driver and the others listen and wait.
 
-A file named ``slow`` beside the LMDB's folder holds the seconds; without it nothing is slow.
+A file named ``slow`` beside the LMDB's folder holds the seconds; without it, or when it
+is removed, nothing is slow.
 """
 
 import dataclasses
@@ -22,7 +23,9 @@ class SlowReader(LMDBReader):
         task = TaskContext.get()
         slow = pathlib.Path(self.path).with_name("slow")
         if task is not None and task.partitionId() == LAST and slow.exists():
-            time.sleep(float(slow.read_text()))
+            until = time.monotonic() + float(slow.read_text())
+            while time.monotonic() < until and slow.exists():
+                time.sleep(0.05)
 
 
 class SlowLMDB(LMDBSource):

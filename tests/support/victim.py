@@ -11,9 +11,9 @@ from tests.support.paths import ROOT
 class Victim:
     """A driver in a process of its own."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, program="victim_program"):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.victim_program", *arguments],
+            [sys.executable, "-m", f"tests.support.{program}", *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -22,7 +22,7 @@ class Victim:
         )
         self.errors = []
         threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True).start()
-        self.wait_for("ready")
+        self.application = self.wait_for("ready")[-1]["ready"]
 
     def order(self, flags, validate=False):
         self.process.stdin.write(json.dumps({"flags": flags, "validate": validate}) + "\n")

@@ -55,9 +55,6 @@ def same_as_the_metrics(result):
 def main():
     master = sys.argv[1]
     builder = SparkSession.builder.master(master).appName("caffeonspark victim")
-    for setting in sys.argv[2:]:
-        name, _, value = setting.partition("=")
-        builder = builder.config(name, value)
     for name, value in (
         ("spark.ui.enabled", "false"),
         ("spark.ui.showConsoleProgress", "false"),
@@ -65,6 +62,9 @@ def main():
         ("spark.executorEnv.OMP_NUM_THREADS", "1"),
         ("spark.executorEnv.OPENBLAS_NUM_THREADS", "1"),
     ):
+        builder = builder.config(name, value)
+    for setting in sys.argv[2:]:
+        name, _, value = setting.partition("=")
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     say(ready=spark.sparkContext.applicationId)
