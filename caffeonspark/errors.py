@@ -6,7 +6,8 @@
     ├── ConfigError            flags, prototxt files, cluster settings: the user mends these
     ├── DataError              a record or a data source that cannot be used
     ├── StorageError           a file or folder that cannot be read or written
-    ├── TrainingError          training that went wrong by itself (NaN loss, ranks that drifted apart)
+    ├── TrainingError          training that went wrong by itself (ranks that drifted apart)
+    │   └── LossNotFinite          the loss became infinite or no number
     ├── Interrupted            a run that was asked to stop, and did
     └── InfrastructureError    a lost executor, peer or connection: worth another attempt
         ├── CommunicationError     the gradient channel
@@ -30,6 +31,7 @@ __all__ = [
     "DataError",
     "InfrastructureError",
     "Interrupted",
+    "LossNotFinite",
     "PeerLost",
     "RankLost",
     "StallError",
@@ -73,6 +75,10 @@ class StorageError(CaffeOnSparkError):
 
 class TrainingError(CaffeOnSparkError):
     """Training itself failed; the same run would fail again."""
+
+
+class LossNotFinite(TrainingError):
+    """The loss became infinite or no number."""
 
 
 class Interrupted(CaffeOnSparkError):

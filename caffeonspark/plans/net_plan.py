@@ -13,7 +13,24 @@ from ..data.tops import Top
 from ..nets.schema import NetParameter
 from .labels import LabelRange
 
-__all__ = ["LayerPlan", "NetPlan"]
+__all__ = ["LayerParameters", "LayerPlan", "NetPlan"]
+
+
+@dataclass(frozen=True)
+class LayerParameters:
+    """The parameters of a layer, as a net has them.
+
+    Attributes
+    ----------
+    name, type : of the layer
+    shapes : of its parameters, in the layer's order
+    shared : for the first of them, whether they have a name, by which layers share parameters
+    """
+
+    name: str
+    type: str = ""
+    shapes: Tuple[Tuple[int, ...], ...] = ()
+    shared: Tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,7 @@ class NetPlan:
     batch_axes : for each blob that grows with the batch, its axis and how many entries a sample has
     flexible : whether the batch size can be changed
     parameters : how many numbers the net learns
+    weights : the layers that have parameters, whose names only they have
     """
 
     content: bytes
@@ -86,6 +104,7 @@ class NetPlan:
     batch_axes: Mapping[str, Tuple[int, int]]
     flexible: bool
     parameters: int
+    weights: Tuple[LayerParameters, ...]
 
     def message(self) -> Any:
         """The NetParameter."""

@@ -11,6 +11,7 @@ from ..data.sources.registry import make_source
 from ..errors import ConfigError, suggest
 from ..nets.net import Net
 from .labels import label_ranges
+from .layer_names import parameters_by_name
 from .net_plan import LayerPlan, NetPlan
 from .run_config import Configured, RunConfig
 
@@ -87,6 +88,7 @@ class NetSource:
             replace(layer, labels={top.name: labels[top.name] for top in layer.tops if top.name in labels})
             for layer in layers
         )
+        weights = parameters_by_name(self.net, message, found.layers)
         return NetPlan(
             content=message.SerializeToString(),
             path=self.net.path,
@@ -96,6 +98,7 @@ class NetSource:
             batch_axes=found.batch_axes,
             flexible=found.flexible,
             parameters=found.parameters,
+            weights=weights,
         )
 
     def _layer_plan(self, source: Source) -> LayerPlan:
