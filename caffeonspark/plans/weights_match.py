@@ -129,7 +129,7 @@ def _check_layer(net: LayerParameters, layer: LayerShapes, file: str) -> None:
         in_file += [None for shared in net.shared[len(in_file) : len(shapes)] if shared]
     if len(in_file) != len(shapes):
         raise ConfigError(
-            f"{where} has {len(layer.blobs)} parameters in the file and {len(shapes)} in the net: give the net's "
+            f"{where} has {_count(len(layer.blobs))} in the file and {_count(len(shapes))} in the net: give the net's "
             "layer another name, and it starts anew"
         )
     for number, (blob, shape) in enumerate(zip(in_file, shapes)):
@@ -151,6 +151,10 @@ def _nothing(plan: NetPlan, files: Sequence[str], match: Match) -> str:
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(name or "without a name" for name in names[:_MOST_NAMES])
     return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more"
+
+
+def _count(number: int) -> str:
+    return f"{number} parameter" if number == 1 else f"{number} parameters"
 
 
 def _shape(sizes: Sequence[int]) -> str:
