@@ -309,12 +309,19 @@ class SnapshotStore:
         """The newest whole one of these; those that are not are passed over with a line."""
         for iteration in sorted(iterations, reverse=True):
             weights, state = self._uris(iteration)
+            if of_this_run and not self._is_of_this_run(state):
+                continue
             problem = problem_of(self._storage, weights, state)
-            if problem:
-                self._say(f"{state} is passed over: {problem}")
-            elif not of_this_run or read_about(self._storage, state).get("run") == self._run:
+            if not problem:
                 return self.look(weights, state)
+            self._say(f"{state} is passed over: {problem}")
         return None
+
+    def _is_of_this_run(self, state: str) -> bool:
+        try:
+            return bool(read_about(self._storage, state).get("run") == self._run)
+        except DataError:  # damaged: whose it was cannot be known
+            return False
 
     def look(self, weights: str, state: str) -> Snapshot:
         """The snapshot of these weights and this state, for the ranks and the strategy of this run.

@@ -153,3 +153,14 @@ def test_the_last_verified_one_is_never_removed(make_store, tmp_path, monkeypatc
     hand_over(store, tmp_path, 8)
     assert names(tmp_path) == files_of(8)
     shutil.rmtree(tmp_path / "arrive")
+
+
+def test_a_second_attempt_takes_only_its_own_and_reads_only_those(make_store, tmp_path):
+    hand_over(make_store("app/1"), tmp_path, 3)
+    for iteration in (5, 8):
+        hand_over(make_store("app/0"), tmp_path, iteration)
+    flip(tmp_path / "run_iter_5.caffemodel")
+    (tmp_path / "run_iter_8.solverstate.json").write_text("{")
+    store = make_store("app/1")
+    assert read_resume_point(store.config, store, again=True)[0].point.iteration == 3
+    assert store.said == []
