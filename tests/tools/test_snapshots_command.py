@@ -79,7 +79,7 @@ def test_on_a_hadoop_file_system(spark, folder):
     from caffeonspark.spark.session import storage_of
 
     shutil.rmtree(folder / "arrive")
-    found = saved_in(storage_of(spark), f"viewfs:///root{folder}")
+    found = saved_in(storage_of(spark), f"viewfs://disk/root{folder}")
     assert [(one.name, one.problem) for one in found if one.checked] == [
         ("run_iter_900", ""),
         ("run_iter_1000", ""),
