@@ -41,6 +41,7 @@ Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts 
 #: what it does.
 COMMANDS: Dict[str, Tuple[str, str]] = {
     "pack": ("caffeonspark.deploy.pack", "Pack this Python environment for the nodes of a cluster"),
+    "snapshots": ("caffeonspark.tools.snapshots", "List the snapshots and models in a folder, and check their files"),
     "submit": ("caffeonspark.deploy.submit", "Write the spark-submit line for a cluster, and run it"),
 }
 

@@ -6,7 +6,8 @@
     ├── ConfigError            flags, prototxt files, cluster settings: the user mends these
     ├── DataError              a record or a data source that cannot be used
     ├── StorageError           a file or folder that cannot be read or written
-    ├── TrainingError          training that went wrong by itself (NaN loss, ranks that drifted apart)
+    ├── TrainingError          training that went wrong by itself (ranks that drifted apart)
+    │   └── LossNotFinite          the loss became infinite or no number
     ├── Interrupted            a run that was asked to stop, and did
     └── InfrastructureError    a lost executor, peer or connection: worth another attempt
         ├── CommunicationError     the gradient channel
@@ -32,6 +33,7 @@ __all__ = [
     "HelperLost",
     "InfrastructureError",
     "Interrupted",
+    "LossNotFinite",
     "PeerLost",
     "RankLost",
     "StallError",
@@ -75,6 +77,10 @@ class StorageError(CaffeOnSparkError):
 
 class TrainingError(CaffeOnSparkError):
     """Training itself failed; the same run would fail again."""
+
+
+class LossNotFinite(TrainingError):
+    """The loss became infinite or no number."""
 
 
 class Interrupted(CaffeOnSparkError):

@@ -33,6 +33,7 @@ from .api.config import Config
 from .api.keywords import EstimatorFlags, FlagParams
 from .errors import ConfigError
 from .flags import Flag
+from .formats.checksums import read_checked, write_model
 from .formats.endings import ending_of
 from .inference.tasks import make_task, with_outputs
 from .nets.net import TEST, Net
@@ -198,7 +199,7 @@ class _ModelWriter(MLWriter):
         DefaultParamsWriter.saveMetadata(model, path, self.sc, extraMetadata=extra)
         storage = storage_of(SparkSession(self.sc))
         storage.write(join(path, "net.prototxt"), text_format.MessageToString(model._net.message).encode())
-        storage.write(join(path, "model" + model._ending), model._content)
+        write_model(storage, join(path, "model" + model._ending), model._content)
 
 
 class _ModelReader(MLReader):
@@ -210,7 +211,7 @@ class _ModelReader(MLReader):
         metadata = DefaultParamsReader.loadMetadata(path, self.sc)
         storage = storage_of(SparkSession(self.sc))
         net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
-        content = storage.read(join(path, "model" + metadata["ending"]))
+        content = read_checked(storage, join(path, "model" + metadata["ending"]))
         model = CaffeModel._make(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)
         DefaultParamsReader.getAndSetParams(model, metadata)
         model._resetUid(metadata["uid"])

@@ -62,7 +62,7 @@ class Settings:
         choices=("ethernet", "infiniband"),
     )
     maxRestarts: int = flag(
-        "int", 3, "restart from the newest snapshot at most N times after a failure", "N", minimum=0
+        "int", 3, "restart from the newest snapshot after a failure, at most N times without a new one", "N", minimum=0
     )
     port: str = flag("text", "", "ports to listen on, on driver and executors (default: any)", "LOW-HIGH")
     interface: str = flag("text", "", "network interface for the gradients (default: the one Spark uses)", "NAME")

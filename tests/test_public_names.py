@@ -100,6 +100,7 @@ USED = [
     ("scripts/caffeonspark_main.py", README, "report/test_progress_bar.py", "caffeonspark_main.py"),
     ("caffeonspark pack", README, "deploy/test_pack.py", "pack"),
     ("caffeonspark submit", README, "deploy/test_submit.py", "submit"),
+    ("caffeonspark snapshots FOLDER", README, "tools/test_snapshots_command.py", '"snapshots"'),
     ("--dry-run", README, "deploy/test_submit.py", "--dry-run"),
     ("--no-check", YARN, "deploy/test_submit.py", "--no-check"),
     ("caffeonspark LMDB2DataFrame", DATA, "tools/test_tools.py", '"LMDB2DataFrame"'),
@@ -120,6 +121,7 @@ USED = [
     ("SPARK_LOCAL_HOSTNAME", SECURITY, "runs/test_security.py", "SPARK_LOCAL_HOSTNAME"),
     # ---- files beside a model
     ("lenet.metrics.jsonl", README, "runs/test_training.py", "metrics.jsonl"),
+    ("lenet.caffemodel.sha256", README, "runs/test_training.py", "sha256"),
     ("lenet.curve.html", README, "runs/test_training.py", "curve.html"),
     ("lenet.curve.png", README, "runs/test_training.py", "curve.png"),
     ("`/state`", MONITORING, "report/test_web.py", "/state"),

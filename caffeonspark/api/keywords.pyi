@@ -98,7 +98,7 @@ class ConfigFlags:
     connection: Literal["ethernet", "infiniband"]
     """how gradients travel; infiniband runs as ethernet over IPoIB"""
     maxRestarts: int
-    """restart from the newest snapshot at most N times after a failure"""
+    """restart from the newest snapshot after a failure, at most N times without a new one"""
     port: str
     """ports to listen on, on driver and executors (default: any)"""
     interface: str

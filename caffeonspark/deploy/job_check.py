@@ -17,10 +17,12 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 from ..api.config import Config
 from ..engines.base import Engine
 from ..errors import CaffeOnSparkError, ConfigError
+from ..formats.checksums import read_checked
 from ..nets.net import TEST, TRAIN
 from ..nets.prototxt import Files
 from ..plans.net_plan import NetPlan
 from ..plans.net_source import NetSource
+from ..plans.weights_match import match_weights
 from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
 from ..storage import find_file, local_path
@@ -118,6 +120,7 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
             found.strategy = strategy_for(config.settings)
             found.train = [_plan(config, config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
+            _compare_weights(config, found.train[0])
         if config.test or config.blobs:
             found.inference = [_plan(config, config.net(TEST), found, elsewhere)]
     except _Unseen as e:
@@ -125,6 +128,13 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     if yarn:
         found.limits = read_limits(hadoop_configuration(spark.sparkContext), options.get("spark.yarn.queue"))
     return found
+
+
+def _compare_weights(config: Config, plan: NetPlan) -> None:
+    """Raise what the driver would for ``-weights`` that do not fit."""
+    names = [find_file(config.storage, name, "the file of -weights") for name in config.settings.weight_files]
+    if names:
+        match_weights(plan, [(name, read_checked(config.storage, name)) for name in names])
 
 
 class _Unseen(CaffeOnSparkError):

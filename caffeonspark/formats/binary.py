@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from ..errors import ConfigError, DataError
 from ..nets.proto_file import Messages, read_proto
 from ..nets.schema import BlobProto
-from .pointers import refuse_pointer
+from .mistaken import refuse_mistaken
 
 __all__ = ["NetParameter", "SolverState", "blob_array", "fill_blob", "read_message", "write_message"]
 
@@ -43,9 +43,7 @@ def read_message(path: str, name: str, kind: Any, what: str) -> Any:
             content = f.read()
     except OSError as e:
         raise DataError(f"{name} cannot be read: {e.strerror}") from None
-    if not content:
-        raise DataError(f"{name} is no {what}: it is empty")
-    refuse_pointer(content, name, what)
+    refuse_mistaken(content[:4096], name, what, hdf5=False)
     damaged = DataError(f"{name} is no {what} of Caffe's, or it is damaged or cut short")
     with warnings.catch_warnings(record=True) as unread:  # protobuf's C++ warns when it stops before the end
         warnings.simplefilter("always")

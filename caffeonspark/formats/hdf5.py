@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any, Iterator
+from typing import Any, BinaryIO, Iterator, Union
 
 from ..errors import ConfigError, DataError
-from .pointers import refuse_pointer
+from .mistaken import refuse_mistaken
 
 __all__ = ["checked", "import_h5py", "open_hdf5", "reading_hdf5"]
 
@@ -21,22 +21,26 @@ def import_h5py(what: str) -> Any:
     return h5py
 
 
-def open_hdf5(path: str, mode: str = "r", name: str = "") -> Any:
-    """Open the HDF5 file at the local ``path``, which errors call ``name`` if it is given.
+def open_hdf5(path: Union[str, BinaryIO], mode: str = "r", name: str = "") -> Any:
+    """Open the HDF5 file at the local ``path``, or that is open there; errors call it ``name`` if it is given.
 
     Raises ConfigError without h5py, DataError for what is no HDF5 file.
     """
-    h5py = import_h5py(name or path)
+    h5py = import_h5py(name or str(path))
     try:
         return h5py.File(path, mode)
     except OSError as e:
-        _refuse_pointer(path, name or path)
+        _refuse_mistaken(path, name or str(path))
         raise DataError(f"{name or path} cannot be opened as HDF5: {e}") from None
 
 
-def _refuse_pointer(path: str, name: str) -> None:
+def _refuse_mistaken(path: Union[str, BinaryIO], name: str) -> None:
+    if not isinstance(path, str):
+        path.seek(0)
+        refuse_mistaken(path.read(4096), name, "HDF5 file", hdf5=True)
+        return
     with contextlib.suppress(OSError), open(path, "rb") as f:
-        refuse_pointer(f.read(64), name, "HDF5 file")
+        refuse_mistaken(f.read(4096), name, "HDF5 file", hdf5=True)
 
 
 def checked(dataset: Any, in_pieces: bool = False) -> Any:
@@ -61,7 +65,7 @@ _MOST_CHUNK = 1 << 30  # bytes that HDF5 takes for a single record of a compress
 
 
 @contextlib.contextmanager
-def reading_hdf5(path: str, name: str, what: str, mode: str = "r") -> Iterator[Any]:
+def reading_hdf5(path: Union[str, BinaryIO], name: str, what: str, mode: str = "r") -> Iterator[Any]:
     """One of Caffe's HDF5 files, open; what is not there or cannot be read becomes a DataError.
 
     Parameters

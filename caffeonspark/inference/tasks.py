@@ -23,9 +23,11 @@ from ..data.store import RecordStore, scratch_folder
 from ..engines.batching import BatchedNet
 from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError, from_spark
+from ..formats.checksums import read_checked
 from ..formats.endings import ending_of
 from ..plans.net_plan import LayerPlan, NetPlan
 from ..plans.run_config import RunConfig
+from ..plans.weights_match import check_all_there
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds, has_stable_partitions, limit_arrow_batches, rows_by_layer, rows_for_ranks
 from ..storage import find_file
@@ -70,11 +72,17 @@ def task_for(config: RunConfig, plan: NetPlan, blobs: Sequence[str]) -> Task:
     if not config.settings.model:
         raise ConfigError("-model is missing: name the model to use")
     path = find_file(config.storage, config.settings.model, "the model (-model)")
-    return make_task(config, plan, blobs, config.storage.read(path), ending_of(path))
+    return make_task(config, plan, blobs, read_checked(config.storage, path), ending_of(path), path)
 
 
-def make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
-    """The task of running ``plan`` with the model file whose content is ``model``."""
+def make_task(
+    config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str, name: str = ""
+) -> Task:
+    """The task of running ``plan`` with the model file whose content is ``model``, which errors call ``name``.
+
+    Raises ConfigError, or DataError, unless it has every parameter of the net.
+    """
+    check_all_there(plan, name or f"the model{ending}", model)
     engine = config.settings.engine
     digest = hashlib.sha256(engine.encode() + b"\0" + plan.content + model).hexdigest()
     context = config.spark.sparkContext

@@ -19,12 +19,15 @@ class Inspection:
     batch_axes : for each blob that grows with the batch, its axis and how many entries of it one sample has;
         blobs that do not (losses, accuracies) are missing
     parameters : how many numbers the net learns
+    layers : for each layer of the net, in its order, the shapes of its parameters: none where it has none; those that
+        layers share are there for each of them
     """
 
     shapes: Mapping[str, Tuple[int, ...]]
     flexible: bool
     batch_axes: Mapping[str, Tuple[int, int]]
     parameters: int
+    layers: Sequence[Sequence[Tuple[int, ...]]]
 
 
 class NetInspector(Protocol):

@@ -24,6 +24,7 @@ class ResumePoint:
     tests_done : how many validations came before
     best : the best value of the monitored output before, or None
     since_best : validations since then
+    best_saved : whether the model of then is saved
     uri : where the solver state is, for people; "" without one
     parts : for each rank the endings of its own files in the snapshot, which travel behind the others, rank by rank; ()
         where there are none for these ranks
@@ -35,6 +36,7 @@ class ResumePoint:
     tests_done: int = 0
     best: Optional[float] = None
     since_best: int = 0
+    best_saved: bool = False
     uri: str = ""
     parts: Tuple[Tuple[str, ...], ...] = ()
 

@@ -11,7 +11,24 @@ from ..data.tops import Top, without_bad_values
 from ..nets.schema import NetParameter
 from .indices import IndexedBottom
 
-__all__ = ["LayerPlan", "NetPlan"]
+__all__ = ["LayerParameters", "LayerPlan", "NetPlan"]
+
+
+@dataclass(frozen=True)
+class LayerParameters:
+    """The parameters of a layer, as a net has them.
+
+    Attributes
+    ----------
+    name, type : of the layer
+    shapes : of its parameters, in the layer's order
+    shared : for the first of them, whether they have a name, by which layers share parameters
+    """
+
+    name: str
+    type: str = ""
+    shapes: Tuple[Tuple[int, ...], ...] = ()
+    shared: Tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,7 @@ class NetPlan:
     flexible : whether the batch size can be changed
     parameters : how many numbers the net learns
     indexed : bottoms that layers index their memory by, and whose values cannot be checked in the records
+    weights : the layers that have parameters, whose names only they have
     """
 
     content: bytes
@@ -74,6 +92,7 @@ class NetPlan:
     batch_axes: Mapping[str, Tuple[int, int]]
     flexible: bool
     parameters: int
+    weights: Tuple[LayerParameters, ...]
     indexed: Tuple[IndexedBottom, ...] = ()
 
     def message(self) -> Any:

@@ -13,6 +13,7 @@ from ..data.tops import Top
 from ..errors import ConfigError, suggest
 from ..nets.net import Net
 from .indices import follow_indices
+from .layer_names import parameters_by_name
 from .net_plan import LayerPlan, NetPlan
 from .run_config import Configured, RunConfig
 
@@ -86,6 +87,7 @@ class NetSource:
         found = engine.inspect(message, larger, layers[0].batch_size, self.net.path)
         limits, indexed = follow_indices(message, found.shapes, [top for layer in layers for top in layer.tops])
         layers = tuple(replace(layer, tops=tuple(_limited(top, limits) for top in layer.tops)) for layer in layers)
+        weights = parameters_by_name(self.net, message, found.layers)
         return NetPlan(
             content=message.SerializeToString(),
             path=self.net.path,
@@ -96,6 +98,7 @@ class NetSource:
             flexible=found.flexible,
             parameters=found.parameters,
             indexed=indexed,
+            weights=weights,
         )
 
     def _layer_plan(self, source: Source) -> LayerPlan:

@@ -15,7 +15,7 @@ from ..comm.base import Communicator
 from ..comm.wire import FrameKind
 from ..data.batches import Feed
 from ..engines.base import Trainer
-from ..errors import TrainingError
+from ..errors import LossNotFinite, TrainingError
 from ..formats.endings import model_ending
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
@@ -94,7 +94,7 @@ class Loop:
         self.model_ending = model_ending(solver.snapshot_format == SolverParameter.HDF5)
         self.tests_done = job.start.tests_done
         self.best = Best(job)
-        self.best_sent = job.start.best is not None
+        self.best_sent = bool(job.settings.best and job.start.best_saved)
         self.history: List[Entry] = []
         self.reported = time.monotonic()
         # seconds spent in iterations, of them loading batches and waiting for other ranks
@@ -203,6 +203,7 @@ class Loop:
                 tests_done=self.tests_done,
                 best=self.best.value,
                 since_best=self.best.since,
+                best_saved=self.best_sent,
                 parts=everybodys if any(everybodys) else [],
             )
 
@@ -232,9 +233,8 @@ class Loop:
         for iteration, loss, rate in history:
             if not math.isfinite(loss):
                 self.report()  # how it came to that
-                raise TrainingError(
-                    f"the loss became {loss} at iteration {iteration}: lower base_lr, or set clip_gradients; the "
-                    "weights before are in the newest snapshot"
+                raise LossNotFinite(
+                    f"the loss became {loss} at iteration {iteration}: lower base_lr, or set clip_gradients"
                 )
             if self.comm.rank == 0:
                 self.history.append((iteration, loss, rate))

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, 
 
 from ..comm.credentials import Invitation
 from ..comm.wire import FrameKind
-from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interrupted, suggest
+from ..errors import (
+    CaffeOnSparkError,
+    ConfigError,
+    InfrastructureError,
+    Interrupted,
+    LossNotFinite,
+    StorageError,
+    suggest,
+)
+from ..formats.checksums import store_model
 from ..launchers.spark_barrier import SparkBarrier
 from ..plans.job import Job, ResumePoint, ValidationPlan
 from ..plans.net_plan import LayerPlan
@@ -29,9 +38,12 @@ from ..spark.yarn import attempt_number
 from ..sync.registry import strategy_for
 from .attempt import Attempt
 from .deaths import Deaths
+from .diverged import way_on
 from .encryption import check_encryption
 from .preflight import check_cluster, check_driver
+from .restarts import Restarts
 from .snapshots import SnapshotStore, StartFiles, read_resume_point
+from .start_check import check_nets, check_start, with_best_model
 
 if TYPE_CHECKING:
     from ..plans.net_source import NetSource
@@ -140,6 +152,7 @@ def prepare(
         observer.note(note)
     validations = tuple(_validation(config, data) for data in sources[1:])
     check_monitored(config, validations)
+    check_nets(plan, validations, observer.note)
     check_cluster(config, observer.note, stop)
     context = config.spark.sparkContext
     ship_library(context)
@@ -150,6 +163,8 @@ def prepare(
     snapshots = SnapshotStore(config, observer.note, _name_of_run(context.applicationId))
     attempt = attempt_number(context)
     start, seed = read_resume_point(config, snapshots, again=attempt > 1)
+    check_start(plan, start, observer.note)
+    start = with_best_model(config, start, observer.note)
     if attempt > 1:
         observer.note(f"attempt {attempt} of {context.applicationId} goes on from iteration {start.point.iteration}")
     result.model = uri
@@ -191,6 +206,7 @@ class _Run:
         self.stop = stop
         self.folder = folder
         self.start = prepared.start  # of the next attempt
+        self.restarts = Restarts(prepared.config.settings.maxRestarts)
         self.last: Optional[Attempt] = None
         self.deaths = Deaths()
         self.signal = 0
@@ -205,6 +221,10 @@ class _Run:
                     break
                 except Interrupted as e:
                     raise self.interrupted() from e
+                except LossNotFinite as e:
+                    way = way_on(self.config, self.snapshots, self.start, self.result)
+                    e.args = (f"{e.message}; {way}",)
+                    raise
                 except InfrastructureError as e:
                     self.restart(e)
             self.finish()
@@ -244,7 +264,7 @@ class _Run:
         """A rank handed over a file."""
         iteration = int(about["iteration"])
         if kind == FrameKind.MODEL:
-            self.config.storage.store(path, self.result.model)
+            store_model(self.config.storage, path, self.result.model)
             os.unlink(path)
             if about.get("best"):
                 self.result.best = next(
@@ -266,18 +286,18 @@ class _Run:
             raise self.interrupted() from error
         if self.last is not None:
             self.deaths.check(self.last, error)
-        if self.result.restarts >= self.config.settings.maxRestarts:
+        self.snapshots.discard_incomplete()
+        newest = self.snapshots.newest_taken()
+        if not self.restarts.another(-1 if newest is None else newest.point.iteration):
             if self.result.restarts:
                 error.args = (f"{error.message} (after {self.result.restarts} restarts)",)
             raise error
         self.result.restarts += 1
-        self.snapshots.discard_incomplete()
-        newest = self.snapshots.newest_taken()
-        if newest is not None:
-            self.start = self.snapshots.read(newest)
+        self.start = self.prepared.start if newest is None else self.snapshots.read(newest)
+        self.start = with_best_model(self.config, self.start, self.observer.note)
         self.result.rewind(self.start.point.iteration)
         self.observer.note(
-            f"{error.message}; restart {self.result.restarts} of {self.config.settings.maxRestarts} "
+            f"{error.message}; restart {self.restarts.count} of {self.restarts.most} "
             f"from iteration {self.start.point.iteration}"
         )
         self.observer.restarted(self.result, error)
@@ -305,6 +325,8 @@ class _Run:
             )
         if self.result.stopped == "signal":
             raise self.interrupted()
+        if not self.config.storage.exists(self.result.model):
+            raise StorageError(f"{self.result.model} is not there any more: something removed it while the run was on")
 
     def interrupted(self) -> CaffeOnSparkError:
         newest = self.snapshots.newest_taken()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import tempfile
+import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..comm.wire import FrameKind
 from ..errors import ConfigError, DataError, StorageError
+from ..formats.checksums import read_checked, sum_of
 from ..formats.endings import ending_of, model_ending, state_ending
 from ..formats.solverstate import state_iteration, with_learned_net
 from ..nets.schema import SolverParameter
@@ -19,6 +22,7 @@ from ..plans.job import ResumePoint
 from ..plans.run_config import RunConfig
 from ..storage import Storage, find_file, is_local, join, local_path, parent
 from ..sync.registry import strategy_for
+from .snapshot_check import checked_ending, part_names, part_uri, problem_of, read_about, stem
 
 __all__ = [
     "Snapshot",
@@ -64,11 +68,13 @@ class StartFiles:
     point : ResumePoint
     contents : of the weight files and the solver state
     parts : URIs of the ranks' own files, which may be many
+    names : of the weight files and the solver state, as errors call them
     """
 
     point: ResumePoint
     contents: Sequence[bytes]
     parts: Sequence[str] = ()
+    names: Sequence[str] = ()
 
     def read_all(self, storage: Storage) -> Iterator[bytes]:
         """The content of every file, in the point's order; parts are read one at a time."""
@@ -116,8 +122,8 @@ def read_resume_point(
         found = snapshots.look(weights, state)
         return snapshots.read(found), seed if seed is not None else snapshots.seed(found)
     paths = [find_file(config.storage, name, "the model (-weights)") for name in names]
-    contents = [config.storage.read(path) for path in paths]
-    return StartFiles(ResumePoint(weights=tuple(ending_of(path) for path in paths)), contents), seed
+    contents = [read_checked(config.storage, path) for path in paths]
+    return StartFiles(ResumePoint(weights=tuple(ending_of(path) for path in paths)), contents, names=paths), seed
 
 
 # ---- the snapshots of a run
@@ -135,7 +141,7 @@ class _Arriving:
     @property
     def complete(self) -> bool:
         """Whether they are all there; the state says which parts there are."""
-        return bool(self.weights and self.state) and set(_part_names(self.about)) <= set(self.parts)
+        return bool(self.weights and self.state) and set(part_names(self.about)) <= set(self.parts)
 
     def discard(self) -> None:
         for path in (self.weights, self.state, *self.parts.values()):
@@ -198,7 +204,7 @@ class SnapshotStore:
         if kind == FrameKind.SNAPSHOT_WEIGHTS:
             arriving.weights = path
         elif kind == FrameKind.SNAPSHOT_PART:
-            arriving.parts[rank, _checked(about["ending"])] = path
+            arriving.parts[rank, checked_ending(about["ending"])] = path
         else:
             arriving.state = path
             arriving.about = {**about, **self._recorded(seed)}
@@ -234,13 +240,15 @@ class SnapshotStore:
         os.rename(arriving.state, named)
         arriving.state = named
         files = {weights_uri: arriving.weights}
-        for key in _part_names(arriving.about):
-            files[_part_uri(state_uri, *key)] = arriving.parts[key]
+        for key in part_names(arriving.about):
+            files[part_uri(state_uri, *key)] = arriving.parts[key]
         # never weights or parts without which a state is there
         uris = [state_uri, state_uri + ".json", *files]
         stored = False
         try:
             with_learned_net(named, learned_net_for(weights_uri))
+            sums = {os.path.basename(uri): sum_of(path) for uri, path in {**files, state_uri: named}.items()}
+            arriving.about = {**arriving.about, "saved": time.time(), "files": sums}
             for uri, path in files.items():
                 self._storage.store(path, uri)
                 if not stored:
@@ -264,13 +272,20 @@ class SnapshotStore:
         if not self._storage.exists(state):
             return
         self._remove([state, state + ".json"])
-        part = re.compile(rf"{re.escape(_stem(os.path.basename(state)))}\.rank\d+(\.\w+)+")
+        part = re.compile(rf"{re.escape(stem(os.path.basename(state)))}\.rank\d+(\.\w+)+")
         uris = [join(self._folder, name) for name in self._storage.names(self._folder) if part.fullmatch(name)]
         self._remove([uri for uri in uris if uri not in files])
 
     def _remove_old(self) -> None:
         keep = self._config.settings.keepSnapshots
-        while keep and len(self._taken) > keep:
+        if not keep or len(self._taken) <= keep:
+            return
+        newest, oldest = max(self._taken), min(self._taken)
+        problem = problem_of(self._storage, *self._uris(newest))  # as it can be read there
+        if problem:
+            self._say(f"{self._uris(oldest)[1]} is kept: {problem}")
+            return
+        while len(self._taken) > keep:
             self._remove(self._taken.pop(min(self._taken)))
 
     def _remove(self, uris: Sequence[str]) -> None:
@@ -279,26 +294,34 @@ class SnapshotStore:
 
     # ---- finding
 
-    def newest_taken(self) -> Optional[Snapshot]:
-        """The newest snapshot of this run; older runs' may lie beside it."""
-        return self.look(*self._uris(max(self._taken))) if self._taken else None
+    def newest_taken(self, until: float = math.inf) -> Optional[Snapshot]:
+        """The newest whole snapshot of this run, of iteration ``until`` at most; older runs' may lie beside it."""
+        return self._newest_of([iteration for iteration in self._taken if iteration <= until])
 
     def newest(self, of_this_run: bool = False) -> Optional[Snapshot]:
         """The newest complete snapshot beside the model, of whatever run or only of this one."""
         names = set(self._storage.names(self._folder))
         pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+){re.escape(state_ending(self._hdf5))}")
         found = [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
-        for iteration in sorted(found, reverse=True):
+        return self._newest_of(found, of_this_run)
+
+    def _newest_of(self, iterations: Sequence[int], of_this_run: bool = False) -> Optional[Snapshot]:
+        """The newest whole one of these; those that are not are passed over with a line."""
+        for iteration in sorted(iterations, reverse=True):
             weights, state = self._uris(iteration)
-            about = self._about(state) if os.path.basename(weights) in names else {}
-            wanted = [weights, *(_part_uri(state, *part) for part in _part_names(about))]
-            missing = [uri for uri in wanted if os.path.basename(uri) not in names]
-            if missing:
-                self._say(f"{state} is passed over: {missing[0]} is missing")
+            if of_this_run and not self._is_of_this_run(state):
                 continue
-            if not of_this_run or about.get("run") == self._run:
+            problem = problem_of(self._storage, weights, state)
+            if not problem:
                 return self.look(weights, state)
+            self._say(f"{state} is passed over: {problem}")
         return None
+
+    def _is_of_this_run(self, state: str) -> bool:
+        try:
+            return bool(read_about(self._storage, state).get("run") == self._run)
+        except DataError:  # damaged: whose it was cannot be known
+            return False
 
     def look(self, weights: str, state: str) -> Snapshot:
         """The snapshot of these weights and this state, for the ranks and the strategy of this run.
@@ -314,9 +337,9 @@ class SnapshotStore:
             copy = os.path.join(folder, "state" + ending_of(state))
             self._storage.fetch(state, copy)
             iteration = state_iteration(copy, state)
-        about = self._about(state)
+        about = read_about(self._storage, state)
         parts = self._parts_for_this_run(about, state)
-        if parts and _stem(os.path.basename(weights)) != _stem(os.path.basename(state)):
+        if parts and stem(os.path.basename(weights)) != stem(os.path.basename(state)):
             self._say(f"{weights} was not saved with {state}: every rank starts from it and from the solver state")
             parts = ()
         tests = int(about["tests_done"]) if "tests_done" in about else _tests_before(self._config, iteration)
@@ -328,10 +351,11 @@ class SnapshotStore:
             tests_done=tests,
             best=None if best is None else float(best),
             since_best=int(about.get("since_best", 0)),
+            best_saved=bool(about.get("best_saved", best is not None)),
             uri=state,
             parts=parts,
         )
-        uris = [_part_uri(state, rank, ending) for rank, endings in enumerate(parts) for ending in endings]
+        uris = [part_uri(state, rank, ending) for rank, endings in enumerate(parts) for ending in endings]
         for uri in uris:
             if not self._storage.exists(uri):
                 raise DataError(
@@ -359,46 +383,13 @@ class SnapshotStore:
 
     def read(self, snapshot: Snapshot) -> StartFiles:
         """Where to start from, with the content of the weights and of the state."""
-        contents = [self._storage.read(snapshot.weights), self._storage.read(snapshot.state)]
-        return StartFiles(snapshot.point, contents, snapshot.parts)
+        names = (snapshot.weights, snapshot.state)
+        return StartFiles(snapshot.point, [read_checked(self._storage, uri) for uri in names], snapshot.parts, names)
 
     def seed(self, snapshot: Snapshot) -> Optional[int]:
         """The seed of the run that took the snapshot, if it was one of ours."""
-        seed = self._about(snapshot.state).get("seed")
+        seed = read_about(self._storage, snapshot.state).get("seed")
         return None if seed is None else int(seed)
-
-    def _about(self, state: str) -> Dict[str, Any]:
-        uri = state + ".json"
-        if not self._storage.exists(uri):
-            return {}
-        try:
-            about = dict(json.loads(self._storage.read(uri)))
-            _part_names(about)
-            return about
-        except (ValueError, TypeError):
-            raise DataError(f"{uri} is damaged: remove it to resume without it") from None
-
-
-def _part_names(about: Mapping[str, Any]) -> List[Tuple[int, str]]:
-    """(rank, ending) of each part of a snapshot, rank by rank."""
-    return [(rank, _checked(ending)) for rank, endings in enumerate(about.get("parts") or ()) for ending in endings]
-
-
-def _part_uri(state: str, rank: int, ending: str) -> str:
-    return f"{_stem(state)}.rank{rank}{ending}"
-
-
-def _stem(name: str) -> str:
-    """A path or URI without its ending, the same for both files of a snapshot."""
-    ending = ending_of(name)
-    return name[: -len(ending)] if name.endswith(ending) else name
-
-
-def _checked(ending: str) -> str:
-    """The ending of a part's name; raises ValueError for one that could lead elsewhere."""
-    if not re.fullmatch(r"(\.\w+)+", ending):
-        raise ValueError(f"'{ending}' is no ending of a part")
-    return ending
 
 
 def _tests_before(config: RunConfig, iteration: int) -> int:

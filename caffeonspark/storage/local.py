@@ -74,8 +74,12 @@ class LocalFiles(FileSystem):
             raise StorageError(f"cannot write {local_path(uri)}: {e.strerror}") from e
 
     def remove(self, uri: str) -> None:
-        if os.path.exists(local_path(uri)):
+        try:
             os.unlink(local_path(uri))
+        except FileNotFoundError:
+            pass
+        except OSError as e:
+            raise StorageError(f"cannot remove {local_path(uri)}: {e.strerror}") from e
 
     def remove_folder(self, uri: str) -> None:
         shutil.rmtree(local_path(uri), ignore_errors=True)

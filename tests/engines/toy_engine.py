@@ -149,7 +149,9 @@ class LinearRegression(Engine):
         built = Net(net)
         shapes = {name: blob.shape for name, blob in built.blobs.items()}
         axes = {name: (0, 1) for name, shape in shapes.items() if shape}
-        return Inspection(shapes, True, axes, sum(array.size for array in built.weights))
+        parameters = [array.shape for array in built.weights]
+        layers = [parameters if layer.type == "InnerProduct" else [] for layer in net.layer]
+        return Inspection(shapes, True, axes, sum(array.size for array in built.weights), layers)
 
     def trainer(self, solver, train_net, test_nets, rank, folder):
         return Regression(solver, train_net, test_nets, rank, folder)

@@ -1,9 +1,15 @@
 """What a rank's loop tells the driver."""
 
+import contextlib
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
+
 from caffeonspark.comm.wire import Frame
+from caffeonspark.errors import LossNotFinite
 from caffeonspark.nets.schema import SolverParameter
+from caffeonspark.plans.job import ResumePoint
 from caffeonspark.ranks.loop import Loop
 from caffeonspark.settings import Settings
 
@@ -17,9 +23,7 @@ def test_losses_of_many_iterations_at_once_fit_into_frames():
         sent.append(data)
 
     loop = Loop(
-        SimpleNamespace(
-            settings=Settings(), validations=(), start=SimpleNamespace(best=None, since_best=0, tests_done=0)
-        ),
+        SimpleNamespace(settings=Settings(), validations=(), start=ResumePoint()),
         SolverParameter(),
         SimpleNamespace(iteration=200_000),
         None,
@@ -36,3 +40,34 @@ def test_losses_of_many_iterations_at_once_fit_into_frames():
     sent.clear()
     loop.report()  # says where it is, with nothing new
     assert [(data["iteration"], data["history"]) for data in sent] == [(200_000, [])]
+
+
+def make_loop(folder, sent, start, **flags):
+    """A loop of rank 0 that has nothing to train; what it sends goes to ``sent``."""
+    connection = SimpleNamespace(
+        send=lambda kind, **data: sent.append(kind),
+        send_file=lambda kind, path, **data: sent.append((kind, data["best"])),
+    )
+    comm = SimpleNamespace(rank=0, all_gather=lambda content: [content], barrier=lambda: None)
+    trainer = SimpleNamespace(iteration=9, weights=[np.zeros(2, np.float32)], save_weights=lambda path: None)
+    strategy = SimpleNamespace(exchange_losses=tuple, view=contextlib.nullcontext)
+    job = SimpleNamespace(settings=Settings(**flags), validations=(), start=start)
+    return Loop(job, SolverParameter(max_iter=9), trainer, strategy, comm, connection, [], [], str(folder))
+
+
+@pytest.mark.parametrize("best_saved", [False, True])
+@pytest.mark.parametrize("best", [False, True])
+def test_a_resumed_run_that_finds_nothing_better_ends_with_a_model(tmp_path, best, best_saved):
+    """At max_iter: the best one of before, if it is saved and wanted, else the last."""
+    sent = []
+    start = ResumePoint(state=".solverstate", iteration=9, best=0.5, best_saved=best_saved)
+    make_loop(tmp_path, sent, start, best=best).run()
+    assert (("model", False) in sent) == (not (best and best_saved))
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_is_an_error_of_its_own(tmp_path, loss):
+    loop = make_loop(tmp_path, [], ResumePoint())
+    with pytest.raises(LossNotFinite, match=f"^the loss became {loss} at iteration 4: lower base_lr"):
+        loop.record([(3, 1.0, 0.1), (4, loss, 0.1)])
+    assert loop.history == []

@@ -44,7 +44,7 @@ def test_resumed_run_is_bit_equal_to_an_undisturbed_one(spark, tmp_path, small_l
     assert names == {f"model.caffemodel{ending}"} | {
         f"lenet_iter_{n}.{kind}" for n in (5, 10) for kind in (f"caffemodel{ending}", f"solverstate{ending}")
     } | {f"lenet_iter_{n}.solverstate{ending}.json" for n in (5, 10)} | {
-        f"model.{what}" for what in ("metrics.jsonl", "curve.png", "curve.html")
+        f"model.{what}" for what in (f"caffemodel{ending}.sha256", "metrics.jsonl", "curve.png", "curve.html")
     }
     start = {
         "snapshot": f"file:{first}/lenet_iter_10.solverstate{ending}",

@@ -11,7 +11,7 @@ from ...nets.schema import NetParameter
 from ...plans.inspection import Inspection
 from ...process import run_in_child
 from .crash import fatal_message
-from .pycaffe import caffe, prototxt, unique
+from .pycaffe import caffe, parameter_blobs, prototxt, unique
 
 __all__ = ["inspect_net"]
 
@@ -27,9 +27,7 @@ def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, whe
             if layer.HasField(field):
                 getattr(layer, field).ClearField("weight_filler")
     with prototxt(plain) as path:
-        output, errors, status = run_in_child(
-            lambda send: _report_shapes(path, int(plain.state.phase), larger, send), _TIMEOUT
-        )
+        output, errors, status = run_in_child(lambda send: _report_shapes(path, plain, larger, send), _TIMEOUT)
     stages = [json.loads(line) for line in output.decode().splitlines()]
     if not stages:
         raise ConfigError(f"{where}: Caffe refuses the net: {_reason(errors, status)}")
@@ -47,19 +45,34 @@ def _inspection(stages: List[Dict[str, Any]], batch: int) -> Inspection:
             if grown > 0:
                 axes[name] = (axis, grown)
                 break
-    return Inspection(shapes, flexible, axes, int(stages[0]["parameters"]))
+    layers = [[tuple(shape) for shape in layer] for layer in stages[0]["layers"]]
+    return Inspection(shapes, flexible, axes, int(stages[0]["parameters"]), layers)
 
 
-def _report_shapes(path: str, phase: int, larger: Mapping[str, Tuple[int, ...]], send: Callable[[bytes], None]) -> None:
-    net = caffe.Net(path, phase)
+def _report_shapes(
+    path: str, message: Any, larger: Mapping[str, Tuple[int, ...]], send: Callable[[bytes], None]
+) -> None:
+    net = caffe.Net(path, int(message.state.phase))
     for reshaping in (False, True):
         if reshaping:
             for name, shape in larger.items():
                 net.blobs[name].reshape(*shape)
             net.reshape()
         found = {name: list(blob.data.shape) for name, blob in net.blobs.items()}
-        parameters = sum(int(blob.count) for blob in unique([blob for blobs in net.params.values() for blob in blobs]))
-        send(json.dumps({"blobs": found, "parameters": parameters}).encode() + b"\n")
+        parameters = sum(int(blob.count) for blob in unique(parameter_blobs(net)))
+        stage = {"blobs": found, "parameters": parameters, "layers": _shapes_of_layers(net, message)}
+        send(json.dumps(stage).encode() + b"\n")
+
+
+def _shapes_of_layers(net: Any, message: Any) -> List[List[List[int]]]:
+    """The shapes of the parameters of each layer in the message; Caffe has its own splits between them."""
+    found: List[List[List[int]]] = []
+    for name, layer in zip(net._layer_names, net.layers):
+        if len(found) < len(message.layer):
+            own = message.layer[len(found)]
+            if (own.name, own.type) == (name, layer.type):
+                found.append([list(blob.data.shape) for blob in layer.blobs])
+    return found
 
 
 def _reason(errors: bytes, status: int) -> str:

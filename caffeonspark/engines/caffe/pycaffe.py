@@ -24,7 +24,7 @@ with warnings.catch_warnings():
             "scripts/with-env"
         ) from None
 
-__all__ = ["caffe", "prototxt", "unique"]
+__all__ = ["caffe", "parameter_blobs", "prototxt", "unique"]
 
 
 @contextlib.contextmanager
@@ -34,6 +34,11 @@ def prototxt(message: Any, folder: Optional[str] = None) -> Iterator[str]:
         f.write(text_format.MessageToString(message))
         f.flush()
         yield f.name
+
+
+def parameter_blobs(net: Any) -> List[Any]:
+    """Every blob that is saved of a net, layer by layer; ``net.params`` has only one layer of each name."""
+    return [blob for layer in net.layers for blob in layer.blobs]
 
 
 def unique(blobs: Sequence[Any]) -> List[Any]:

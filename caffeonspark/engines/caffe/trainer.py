@@ -16,7 +16,7 @@ from ..base import Trainer
 from .arrivals import check_arrivals
 from .normalization import LossNormalizer, normalized_layers
 from .predictor import CaffePredictor
-from .pycaffe import caffe, prototxt, unique
+from .pycaffe import caffe, parameter_blobs, prototxt, unique
 
 __all__ = ["CaffeTrainer"]
 
@@ -58,7 +58,7 @@ class CaffeTrainer(Trainer):
         if rank and param.random_seed >= 0:
             caffe.set_random_seed(int(param.random_seed) + rank)
         self._net = self._solver.net
-        self._learnable = unique([blob for blobs in self._net.params.values() for blob in blobs])
+        self._learnable = unique(parameter_blobs(self._net))
         self._statistics = self._batch_norm_statistics()
         self._loss_blobs = [(self._net.blobs[n], w) for n, w in self._net.blob_loss_weights.items() if w]
         self._normalizer: Optional[LossNormalizer] = None

@@ -1,0 +1,50 @@
+"""What to do when the loss became no number: where the weights were good, and how to go on from there."""
+
+from __future__ import annotations
+
+import shlex
+from typing import List, Tuple
+
+from ..plans.run_config import RunConfig
+from ..report.result import TrainingResult
+from .snapshots import SnapshotStore, StartFiles
+
+__all__ = ["way_on"]
+
+_PRIVATE = ("readerOptions", "mlflow")  # may hold passwords
+
+
+def way_on(config: RunConfig, snapshots: SnapshotStore, start: StartFiles, result: TrainingResult) -> str:
+    """The last snapshot whose weights gave a finite loss, and the command that goes on from it.
+
+    A snapshot's weights are judged by the loss of the iteration that comes after it: those of the newest snapshot may
+    be what made the loss infinite.
+    """
+    last = max((iteration for iteration, _, _ in result.history), default=-1)
+    found = snapshots.newest_taken(until=last)
+    place: Tuple[str, str, int]
+    if found is not None:
+        place = found.weights, found.state, found.point.iteration
+    elif start.point.state is not None and start.point.iteration <= last:
+        place = start.names[0], start.names[1], start.point.iteration
+    else:
+        return "no snapshot of this run has a finite loss: start anew, and set the solver's snapshot for the next time"
+    weights, state, iteration = place
+    return (
+        f"the last snapshot with a finite loss is {state} (iteration {iteration}): with a lower base_lr in "
+        f"{config.solver_path} than {config.solver.base_lr:g}, go on by: {_command(config, weights, state)}"
+    )
+
+
+def _command(config: RunConfig, weights: str, state: str) -> str:
+    words: List[str] = ["caffeonspark", "-train"]
+    flags = {**config.settings.changed(), "weights": weights, "snapshot": state}
+    for name, value in flags.items():
+        if name in ("train", "resume"):
+            continue
+        words.append(f"-{name}")
+        if name in _PRIVATE:
+            words.append("…")
+        elif value is not True:
+            words.append(shlex.quote(",".join(value) if isinstance(value, list) else str(value)))
+    return " ".join(words)
