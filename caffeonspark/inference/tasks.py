@@ -16,13 +16,14 @@ import numpy as np
 from pyspark import StorageLevel
 from pyspark.accumulators import AccumulatorParam
 
+from ..causes import explained
 from ..data.batches import BatchRandom
 from ..data.records import SAMPLE_ID, BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
 from ..data.store import RecordStore, scratch_folder
 from ..engines.batching import BatchedNet
 from ..engines.registry import engine_named
-from ..errors import ConfigError, DataError, from_spark
+from ..errors import ConfigError, DataError
 from ..formats.endings import ending_of
 from ..plans.net_plan import LayerPlan, NetPlan
 from ..plans.run_config import RunConfig
@@ -155,10 +156,8 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
 
     totals: Dict[str, np.ndarray] = {}
     counts: Dict[str, int] = {}
-    try:
+    with explained():
         parts_of_sums = rows.mapInArrow(run, "blob string, count long, sums array<double>").collect()
-    except Exception as e:
-        raise from_spark(e) from e
     for row in parts_of_sums:
         totals[row["blob"]] = totals.get(row["blob"], 0.0) + np.array(row["sums"])
         counts[row["blob"]] = counts.get(row["blob"], 0) + row["count"]
@@ -204,7 +203,8 @@ def with_outputs(frame: DataFrame, source: NetSource, task: Task) -> DataFrame:
     limit_arrow_batches(frame.sparkSession, [frame])
     outputs = "_caffe_outputs"
     computed = frame.withColumn(outputs, _iterator_udf(run, schema)(payload))
-    return computed.select(*[F.col(f"`{name}`") for name in frame.columns], F.col(f"{outputs}.*"))
+    # not selected by their names: columns that share one, and are not used, do no harm
+    return computed.withColumns({name: F.col(outputs)[name] for name in task.blobs}).drop(outputs)
 
 
 def _iterator_udf(run: Any, schema: Any) -> Any:

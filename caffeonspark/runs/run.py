@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from ..causes import explained
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
 from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interrupted, suggest
@@ -21,7 +22,7 @@ from ..plans.net_plan import LayerPlan
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import TrainingResult
-from ..spark.jvm import signals_are_for_python
+from ..spark.jvm import jvm_needed, jvm_runs, signals_are_for_python
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import rows_of_sources
 from ..spark.yarn import attempt_number
@@ -56,10 +57,11 @@ def train(config: RunConfig, source: NetSource, validation: Sequence[NetSource],
     result = TrainingResult(model="")
     stop = threading.Event()
     try:
-        prepared = prepare(config, [source, *validation], result, observer, stop)
-        observer.started(result, config.describe_cluster())
-        with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
-            _Run(prepared, result, observer, stop, folder).go()
+        with explained():
+            prepared = prepare(config, [source, *validation], result, observer, stop)
+            observer.started(result, config.describe_cluster())
+            with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
+                _Run(prepared, result, observer, stop, folder).go()
     except BaseException as e:
         observer.failed(result, e)
         raise
@@ -189,7 +191,7 @@ class _Run:
 
     def go(self) -> None:
         """Attempts until one ends well, or the failures are too many or of a kind that repeats."""
-        with self.signals():
+        with jvm_needed("the run cannot go on; -resume goes on from its newest snapshot"), self.signals():
             while True:
                 try:
                     self.attempt()
@@ -251,6 +253,8 @@ class _Run:
         """Prepare the next attempt, from the newest snapshot; raises ``error`` when there is to be none."""
         if self.stop.is_set():
             raise self.interrupted() from error
+        if not jvm_runs():
+            raise error
         if self.result.restarts >= self.config.settings.maxRestarts:
             if self.result.restarts:
                 error.args = (f"{error.message} (after {self.result.restarts} restarts)",)
