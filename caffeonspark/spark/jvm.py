@@ -99,8 +99,10 @@ def jvm_needed(then: str = "") -> Iterator[None]:
     ------
     InfrastructureError
     """
-    root, quiet = logging.getLogger(), _Py4jTracebacks()
-    root.addFilter(quiet)
+    quiet = _Py4jTracebacks()
+    loggers = [logging.getLogger(name) for name in (None, "py4j.java_gateway", "py4j.clientserver")]
+    for logger in loggers:
+        logger.addFilter(quiet)
     try:
         yield
     except Exception as e:
@@ -108,11 +110,12 @@ def jvm_needed(then: str = "") -> Iterator[None]:
             raise
         raise InfrastructureError(f"{JVM_GONE}{then and ': '}{then}") from e
     finally:
-        root.removeFilter(quiet)
+        for logger in loggers:
+            logger.removeFilter(quiet)
 
 
 class _Py4jTracebacks(logging.Filter):
-    """Refuses what py4j logs beside raising it."""
+    """Refuses what py4j logs beside raising it, or where it only lets go of an object in a JVM that is gone."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.module not in ("java_gateway", "clientserver")
