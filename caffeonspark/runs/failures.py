@@ -13,6 +13,7 @@ from ..comm.wire import FrameKind
 from ..errors import (
     CaffeOnSparkError,
     CommunicationError,
+    DataError,
     InfrastructureError,
     Interrupted,
     RankLost,
@@ -80,4 +81,6 @@ def stage_error(error: BaseException, who: str) -> CaffeOnSparkError:
     cause = cause_of(error)
     if isinstance(cause, InfrastructureError):
         return RankLost(f"{who}: Spark ended the stage: {cause.message}")
+    if isinstance(cause, DataError):
+        return DataError(f"the rows for {who} cannot be made: {cause.message}")
     return type(cause)(f"{who}: {cause.message}")

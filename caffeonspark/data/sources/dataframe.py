@@ -235,7 +235,7 @@ class DataFrameSource(FrameSource):
         text = kind.simpleString()
         if top.kind in _SCALARS:
             if isinstance(kind, T.StringType):
-                return column
+                return as_text(column)
             if isinstance(kind, (T.NumericType, T.BooleanType)):
                 return column.cast("double")
         elif top.kind in _ARRAYS:

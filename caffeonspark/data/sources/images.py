@@ -320,7 +320,8 @@ class ImageDataFrame(ImageSource, FrameSource):
                     f"{suggest('label', names)}"
                 )
             kind = rows.schema["label"].dataType.typeName()
-            chosen.append(F.col("label").cast("string" if kind == "string" else "double").alias("label"))
+            label = F.col("label")
+            chosen.append((as_text(label) if kind == "string" else label.cast("double")).alias("label"))
         return chosen
 
     def _encoded_by_default(self) -> bool:
