@@ -30,7 +30,7 @@ def test_what_is_no_frame(given, message):
 
 
 def test_sessions_that_cannot_be_used():
-    with pytest.raises(ConfigError, match="this is a Spark Connect session.*make a SparkSession with a master"):
+    with pytest.raises(ConfigError, match=r"this is a Spark Connect session.*make a SparkSession with a master"):
         Config(instance_of("SparkSession", "pyspark.sql.connect.session"))
     with pytest.raises(ConfigError, match="a SparkSession or SparkContext is needed, not str"):
         Config("local[2]")
