@@ -125,10 +125,10 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
     task = task_for(source.run_config, source.plan, blobs)
     fields = [T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in task.blobs]
     schema = T.StructType([T.StructField(SAMPLE_ID, T.StringType(), False), *fields])
-    rows, parts = _task_rows(source)
+    rows, parts, names = _task_rows(source)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for records, values in _outputs(task, parts, batches):
+        for records, values in _outputs(task, parts, _named(batches, names)):
             yield _as_arrow(records.ids, values)
 
     return rows.mapInArrow(run, schema), task
@@ -137,14 +137,14 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
 def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
     """The mean over all records of each output blob of the TEST net."""
     task = task_for(source.run_config, source.plan, source.plan.outputs)
-    rows, parts = _task_rows(source)
+    rows, parts, names = _task_rows(source)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         count = 0
         sums: Dict[str, np.ndarray] = {}
-        for records, values in _outputs(task, parts, batches):
+        for records, values in _outputs(task, parts, _named(batches, names)):
             count += len(records)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.sum(axis=0, dtype=np.float64)
@@ -219,8 +219,9 @@ def _iterator_udf(run: Any, schema: Any) -> Any:
 # ---- rows for tasks
 
 
-def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
-    """The DataFrame whose partitions the tasks work on, and how many tasks share numbered records.
+def _task_rows(source: NetSource) -> Tuple[DataFrame, int, Sequence[str]]:
+    """The DataFrame whose partitions the tasks work on, how many tasks share numbered records, and for ``_named`` the
+    columns' names, where they are not theirs: PySpark does not take any name for what it gives to Arrow.
 
     Rows of a single frame source are used where they are (0 tasks); otherwise records are spread over tasks as
     they are over ranks.
@@ -231,7 +232,8 @@ def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
     if len(source.sources) == 1 and frames:
         frame = frames[0][1]
         limit_arrow_batches(spark, [frame])
-        return frame, 0
+        names = frame.columns
+        return frame.toDF(*[f"column{number}" for number in range(len(names))]), 0, names
     sizes = {layer.batch_size for layer in source.plan.layers}
     if len(sizes) > 1:
         raise ConfigError(f"{source.net.path}: the data layers of the TEST net have different batch sizes: {sizes}")
@@ -239,10 +241,17 @@ def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
     frames = [
         (n, one if has_stable_partitions(one) else one.persist(StorageLevel.DISK_ONLY), test) for n, one, test in frames
     ]
-    return rows_for_ranks(spark, frames, parts), parts
+    return rows_for_ranks(spark, frames, parts), parts, ()
 
 
 # ---- in the task
+
+
+def _named(batches: Iterator[pa.RecordBatch], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    for batch in batches:
+        yield pa.RecordBatch.from_arrays(batch.columns, names=list(names)) if names else batch
 
 
 _nets: Dict[str, BatchedNet] = {}

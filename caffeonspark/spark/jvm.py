@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..causes import JVM_GONE
@@ -93,7 +94,9 @@ def jvm_runs() -> bool:
 
 @contextlib.contextmanager
 def jvm_needed(then: str = "") -> Iterator[None]:
-    """A block that fails for want of the JVM ends with one line that says so, and ``then``; py4j prints nothing of it.
+    """A block that fails for want of the JVM ends with one line that says so, and ``then``.
+
+    py4j and PySpark print nothing of it meanwhile, nor later where the JVM is gone: they raise the same as well.
 
     Raises
     ------
@@ -103,6 +106,7 @@ def jvm_needed(then: str = "") -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in (None, "py4j.java_gateway", "py4j.clientserver")]
     for logger in loggers:
         logger.addFilter(quiet)
+    _quiet_accumulators()
     try:
         yield
     except Exception as e:
@@ -110,8 +114,25 @@ def jvm_needed(then: str = "") -> Iterator[None]:
             raise
         raise InfrastructureError(f"{JVM_GONE}{then and ': '}{then}") from e
     finally:
-        for logger in loggers:
+        for logger in loggers if jvm_runs() else ():
             logger.removeFilter(quiet)
+
+
+def _quiet_accumulators() -> None:
+    """PySpark's own server, which the JVM sends accumulators to, does not print that the JVM is gone."""
+    from pyspark import SparkContext
+
+    server: Any = getattr(SparkContext._active_spark_context, "_accumulatorServer", None)
+    if server is None or "handle_error" in vars(server):
+        return
+    report = server.handle_error
+
+    def handle_error(request: Any, address: Any) -> None:
+        time.sleep(0.5)  # a process closes its connections before it is gone
+        if jvm_runs():
+            report(request, address)
+
+    server.handle_error = handle_error
 
 
 class _Py4jTracebacks(logging.Filter):

@@ -2,6 +2,7 @@
 
 import gc
 import glob
+import logging
 import os
 import subprocess
 
@@ -13,6 +14,15 @@ from pyspark import SparkContext
 from caffeonspark.causes import JVM_GONE, explained
 from caffeonspark.errors import InfrastructureError, Interrupted
 from caffeonspark.spark.jvm import jvm_needed, jvm_runs
+
+
+@pytest.fixture(autouse=True)
+def loggers():
+    """As they were: what is quiet stays so where the JVM is gone."""
+    kept = {name: list(logging.getLogger(name).filters) for name in (None, "py4j.java_gateway", "py4j.clientserver")}
+    yield
+    for name, filters in kept.items():
+        logging.getLogger(name).filters[:] = filters
 
 
 @pytest.fixture(params=["our child", "our parent's"])
@@ -45,6 +55,8 @@ def test_what_needs_the_jvm_ends_with_one_line(gateway, caplog):
         made.add(2)
     assert raised.value.message == f"{JVM_GONE}: go on later"
     assert not jvm_runs()
+    del made
+    gc.collect()
     assert not caplog.records
 
 
