@@ -106,7 +106,7 @@ def _datum_columns(rows: DataFrame) -> DataFrame:
     if "data" not in names and "floats" not in names:
         raise ConfigError(f"the DataFrame has no column 'data'. {suggest('data', names)}")
     key = id_column(names)
-    check_unambiguous(rows, [name for name in (key, *_READ) if name in names], "the DataFrame")
+    check_unambiguous(rows, [name for name in (*([key] if key else []), *_READ) if name in names], "the DataFrame")
     defaults = {"label": "0", "channels": 0, "height": 0, "width": 0, "encoded": False}
     return rows.select(
         (F.col(key).cast("string").cast("binary") if key else F.lit(None).cast("binary")).alias("id"),
