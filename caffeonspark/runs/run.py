@@ -57,11 +57,10 @@ def train(config: RunConfig, source: NetSource, validation: Sequence[NetSource],
     result = TrainingResult(model="")
     stop = threading.Event()
     try:
-        with explained():
-            prepared = prepare(config, [source, *validation], result, observer, stop)
-            observer.started(result, config.describe_cluster())
-            with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
-                _Run(prepared, result, observer, stop, folder).go()
+        prepared = prepare(config, [source, *validation], result, observer, stop)
+        observer.started(result, config.describe_cluster())
+        with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
+            _Run(prepared, result, observer, stop, folder).go()
     except BaseException as e:
         observer.failed(result, e)
         raise
@@ -124,6 +123,7 @@ class PreparedRun:
         )
 
 
+@explained()
 def prepare(
     config: RunConfig, sources: Sequence[NetSource], result: TrainingResult, observer: Observer, stop: threading.Event
 ) -> PreparedRun:
@@ -189,9 +189,11 @@ class _Run:
         self.last: Optional[Attempt] = None
         self.signal = 0
 
+    @explained()
+    @jvm_needed("the run cannot go on; -resume goes on from its newest snapshot")
     def go(self) -> None:
         """Attempts until one ends well, or the failures are too many or of a kind that repeats."""
-        with jvm_needed("the run cannot go on; -resume goes on from its newest snapshot"), self.signals():
+        with self.signals():
             while True:
                 try:
                     self.attempt()
