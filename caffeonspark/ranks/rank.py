@@ -60,9 +60,7 @@ def run_rank(
         connection = open_connection(job, rank, hosts[rank])
         try:
             Rank(job, rank, hosts, connection, folder).run(files, batches)
-        except BaseException as e:  # also SystemExit: the driver decides what it means
-            if isinstance(e, KeyboardInterrupt):  # whoever stops the job does so on the driver
-                e = RankLost("its process was interrupted by SIGINT, which nobody sends to end the job")
+        except BaseException as e:  # also KeyboardInterrupt and SystemExit: the driver decides what they mean
             with contextlib.suppress(RankLost):  # the driver that gave this rank up does not listen any more
                 connection.send(FrameKind.FAILED, time=time.time(), **describe(e))
         finally:
