@@ -257,7 +257,8 @@ def _named_cause(name: str, message: str, inner: Optional[Tuple[str, str]], kind
         )
     if condition.group(1).startswith("INTERNAL_ERROR"):
         return InfrastructureError(text)
-    return (ConfigError if kind in _QUERY or name.endswith(_QUERY) else DataError)(text)
+    of_a_call = kind in _QUERY or kind.startswith("PySpark") or name.endswith(_QUERY)
+    return (ConfigError if of_a_call else DataError)(text)
 
 
 #: A query that Spark cannot even plan is wrong by itself; one that fails on its way has met with wrong data.

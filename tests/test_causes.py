@@ -155,6 +155,11 @@ CASES = {
         ConfigError,
         "[AMBIGUOUS_REFERENCE] Reference `id` is ambiguous",
     ),
+    "no Java": (
+        "[JAVA_GATEWAY_EXITED] Java gateway process exited before sending its port number.",
+        ConfigError,
+        "[JAVA_GATEWAY_EXITED] Java gateway process exited before sending its port number",
+    ),
     "a lost executor": (
         job("ExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: exit code 137"),
         InfrastructureError,
@@ -194,7 +199,8 @@ def sparks(text, name="Py4JJavaError", module="py4j.protocol"):
 @pytest.mark.parametrize("what", CASES)
 def test_causes(what):
     text, kind, message = CASES[what]
-    error = sparks(text, *(("AnalysisException", "pyspark.errors.exceptions") if what == "a query" else ()))
+    names = {"a query": "AnalysisException", "no Java": "PySparkRuntimeError"}
+    error = sparks(text, names[what], "pyspark.errors.exceptions") if what in names else sparks(text)
     found = cause_of(error)
     assert type(found) is kind, found.message
     assert message in found.message

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, Iterator, Optional
 
 from ..causes import STOPPED, cause_of, explained
-from ..errors import CaffeOnSparkError, ConfigError, Interrupted
+from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interrupted
 from ..storage import Storage
 from .jvm import Jvm, hadoop_files, is_stopped, jvm_needed, jvm_runs, silence, silence_loggers
 from .yarn import check_ended, check_executors, finish_as_failed
@@ -55,7 +55,14 @@ def start_spark() -> Iterator[Any]:
     What the block raises comes out as a CaffeOnSparkError, or as it is where it is no Exception. A cluster's manager
     gets to know of a failure that another attempt would repeat.
     """
-    spark = _session()
+    try:
+        spark = _session()
+    except CaffeOnSparkError:
+        raise
+    except Exception as e:
+        cause = cause_of(e)
+        kind = InfrastructureError if isinstance(cause, InfrastructureError) else ConfigError
+        raise kind(f"Spark does not start: {cause.message}") from e
     with jvm_needed():
         try:
             silence_loggers(_LOGGERS_OF_TASK_FAILURES)  # what failed is reported in one line
