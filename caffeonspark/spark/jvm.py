@@ -223,7 +223,7 @@ def waits_for_python(context: Any, executor: str, task: int) -> str:
     mine = "".join(stack for name, stack in stacks.items() if f"TID {task})" in name)
     if "PythonWorkerFactory.create" in mine:
         return "a process"
-    return "its process" if "ReaderIterator.read" in mine else ""
+    return "its process" if "PythonRunner$ReaderIterator." in mine else ""
 
 
 def replace_executors(context: Any, executors: Sequence[str]) -> None:
