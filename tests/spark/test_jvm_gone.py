@@ -11,8 +11,9 @@ import pytest
 from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 from pyspark import SparkContext
 
-from caffeonspark.causes import JVM_GONE, explained
-from caffeonspark.errors import InfrastructureError, Interrupted
+from caffeonspark.api.config import Config
+from caffeonspark.causes import JVM_GONE, STOPPED, explained
+from caffeonspark.errors import ConfigError, InfrastructureError, Interrupted
 from caffeonspark.spark.jvm import jvm_needed, jvm_runs
 
 
@@ -84,3 +85,14 @@ def test_what_was_stopped_stays_stopped(gateway):
 def test_without_any(monkeypatch):
     monkeypatch.setattr(SparkContext, "_gateway", None)
     assert not jvm_runs()
+
+
+def test_a_stopped_session():
+    context = object.__new__(SparkContext)
+    context._jsc = None  # what stop() leaves
+    with pytest.raises(ConfigError, match=STOPPED):
+        Config(context)
+    with pytest.raises(ConfigError, match=f"^here: {STOPPED}"), explained("here"):
+        context.setLogLevel("OFF")
+    with pytest.raises(AttributeError), explained("here"):
+        None.anything  # noqa: B018, a bug of ours
