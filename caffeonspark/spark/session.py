@@ -57,7 +57,7 @@ def start_spark() -> Iterator[Any]:
     """
     try:
         spark = _session()
-    except CaffeOnSparkError:
+    except (CaffeOnSparkError, ImportError):  # whoever called this tells what is missing
         raise
     except Exception as e:
         cause = cause_of(e)
