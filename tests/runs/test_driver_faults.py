@@ -70,6 +70,9 @@ def test_a_rank_that_gets_sigint_is_lost_and_the_run_goes_on(own, data, tmp_path
 
 @pytest.mark.timeout(300)
 def test_a_frozen_daemon_is_named_and_its_executor_replaced(own, data, tmp_path):
+    if not processes.daemons(own.process.pid):  # Spark starts them with the first task
+        own.order(make_folder(data, tmp_path, SHORT))
+        until_over(own)
     daemon = processes.daemons(own.process.pid)[0]
     os.kill(daemon, signal.SIGSTOP)
     begin = time.monotonic()
