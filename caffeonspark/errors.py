@@ -39,7 +39,6 @@ __all__ = [
     "StallError",
     "StorageError",
     "TrainingError",
-    "from_spark",
     "from_text",
     "from_wire",
     "suggest",
@@ -142,19 +141,6 @@ def from_text(text: str) -> Optional[CaffeOnSparkError]:
             if line.strip().startswith(prefix):
                 return cls(line.strip()[len(prefix) :])
     return None
-
-
-def from_spark(error: BaseException) -> CaffeOnSparkError:
-    """The error of ours inside an exception that Spark made of a failed task, or what else is known."""
-    ours = error if isinstance(error, CaffeOnSparkError) else from_text(str(error))
-    if ours is not None:
-        return ours
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line[len("Caused by: ") :] for line in lines if line.startswith("Caused by: ")]
-    for line in [*reversed(causes), *reversed(lines)]:
-        if line.endswith("Error") or ("Error: " in line and not line.startswith("at ")) or line in causes:
-            return CaffeOnSparkError(line)
-    return CaffeOnSparkError(f"{type(error).__name__}: {lines[0] if lines else ''}")
 
 
 def suggest(name: str, known: Iterable[str], otherwise: Optional[str] = None) -> str:

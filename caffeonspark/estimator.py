@@ -31,6 +31,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from .api.config import Config
 from .api.keywords import EstimatorFlags, FlagParams
+from .causes import explained
+from .data.sources.frames import check_frame
 from .errors import ConfigError
 from .flags import Flag
 from .formats.checksums import read_checked, write_model
@@ -88,6 +90,7 @@ class CaffeEstimator(EstimatorFlags, Estimator, _CaffeParams, DefaultParamsReada
     """
 
     def _fit(self, dataset: DataFrame) -> CaffeModel:
+        check_frame(dataset)
         spark = dataset.sparkSession
         with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
             flags = self.flags()
@@ -161,6 +164,7 @@ class CaffeModel(Model, _CaffeParams, MLReadable, MLWritable):
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         assert self._net is not None
+        check_frame(dataset)
         flags = {k: v for k, v in self.flags().items() if k != "conf"}
         config = Config(dataset.sparkSession, flags)
         blobs = config.blobs
@@ -169,7 +173,8 @@ class CaffeModel(Model, _CaffeParams, MLReadable, MLWritable):
         if taken:
             raise ConfigError(f"the DataFrame has a column '{taken[0]}' already: rename it, or choose other features")
         task = make_task(config.run_config, source.plan, blobs, self._content, self._ending)
-        return with_outputs(dataset, source, task)
+        with explained():
+            return with_outputs(dataset, source, task)
 
     def copy(self, extra: Any = None) -> CaffeModel:
         copied: CaffeModel = super().copy(extra)

@@ -11,6 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "caffeonspark"
 ORDER = [
     "_version",
     "errors",
+    "causes",
     "log",
     "flags",
     "plugins",
@@ -39,7 +40,7 @@ ORDER = [
 ]
 ALONE = {
     "comm": {"errors"},
-    "data": {"errors", "plugins", "process", "storage", "nets", "formats"},
+    "data": {"errors", "causes", "plugins", "process", "storage", "nets", "formats"},
     "nets": {"errors", "storage"},
     "formats": {"errors", "nets", "storage"},
 }

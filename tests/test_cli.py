@@ -1,11 +1,15 @@
 """The command line from end to end, in one process: what it prints, what it writes, how it ends."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from caffeonspark import cli
 from tests.support import stock
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -85,3 +89,20 @@ def test_help_and_nothing_to_do(run):
     assert status == 1
     assert out.startswith("usage: caffeonspark FLAGS")
     assert run("-conf", "x")[::2] == (1, "caffeonspark: nothing to do: give -train, -test or -features\n")
+
+
+def test_spark_that_does_not_start(tmp_path):
+    """One line, and no traceback: here there is no Java."""
+    process = subprocess.run(
+        [sys.executable, "-m", "caffeonspark", "-train", "-conf", "x.prototxt", "-model", "m.caffemodel"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JAVA_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        timeout=100,
+    )
+    assert process.returncode == 1
+    ours = [line for line in process.stderr.splitlines() if line.startswith("caffeonspark: ")]
+    assert len(ours) == 1
+    assert "Spark does not start: [JAVA_GATEWAY_EXITED]" in ours[0]
+    assert "Traceback" not in process.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Union
 
+from ..causes import explained
 from ..errors import ConfigError
 from ..inference.tasks import Task, features, mean_outputs
 from ..plans.net_source import NetSource
@@ -108,7 +109,8 @@ class CaffeOnSpark:
 
     def test(self, source: NetSource) -> Dict[str, List[float]]:
         """The mean of each output blob of the TEST net over every record, with the model of ``-model``."""
-        return mean_outputs(source)
+        with explained():
+            return mean_outputs(source)
 
     def features(self, source: NetSource) -> DataFrame:
         """The blobs of ``-features`` and ``-label`` for every record, with the model of ``-model``.
@@ -122,5 +124,6 @@ class CaffeOnSpark:
         blobs = source.run_config.settings.blobs
         if not blobs:
             raise ConfigError("-features is missing: name the blobs to extract")
-        frame, self.task = features(source, blobs)
+        with explained():
+            frame, self.task = features(source, blobs)
         return frame

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 
 from ..api.config import Config
+from ..causes import cause_of
 from ..engines.base import Engine
 from ..errors import CaffeOnSparkError, ConfigError
 from ..formats.checksums import read_checked
@@ -229,4 +230,4 @@ def _quiet() -> Iterator[Any]:
 
 def _reason(error: BaseException, said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if "Exception" in line or "Error" in line]
-    return lines[0] if lines else str(error).splitlines()[0]
+    return lines[0] if lines else cause_of(error).message

@@ -16,13 +16,14 @@ import numpy as np
 from pyspark import StorageLevel
 from pyspark.accumulators import AccumulatorParam
 
+from ..causes import explained
 from ..data.batches import BatchRandom
 from ..data.records import SAMPLE_ID, BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
 from ..data.store import RecordStore, scratch_folder
 from ..engines.batching import BatchedNet
 from ..engines.registry import engine_named
-from ..errors import ConfigError, DataError, from_spark
+from ..errors import ConfigError, DataError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of
 from ..plans.net_plan import LayerPlan, NetPlan
@@ -132,10 +133,10 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
     task = task_for(source.run_config, source.plan, blobs)
     fields = [T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in task.blobs]
     schema = T.StructType([T.StructField(SAMPLE_ID, T.StringType(), False), *fields])
-    rows, parts = _task_rows(source)
+    rows, parts, names = _task_rows(source)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for records, values in _outputs(task, parts, batches):
+        for records, values in _outputs(task, parts, _named(batches, names)):
             yield _as_arrow(records.ids, values)
 
     return rows.mapInArrow(run, schema), task
@@ -144,14 +145,14 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
 def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
     """The mean over all records of each output blob of the TEST net."""
     task = task_for(source.run_config, source.plan, source.plan.outputs)
-    rows, parts = _task_rows(source)
+    rows, parts, names = _task_rows(source)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         count = 0
         sums: Dict[str, np.ndarray] = {}
-        for records, values in _outputs(task, parts, batches):
+        for records, values in _outputs(task, parts, _named(batches, names)):
             count += len(records)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.sum(axis=0, dtype=np.float64)
@@ -163,10 +164,8 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
 
     totals: Dict[str, np.ndarray] = {}
     counts: Dict[str, int] = {}
-    try:
+    with explained():
         parts_of_sums = rows.mapInArrow(run, "blob string, count long, sums array<double>").collect()
-    except Exception as e:
-        raise from_spark(e) from e
     for row in parts_of_sums:
         totals[row["blob"]] = totals.get(row["blob"], 0.0) + np.array(row["sums"])
         counts[row["blob"]] = counts.get(row["blob"], 0) + row["count"]
@@ -212,7 +211,8 @@ def with_outputs(frame: DataFrame, source: NetSource, task: Task) -> DataFrame:
     limit_arrow_batches(frame.sparkSession, [frame])
     outputs = "_caffe_outputs"
     computed = frame.withColumn(outputs, _iterator_udf(run, schema)(payload))
-    return computed.select(*[F.col(f"`{name}`") for name in frame.columns], F.col(f"{outputs}.*"))
+    # not selected by their names: columns that share one, and are not used, do no harm
+    return computed.withColumns({name: F.col(outputs)[name] for name in task.blobs}).drop(outputs)
 
 
 def _iterator_udf(run: Any, schema: Any) -> Any:
@@ -227,8 +227,9 @@ def _iterator_udf(run: Any, schema: Any) -> Any:
 # ---- rows for tasks
 
 
-def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
-    """The DataFrame whose partitions the tasks work on, and how many tasks share numbered records.
+def _task_rows(source: NetSource) -> Tuple[DataFrame, int, Sequence[str]]:
+    """The DataFrame whose partitions the tasks work on, how many tasks share numbered records, and for ``_named`` the
+    columns' names, where they are not theirs: PySpark does not take any name for what it gives to Arrow.
 
     Rows of a single frame source are used where they are (0 tasks); otherwise records are spread over tasks as
     they are over ranks.
@@ -239,7 +240,8 @@ def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
     if len(source.sources) == 1 and frames:
         frame = frames[0][1]
         limit_arrow_batches(spark, [frame])
-        return frame, 0
+        names = frame.columns
+        return frame.toDF(*[f"column{number}" for number in range(len(names))]), 0, names
     sizes = {layer.batch_size for layer in source.plan.layers}
     if len(sizes) > 1:
         raise ConfigError(f"{source.net.path}: the data layers of the TEST net have different batch sizes: {sizes}")
@@ -247,10 +249,17 @@ def _task_rows(source: NetSource) -> Tuple[DataFrame, int]:
     frames = [
         (n, one if has_stable_partitions(one) else one.persist(StorageLevel.DISK_ONLY), test) for n, one, test in frames
     ]
-    return rows_for_ranks(spark, frames, parts), parts
+    return rows_for_ranks(spark, frames, parts), parts, ()
 
 
 # ---- in the task
+
+
+def _named(batches: Iterator[pa.RecordBatch], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    for batch in batches:
+        yield pa.RecordBatch.from_arrays(batch.columns, names=list(names)) if names else batch
 
 
 _nets: Dict[str, BatchedNet] = {}

@@ -29,6 +29,11 @@ class RunningRanks(ABC):
     def executors(self) -> Dict[int, str]:
         """By rank, the name of the executor that it runs in, as far as that is known."""
 
+    def stuck(self, waited_for: Sequence[int], started: bool) -> Dict[str, str]:
+        """By the name of their executors, why the ranks that are ``waited_for`` will not come; asked again and again
+        while they do not, whether or not others have ``started``. Empty as long as they may still come."""
+        return {}
+
     @abstractmethod
     def end(self, patience: float) -> List[str]:
         """Wait for the ranks to end; end them after ``patience`` seconds. The executors that were waited for in

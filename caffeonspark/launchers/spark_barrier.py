@@ -12,11 +12,13 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence
 
+from ..causes import is_gone
 from ..comm.addresses import bare_host
 from ..plans.job import Job
 from ..ranks.rank import run_rank
-from ..spark.jvm import executors_of_group, hide_in_event_log, replace_executors
+from ..spark.jvm import executors_of_group, hide_in_event_log, replace_executors, tasks_of_group, waits_for_python
 from .base import Launcher, RunningRanks
+from .stuck_python import StuckPython
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +57,18 @@ class SparkBarrier(Launcher):
         return _Stage(self._rows, job, secret, self._files)
 
     def replace(self, executors: Sequence[str]) -> None:
-        replace_executors(self._context, executors)
+        with _while_spark_is_there():
+            replace_executors(self._context, executors)
+
+
+@contextlib.contextmanager
+def _while_spark_is_there() -> Iterator[None]:
+    """Without Spark there are no tasks and executors left to see to; what ended it is told by the stage's end."""
+    try:
+        yield
+    except Exception as e:
+        if not is_gone(e):
+            raise
 
 
 class _Stage(RunningRanks):
@@ -88,6 +101,10 @@ class _Stage(RunningRanks):
                     self._context.setLocalProperty(SECRET_PROPERTY, None)
 
         hide_in_event_log(self._context, SECRET_PROPERTY)
+        self._python = StuckPython(
+            lambda: tasks_of_group(self._context, self._group),
+            lambda executor, number: waits_for_python(self._context, executor, number),
+        )
         self._thread: threading.Thread = InheritableThread(target=run, name="caffeonspark-stage")
         self._thread.daemon = True
         self._thread.start()
@@ -97,13 +114,19 @@ class _Stage(RunningRanks):
         return self._thread.is_alive()
 
     def executors(self) -> Dict[int, str]:
-        return executors_of_group(self._context, self._group)
+        with _while_spark_is_there():
+            return executors_of_group(self._context, self._group)
+        return {}
+
+    def stuck(self, waited_for: Sequence[int], started: bool) -> Dict[str, str]:
+        return self._python.look(waited_for, started)
 
     def end(self, patience: float) -> List[str]:
         self._thread.join(patience)
         if not self._thread.is_alive():
             return []
         silent = sorted(set(self.executors().values()))
-        self._context.cancelJobGroup(self._group)
+        with _while_spark_is_there():
+            self._context.cancelJobGroup(self._group)
         self._thread.join(30)
         return silent

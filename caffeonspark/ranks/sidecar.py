@@ -357,6 +357,8 @@ class _Sidecar:
 
 def describe(error: BaseException) -> Dict[str, Any]:
     """What a failed frame says about an error."""
+    if isinstance(error, KeyboardInterrupt):  # whoever stops the job does so on the driver
+        error = RankLost("its process was interrupted by SIGINT, which nobody sends to end the job")
     wire = to_wire(error)
     if not isinstance(error, CaffeOnSparkError):
         wire["trace"] = traceback.format_exception(type(error), error, error.__traceback__)

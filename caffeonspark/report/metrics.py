@@ -10,7 +10,9 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import tempfile
+import time
 from typing import BinaryIO, Callable, Iterator, List, Optional, Sequence, Tuple
 
 from ..storage import Storage, is_local, local_path
@@ -20,6 +22,7 @@ from .result import RankTiming, TrainingResult
 
 __all__ = ["MetricsFile", "read_metrics"]
 
+_LOOK_SECONDS = 1.0  # between two looks whether the file is still where it was made
 _STORED_AT = ("start", "validation", "saved", "restart", "end")
 
 
@@ -67,17 +70,20 @@ class MetricsFile(Observer):
     """Writes the metrics file.
 
     A run that starts at the beginning starts the file anew. One that goes on from a snapshot goes on with the file,
-    if the file knows that snapshot.
+    if the file knows that snapshot. A file that somebody removes is put back, whole, and its folder with it.
 
     Parameters
     ----------
     storage : Storage
     uri : where the file goes
-    say : told what went wrong with storing it
+    say : told what went wrong with keeping it
     """
 
     def __init__(self, storage: Storage, uri: str, say: Callable[[str], None]) -> None:
         self._uri = uri
+        self._say = say
+        self._looked = -math.inf  # when the file was looked for
+        self._missed = False  # whether it was said that it is gone, and cannot be put back
         self._file: Optional[BinaryIO] = None
         self._kept = 0
         self._cleanup = contextlib.ExitStack()
@@ -102,7 +108,7 @@ class MetricsFile(Observer):
         line = json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         self._file.write(line.encode() + b"\n")
         if record["event"] != "iteration":
-            self._file.flush()
+            self._flush()
         if self._uploader is not None and record["event"] in _STORED_AT:
             self._uploader.ask(self._file.tell())
 
@@ -110,7 +116,35 @@ class MetricsFile(Observer):
         self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
     ) -> None:
         if self._file is not None and new:
-            self._file.flush()
+            self._flush()
+
+    def _flush(self, look_anyway: bool = False) -> None:
+        assert self._file is not None
+        self._file.flush()
+        now = time.monotonic()
+        if look_anyway or now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            if not os.path.lexists(self._path):
+                self._put_back()
+
+    def _put_back(self) -> None:
+        """Make the file again, of what is still open: without a folder nothing of it would be left in the end."""
+        assert self._file is not None
+        try:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            whole = open(self._path, "w+b")
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, whole)
+            whole.flush()
+        except OSError as e:
+            self._file.seek(0, os.SEEK_END)
+            if not self._missed:
+                self._missed = True
+                self._say(f"warning: {self._path} was removed, and cannot be put back: {e.strerror}")
+            return
+        self._file.close()
+        self._file, self._missed = whole, False
+        self._say(f"warning: {self._path} was removed while the run goes on: it is put back")
 
     def _open(self, start: Record) -> None:
         if start["resumed"]:
@@ -118,13 +152,13 @@ class MetricsFile(Observer):
                 self._storage.fetch(self._uri, self._path)
             self._kept = known_up_to(self._path, start["resumed"], start["iteration"])
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        self._file = open(self._path, "r+b" if self._kept else "wb")
+        self._file = open(self._path, "r+b" if self._kept else "w+b")
         self._file.truncate(self._kept)
         self._file.seek(self._kept)
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.flush()
+            self._flush(look_anyway=True)
             if self._uploader is not None:
                 self._uploader.ask(self._file.tell())
             self._file.close()

@@ -55,6 +55,7 @@ class TensorBoard(Observer):
         self._cleanup = contextlib.ExitStack()
         self._writer: Any = None
         self._uploader: Optional[FileUploader] = None
+        self._missed = False
         self._thinned = Downsampler(_MOST_A_SECOND)
         storage.check_writable(join(folder, "events"))
 
@@ -74,8 +75,12 @@ class TensorBoard(Observer):
             self._write(list(validation_points(record)))
         elif event == "end":
             self._write(self._thinned.take(last=True))
-        if self._uploader is not None and event in ("start", "validation", "saved", "restart", "end"):
-            self._mirror_file()
+        if event in ("start", "validation", "saved", "restart", "end"):
+            if self._uploader is not None:
+                self._mirror_file()
+            elif not self._missed and not os.path.exists(self._path):
+                self._missed = True
+                self._say(f"warning: {self._path} was removed: nothing more of this run comes to TensorBoard")
 
     def progress(
         self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]

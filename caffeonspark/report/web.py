@@ -11,13 +11,14 @@ import hmac
 import ipaddress
 import json
 import logging
+import re
 import secrets
 import socket
 import socketserver
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Dict, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 from urllib.parse import parse_qs, urlsplit
 
 from ..errors import ConfigError
@@ -30,9 +31,11 @@ __all__ = ["Web", "parse_address"]
 _log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 64
+_LEAVING = 16  # that gave way to others, and are not gone yet
 _HOLD = 15.0  # seconds a request for news is held
 _LINGER = 2.0  # seconds in which pages that are looked at get to know how the run ended
 _LOOKED_AT = 5.0  # seconds after its last request that a page counts as looked at
+_VERSION = re.compile("[0-9]{1,15}")
 
 
 def parse_address(text: str) -> Tuple[str, int]:
@@ -141,12 +144,12 @@ class PageState:
                 self._cached = version, time.monotonic(), content
             return version, content
 
-    def news(self, page: str, seen: int) -> bytes:
-        """The state, as soon as it is another one than the version that the page has seen."""
+    def news(self, page: str, seen: int, wanted: Callable[[], bool]) -> bytes:
+        """The state, as soon as it is another one than the version that the page has seen, or is not ``wanted``."""
         deadline = time.monotonic() + _HOLD
         with self._lock:
             self._note(page, seen)
-        while not self._closing and self._state.version == seen and time.monotonic() < deadline:
+        while not self._closing and self._state.version == seen and time.monotonic() < deadline and wanted():
             time.sleep(0.1)
         version, content = self.json()
         with self._lock:
@@ -176,7 +179,11 @@ class PageState:
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Threads end with the process; their number is bounded."""
+    """Threads end with the process; their number is bounded.
+
+    Where there is no room for another connection, one that waits for its next request gives way to it, or else the
+    one that was answered last the longest ago: whoever opens many and says nothing keeps nobody out.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -186,29 +193,51 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(self, family: int, address: Any, desk: PageState) -> None:
         self.address_family = family
         self.desk = desk
-        self._free = threading.Semaphore(_MOST_CONNECTIONS)
-        self._open: Set[Any] = set()  # sockets
+        self._free = threading.Semaphore(_MOST_CONNECTIONS + _LEAVING)
+        self._lock = threading.Lock()
+        self._open: Dict[Any, bool] = {}  # sockets, in the order of their last requests: whether one is being answered
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):
+        with self._lock:
+            if len(self._open) >= _MOST_CONNECTIONS:
+                self._hang_up(next((sock for sock, answering in self._open.items() if not answering), None))
+        if not self._free.acquire(timeout=1.0):  # those that gave way are still on their way out
             self.shutdown_request(request)
             return
+        with self._lock:
+            self._open[request] = False
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._open.discard(request)
+            with self._lock:
+                self._open.pop(request, None)
             self._free.release()
+
+    def note(self, request: Any, answering: bool) -> None:
+        """A request on this connection is being answered, or was."""
+        with self._lock:
+            if self._open.pop(request, None) is not None:
+                self._open[request] = answering
+
+    def has(self, request: Any) -> bool:
+        """Whether this connection is still wanted."""
+        return request in self._open
+
+    def _hang_up(self, sock: Optional[Any]) -> None:
+        sock = next(iter(self._open)) if sock is None else sock
+        del self._open[sock]
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
     def hang_up(self) -> None:
         """End the connections that browsers keep open."""
-        for sock in list(self._open):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            while self._open:
+                self._hang_up(None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that went away is nothing to report."""
@@ -219,6 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "caffeonspark"
     sys_version = ""
+    default_request_version = "HTTP/1.0"  # else what cannot be read would be answered without a status
     timeout = 30.0  # a connection on which nothing comes
 
     def do_GET(self) -> None:
@@ -228,8 +258,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=False)
 
     def _answer(self, body: bool) -> None:
+        self.server.note(self.connection, answering=True)
+        try:
+            self._respond(body)
+        finally:
+            self.server.note(self.connection, answering=False)
+
+    def _respond(self, body: bool) -> None:
         desk = self.server.desk
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            self.send_error(400)
+            return
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         refused = desk.admits(self.headers.get("Host", ""), query.get("token", ""))
         if refused:
@@ -238,16 +279,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, "text/html; charset=utf-8", page_html(desk.json()[1].decode()).encode(), body)
         elif url.path == "/state":
             after = query.get("after", "")
-            if after.isdigit():
-                content = desk.news(query.get("page", "")[:32], int(after))
+            if _VERSION.fullmatch(after):
+                here = self.connection
+                content = desk.news(query.get("page", "")[:32], int(after), lambda: self.server.has(here))
             else:
                 content = desk.json()[1]
             self._send(200, "application/json", content, body)
         else:
             self._send(404, "text/plain; charset=utf-8", b"there is only / and /state\n", body)
 
+    def send_error(self, code: int, message: Optional[str] = None, explain: Optional[str] = None) -> None:
+        """What cannot be read gets a plain word, and nothing of it back."""
+        self.close_connection = True
+        text = f"{int(code)} {self.responses.get(code, ('cannot be answered', ''))[0]}\n"
+        self._send(int(code), "text/plain; charset=utf-8", text.encode(), self.command != "HEAD")
+
     def _send(self, status: int, kind: str, content: bytes, body: bool) -> None:
         self.send_response(status)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store")

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ..causes import ENVIRONMENT
 from ..comm.credentials import Credentials, Invitation
 from ..comm.encryption import BROKEN
 from ..comm.wire import FrameKind
@@ -23,7 +24,7 @@ from ..report.base import Observer
 from ..report.result import RankTiming, TrainingResult, ValidationResult
 from ..sync.registry import strategy_for
 from .encryption import asked_for
-from .failures import ENVIRONMENT, first_failure, stage_error
+from .failures import first_failure, stage_error
 from .rank_server import Event, RankServer
 from .refusals import Refusals
 
@@ -102,13 +103,15 @@ class Attempt:
                 self.watch(server, launched)
             except BaseException as e:
                 server.send_all(FrameKind.ABORT, reason="the driver gave up")
-                if isinstance(e, InfrastructureError):
+                if isinstance(e, InfrastructureError) and not self.unresponsive:
                     self.unresponsive += self.silent_executors(launched, server)
                 raise
             finally:
                 self.refusals.count("the driver", server.refused, last=True)
                 # every rank is done or called off: an executor that does not answer is not waited for
-                self.unresponsive = sorted({*self.unresponsive, *launched.end(patience=3.0)})
+                silent = launched.end(patience=3.0)
+                if self.heard or not self.unresponsive:  # else they were at work on the rows
+                    self.unresponsive = sorted({*self.unresponsive, *silent})
 
     # ---- watching
 
@@ -134,6 +137,7 @@ class Attempt:
                 self.observer.note(f"stopping after {after}; a second signal stops at once")
             if event is None:
                 self.refusals.count("the driver", server.refused)
+                self.check_start(launched)
                 self.check_stall()
                 if not launched.running:
                     stage_ended = stage_ended or time.monotonic()
@@ -145,6 +149,14 @@ class Attempt:
             raise self.error_before_connection(launched) or first_failure(
                 self.failures, self.ranks, self.result.hosts, self.engine.explain_crash
             )
+
+    def check_start(self, launched: RunningRanks) -> None:
+        """Raise StallError when a rank cannot come because its executor's Python is stuck."""
+        missing = [rank for rank in range(self.ranks) if rank not in self.heard]
+        stuck = launched.stuck(missing, started=len(missing) < self.ranks) if missing else {}
+        for executor, why in stuck.items():
+            self.unresponsive.append(executor)
+            raise StallError(f"executor {executor} does not start its rank: {why}")
 
     def check_stall(self) -> None:
         """Raise StallError when a rank said nothing for too long, or never came although others did."""

@@ -6,14 +6,14 @@ need not be the cause's: a rank's own error counts before a dead rank, and that 
 
 from __future__ import annotations
 
-import re
 from typing import Callable, List, Mapping, Sequence, Tuple
 
+from ..causes import cause_of
 from ..comm.wire import FrameKind
 from ..errors import (
     CaffeOnSparkError,
     CommunicationError,
-    ConfigError,
+    DataError,
     InfrastructureError,
     Interrupted,
     PeerLost,
@@ -24,7 +24,7 @@ from ..errors import (
 )
 from .rank_server import Event
 
-__all__ = ["ENVIRONMENT", "error_of", "first_failure", "stage_error"]
+__all__ = ["error_of", "first_failure", "stage_error"]
 
 
 #: Why an engine ended its process, from the last lines of its log; "" if it did not.
@@ -83,30 +83,12 @@ def error_of(event: Event, ranks: int, hosts: Mapping[int, str], explain_crash: 
 def stage_error(error: BaseException, who: str) -> CaffeOnSparkError:
     """What a stage means that Spark ended although ``who`` had not said good-bye.
 
-    Ranks report their own errors over their lines. What Python raises in the task comes before there is a line: the
-    executor's Python is missing, another one, or lacks a package, and starting anew would not help.
+    Ranks report their own errors over their lines. What comes before there is a line has been in the way of the rows
+    (a user's function, SQL, a file that is gone), or of the executor's Python: starting anew would not help.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    for line in lines:
-        program = re.search(r"Cannot run program (\S+: .*)", line)
-        if program or _PYTHON_ERROR.match(line):
-            what = program.group(1) if program else line.rpartition("PySparkRuntimeError: ")[2]
-            return ConfigError(f"{who}: the executors' Python does not work: {what.rstrip('.')}. {ENVIRONMENT}")
-    return RankLost(f"{who}: Spark ended the stage: {spark_reason(error)}")
-
-
-#: What mends executors that run other software than the driver.
-ENVIRONMENT = (
-    "Give every executor the driver's environment: installed at the same path, or shipped with --archives and named by "
-    "PYSPARK_PYTHON (spark.pyspark.python)"
-)
-_PYTHON_ERROR = re.compile(r"(?!java|org)([a-z_]+\.)*[A-Z]\w*Error: ")
-
-
-def spark_reason(error: BaseException) -> str:
-    """The line of a Spark exception that says why, without its Java stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    for line in lines:
-        if "Exception" in line and not line.startswith("at ") and "Py4JJavaError" not in line:
-            return line
-    return lines[0] if lines else type(error).__name__
+    cause = cause_of(error)
+    if isinstance(cause, InfrastructureError):
+        return RankLost(f"{who}: Spark ended the stage: {cause.message}")
+    if isinstance(cause, DataError):
+        return DataError(f"the rows for {who} cannot be made: {cause.message}")
+    return type(cause)(f"{who}: {cause.message}")

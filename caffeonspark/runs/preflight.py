@@ -6,13 +6,14 @@ import threading
 import time
 from typing import Any, Callable
 
+from ..causes import STOPPED
 from ..comm.addresses import check_ports
 from ..errors import ConfigError
 from ..formats.hdf5 import import_h5py
 from ..nets.schema import SolverParameter
 from ..plans.run_config import RunConfig
 from ..spark.cluster import is_on, promised_slots, task_cpus
-from ..spark.jvm import task_slots
+from ..spark.jvm import is_stopped, task_slots
 from ..spark.yarn import check_ended, check_executors
 from ..sync.registry import strategy_for
 
@@ -51,6 +52,8 @@ def check_cluster(config: RunConfig, say: Callable[[str], None], stop: threading
 def check_driver(config: RunConfig) -> None:
     """Raise ConfigError for settings that cannot work, whatever the cluster is."""
     context = config.spark.sparkContext
+    if is_stopped(context):
+        raise ConfigError(STOPPED)
     if is_on(context, "spark.dynamicAllocation.enabled"):
         raise ConfigError(
             "spark.dynamicAllocation.enabled is true, and Spark's barrier stages cannot run with it: "

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from ..causes import explained
 from ..comm.credentials import Invitation
 from ..comm.wire import FrameKind
 from ..errors import (
@@ -31,7 +32,7 @@ from ..plans.normalization import normalization_notes
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import TrainingResult
-from ..spark.jvm import signals_are_for_python
+from ..spark.jvm import jvm_needed, jvm_runs, signals_are_for_python
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import rows_of_sources
 from ..spark.yarn import attempt_number
@@ -137,6 +138,7 @@ class PreparedRun:
         )
 
 
+@explained()
 def prepare(
     config: RunConfig, sources: Sequence[NetSource], result: TrainingResult, observer: Observer, stop: threading.Event
 ) -> PreparedRun:
@@ -211,6 +213,8 @@ class _Run:
         self.deaths = Deaths()
         self.signal = 0
 
+    @explained()
+    @jvm_needed("the run cannot go on; -resume goes on from its newest snapshot")
     def go(self) -> None:
         """Attempts until one ends well, or the failures are too many or of a kind that repeats."""
         with self.signals():
@@ -284,6 +288,8 @@ class _Run:
         """Prepare the next attempt, from the newest snapshot; raises ``error`` when there is to be none."""
         if self.stop.is_set():
             raise self.interrupted() from error
+        if not jvm_runs():
+            raise error
         if self.last is not None:
             self.deaths.check(self.last, error)
         self.snapshots.discard_incomplete()

@@ -6,9 +6,14 @@ What takes a ``context`` takes a SparkContext.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+import socket
+import time
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from ..causes import JVM_GONE
+from ..errors import InfrastructureError, Interrupted
 from ..storage import HadoopFiles
 
 __all__ = [
@@ -23,12 +28,16 @@ __all__ = [
     "hide_in_event_log",
     "hides",
     "is_stopped",
+    "jvm_needed",
+    "jvm_runs",
     "replace_executors",
     "setting_in_mb",
     "signals_are_for_python",
     "silence",
     "silence_loggers",
     "task_slots",
+    "tasks_of_group",
+    "waits_for_python",
 ]
 
 
@@ -70,6 +79,74 @@ def end_jvm() -> None:
     SparkContext._gateway = SparkContext._jvm = None
 
 
+def jvm_runs() -> bool:
+    """Whether the JVM of this process is there."""
+    from pyspark import SparkContext
+
+    gateway: Any = SparkContext._gateway
+    if gateway is None:
+        return False
+    process = gateway.__dict__.get("proc")
+    if process is not None:
+        return process.poll() is None
+    at = gateway.__dict__.get("java_parameters") or gateway.gateway_parameters  # spark-submit's, which started us
+    try:
+        socket.create_connection((at.address, at.port), 2).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def jvm_needed(then: str = "") -> Iterator[None]:
+    """A block that fails for want of the JVM ends with one line that says so, and ``then``.
+
+    py4j and PySpark print nothing of it meanwhile, nor later where the JVM is gone: they raise the same as well.
+
+    Raises
+    ------
+    InfrastructureError
+    """
+    quiet = _Py4jTracebacks()
+    loggers = [logging.getLogger(name) for name in (None, "py4j.java_gateway", "py4j.clientserver")]
+    for logger in loggers:
+        logger.addFilter(quiet)
+    _quiet_accumulators()
+    try:
+        yield
+    except Exception as e:
+        if isinstance(e, Interrupted) or jvm_runs():
+            raise
+        raise InfrastructureError(f"{JVM_GONE}{then and ': '}{then}") from e
+    finally:
+        for logger in loggers if jvm_runs() else ():
+            logger.removeFilter(quiet)
+
+
+def _quiet_accumulators() -> None:
+    """PySpark's own server, which the JVM sends accumulators to, does not print that the JVM is gone."""
+    from pyspark import SparkContext
+
+    server: Any = getattr(SparkContext._active_spark_context, "_accumulatorServer", None)
+    if server is None or "handle_error" in vars(server):
+        return
+    report = server.handle_error
+
+    def handle_error(request: Any, address: Any) -> None:
+        time.sleep(0.5)  # a process closes its connections before it is gone
+        if jvm_runs():
+            report(request, address)
+
+    server.handle_error = handle_error
+
+
+class _Py4jTracebacks(logging.Filter):
+    """Refuses what py4j logs beside raising it, or where it only lets go of an object in a JVM that is gone."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.module not in ("java_gateway", "clientserver")
+
+
 # ---- Hadoop
 
 
@@ -93,8 +170,8 @@ def has_native_hadoop() -> bool:
 
 
 def is_stopped(context: Any) -> bool:
-    """Whether Spark has stopped the application, which Python is not told of."""
-    return bool(context._jsc.sc().isStopped())
+    """Whether the application was stopped, or Spark has stopped it, which Python is not told of."""
+    return context._jsc is None or bool(context._jsc.sc().isStopped())
 
 
 def application_attempt(context: Any) -> Optional[str]:
@@ -133,9 +210,14 @@ def task_slots(context: Any) -> int:
 
 def executors_of_group(context: Any, group: str) -> Dict[int, str]:
     """By partition, the executors that run tasks of a job group, as far as Spark's status store knows."""
+    return {partition: executor for partition, (executor, _) in tasks_of_group(context, group).items()}
+
+
+def tasks_of_group(context: Any, group: str) -> Dict[int, Tuple[str, int]]:
+    """By partition, (executor, id) of the tasks of a job group that run, as far as Spark's status store knows."""
     tracker = context.statusTracker()
     store = context._jsc.sc().statusStore()
-    found: Dict[int, str] = {}
+    found: Dict[int, Tuple[str, int]] = {}
     for job in tracker.getJobIdsForGroup(group):
         info = tracker.getJobInfo(job)
         for stage in info.stageIds if info is not None else ():
@@ -143,8 +225,24 @@ def executors_of_group(context: Any, group: str) -> Dict[int, str]:
             for number in range(tasks.size()):
                 task = tasks.apply(number)
                 if task.status() == "RUNNING":
-                    found[int(task.index())] = str(task.executorId())
+                    found[int(task.index())] = str(task.executorId()), int(task.taskId())
     return found
+
+
+def waits_for_python(context: Any, executor: str, task: int) -> str:
+    """What a task waits for: "a process" that the executor's ``pyspark.daemon`` does not fork, "its process" that has
+    the task and says nothing, or "" for anything else, such as files that are fetched. Asks the executor for the stacks
+    of its threads, for which one that is frozen lets wait two minutes."""
+    dump = context._jsc.sc().getExecutorThreadDump(executor)
+    if not dump.isDefined():
+        return ""
+    stacks = {str(thread.threadName()): str(thread.stackTrace().toString()) for thread in dump.get()}
+    if any("PythonWorkerFactory.startDaemon" in stack for stack in stacks.values()):
+        return ""  # Python itself is being started
+    mine = "".join(stack for name, stack in stacks.items() if f"TID {task})" in name)
+    if "PythonWorkerFactory.create" in mine:
+        return "a process"
+    return "its process" if "PythonRunner$ReaderIterator." in mine else ""
 
 
 def replace_executors(context: Any, executors: Sequence[str]) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
+from ..causes import explained
 from ..data.sources.base import FrameSource, Source
-from ..errors import CaffeOnSparkError, DataError, from_text
+from ..data.sources.frames import quoted
 from .jvm import exchanges_rows
 
 if TYPE_CHECKING:
@@ -97,25 +98,22 @@ def rows_of_sources(
 
     Raises
     ------
-    DataError
-        If the rows cannot be read.
+    CaffeOnSparkError
+        If the rows cannot be read; an InfrastructureError where they may be another time.
     """
     from pyspark import StorageLevel
 
     frames: List[Tuple[int, DataFrame, bool]] = []
     for number, (source, persistent, validation) in enumerate(sources):
         if isinstance(source, FrameSource):
-            frame = source.frame()
-            if persistent or not has_stable_partitions(frame):
-                frame = frame.persist(StorageLevel.DISK_ONLY)
-                cleanup.callback(frame.unpersist)
+            with explained(f"{source.where}: {source.description}"):
+                frame = source.frame()
+                if persistent or not has_stable_partitions(frame):
+                    frame = frame.persist(StorageLevel.DISK_ONLY)
+                    cleanup.callback(frame.unpersist)
             frames.append((number, frame, validation))
-    try:
+    with explained("the rows of the data cannot be read"):
         return rows_for_ranks(spark, frames, ranks)
-    except CaffeOnSparkError:
-        raise
-    except Exception as e:
-        raise from_text(str(e)) or DataError(f"the DataFrame cannot be read: {str(e).splitlines()[0]}") from None
 
 
 def _keys(spark: Any, ranks: int) -> List[int]:
@@ -134,7 +132,7 @@ def _keys(spark: Any, ranks: int) -> List[int]:
 def _with_key(number: int, frame: DataFrame, validation: bool, ranks: int, keys: List[int]) -> DataFrame:
     from pyspark.sql import functions as F
 
-    payload = F.struct(*[F.col(f"`{name}`") for name in frame.columns]).alias(_payload(number))
+    payload = F.struct(*[F.col(quoted(name)) for name in frame.columns]).alias(_payload(number))
     frame, index, total = _indexed(frame.select(payload), always=ranks > 1 or validation)
     rank: Column
     if validation:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Iterator, Optional
 
-from ..errors import CaffeOnSparkError, ConfigError, Interrupted, from_spark
+from ..causes import STOPPED, cause_of, explained
+from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interrupted
 from ..storage import Storage
-from .jvm import Jvm, hadoop_files, silence, silence_loggers
+from .jvm import Jvm, hadoop_files, is_stopped, jvm_needed, jvm_runs, silence, silence_loggers
 from .yarn import check_ended, check_executors, finish_as_failed
 
 __all__ = ["session_of", "start_spark", "storage_of"]
@@ -24,15 +25,22 @@ _LOGGERS_OF_TASK_FAILURES = [
 
 
 def session_of(spark: Any) -> Any:
-    """The SparkSession of a SparkSession or SparkContext. Raises ConfigError for anything else."""
+    """The SparkSession of a SparkSession or SparkContext. Raises ConfigError for anything else, and what is stopped."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-    if isinstance(spark, SparkContext):
-        return SparkSession(spark)
-    if isinstance(spark, SparkSession):
-        return spark
-    raise ConfigError(f"a SparkSession or SparkContext is needed, not {type(spark).__name__}")
+    if ".connect." in type(spark).__module__:
+        raise ConfigError(
+            "this is a Spark Connect session, and ranks are started by the driver's own JVM: make a SparkSession "
+            "with a master instead of a remote"
+        )
+    if not isinstance(spark, (SparkContext, SparkSession)):
+        raise ConfigError(f"a SparkSession or SparkContext is needed, not {type(spark).__name__}")
+    context = spark if isinstance(spark, SparkContext) else spark.sparkContext
+    with explained():
+        if is_stopped(context):
+            raise ConfigError(STOPPED)
+        return SparkSession(spark) if isinstance(spark, SparkContext) else spark
 
 
 def storage_of(spark: Optional[Any]) -> Storage:
@@ -47,19 +55,34 @@ def start_spark() -> Iterator[Any]:
     What the block raises comes out as a CaffeOnSparkError, or as it is where it is no Exception. A cluster's manager
     gets to know of a failure that another attempt would repeat.
     """
-    spark = _session()
     try:
-        silence_loggers(_LOGGERS_OF_TASK_FAILURES)  # what failed is reported in one line
-        yield spark
-    except Exception as e:
-        error = _explain(spark.sparkContext, e)
-        silence()  # what Spark has to say while it is stopped early only hides the error
-        raise error from e
-    except BaseException:
-        silence()
+        spark = _session()
+    except (CaffeOnSparkError, ImportError):  # whoever called this tells what is missing
         raise
-    finally:
-        spark.stop()
+    except Exception as e:
+        cause = cause_of(e)
+        kind = InfrastructureError if isinstance(cause, InfrastructureError) else ConfigError
+        raise kind(f"Spark does not start: {cause.message}") from e
+    with jvm_needed():
+        try:
+            silence_loggers(_LOGGERS_OF_TASK_FAILURES)  # what failed is reported in one line
+            yield spark
+        except Exception as e:
+            error = _explain(spark.sparkContext, e) if jvm_runs() else cause_of(e)
+            _silence()
+            raise error from e
+        except BaseException:
+            _silence()
+            raise
+        finally:
+            if jvm_runs():
+                spark.stop()
+
+
+def _silence() -> None:
+    """What Spark has to say while it is stopped early only hides the error."""
+    if jvm_runs():
+        silence()
 
 
 def _explain(context: Any, failure: Exception) -> CaffeOnSparkError:
@@ -68,7 +91,7 @@ def _explain(context: Any, failure: Exception) -> CaffeOnSparkError:
         check_ended(context)
     except CaffeOnSparkError as e:
         return e
-    error = failure if isinstance(failure, CaffeOnSparkError) else from_spark(failure)
+    error = cause_of(failure)
     if not error.retryable and not isinstance(error, Interrupted):
         finish_as_failed(context, error.message)
     return error

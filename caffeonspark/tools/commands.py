@@ -10,6 +10,7 @@ from typing import Any, Dict, Mapping, Tuple
 import numpy as np
 
 from ..api.config import Config
+from ..causes import explained
 from ..errors import ConfigError, DataError
 from ..storage import join, local_path
 from . import cifar10, datasets
@@ -80,10 +81,8 @@ def dataframe_to_lmdb(config: Config, values: Values) -> None:
     path = values["imageRoot"]
     if not config.storage.exists(path):
         raise ConfigError(f"the DataFrame {path} does not exist")
-    try:
+    with explained(f"{path} cannot be read as {values['inputFormat']}"):
         rows = config.spark().read.format(values["inputFormat"]).load(spark_path(config.storage, path))
-    except Exception as e:
-        raise DataError(f"{path} cannot be read as {values['inputFormat']}: {str(e).splitlines()[0]}") from None
     count = write_lmdb_rows(config, rows, values["output"], values["overwrite"])
     _done(values["output"], f"{count} entries")
 

@@ -11,7 +11,8 @@ import threading
 import time
 from typing import Any, Iterator
 
-from ..errors import ConfigError, from_spark
+from ..causes import explained
+from ..errors import ConfigError
 from ..storage import Storage, all_or_nothing, join, local_path, parent
 
 __all__ = ["check_free", "new_folder", "spark_path", "watched"]
@@ -59,9 +60,8 @@ def watched(spark: Any, what: str) -> Iterator[None]:
     thread = threading.Thread(target=_watch, args=(context.statusTracker(), group, what, done), daemon=True)
     thread.start()
     try:
-        yield
-    except Exception as e:
-        raise from_spark(e) from e
+        with explained():
+            yield
     finally:
         done.set()
         thread.join()

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Tuple
 
 from ..api.config import Config
+from ..causes import explained
 from ..data.records import BadRecord
 from ..data.sources.lmdb import datum_array, find_lmdb, look_at, parse_datum, read_entries
 from ..errors import ConfigError, DataError
@@ -156,10 +157,8 @@ def labelled_rows(config: Config, root: str, lines: Sequence[Sequence[str]], par
     paths = [posixpath.normpath(posixpath.join(base, line[0])) for line in lines]
     # a '*' in a name is just that
     escaped = [re.sub(r"([\\*?\[\]{}])", r"\\\1", path) for path in sorted(set(paths))]
-    try:
+    with explained(f"-imageRoot {root}"):
         files = spark.read.format("binaryFile").load(escaped)
-    except Exception as e:
-        raise ConfigError(f"-imageRoot {root}: {str(e).splitlines()[0]}") from None
     named = spark.createDataFrame(
         [(number, path, line[2], line[1]) for number, (path, line) in enumerate(zip(paths, lines))],
         "number long, path string, id string, label string",

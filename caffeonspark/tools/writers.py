@@ -12,6 +12,7 @@ import numpy as np
 
 from ..api.config import Config
 from ..data.records import id_column
+from ..data.sources.frames import check_unambiguous
 from ..data.sources.lmdb import MAX_KEY, write_entries
 from ..data.sources.sequence_file import write_key
 from ..errors import ConfigError, DataError, suggest
@@ -94,6 +95,9 @@ def write_lmdb_rows(config: Config, rows: DataFrame, output: str, overwrite: boo
             return count
 
 
+_READ = ("label", "channels", "height", "width", "encoded", "floats", "data")
+
+
 def _datum_columns(rows: DataFrame) -> DataFrame:
     """The columns of image rows; what is missing gets its default. Raises ConfigError."""
     from pyspark.sql import functions as F
@@ -102,9 +106,10 @@ def _datum_columns(rows: DataFrame) -> DataFrame:
     if "data" not in names and "floats" not in names:
         raise ConfigError(f"the DataFrame has no column 'data'. {suggest('data', names)}")
     key = id_column(names)
+    check_unambiguous(rows, [name for name in (*([key] if key else []), *_READ) if name in names], "the DataFrame")
     defaults = {"label": "0", "channels": 0, "height": 0, "width": 0, "encoded": False}
     return rows.select(
-        (F.col(key).cast("string") if key else F.lit(None).cast("string")).alias("id"),
+        (F.col(key).cast("string").cast("binary") if key else F.lit(None).cast("binary")).alias("id"),
         *[
             (F.col(name).cast(kind) if name in names else F.lit(defaults[name]).cast(kind)).alias(name)
             for name, kind in (
@@ -130,9 +135,8 @@ def _with_progress(entries: Iterator[Tuple[bytes, bytes]], output: str) -> Itera
 
 
 def _entry(number: int, row: Any) -> Tuple[bytes, bytes]:
-    name = row["id"] if row["id"] is not None else f"{number:08d}"
-    where = f"row '{name}'"
-    key = name.encode("utf-8", "surrogateescape")
+    key = bytes(row["id"]) if row["id"] is not None else b"%08d" % number
+    where = f"row '{key.decode('utf-8', 'backslashreplace')}'"
     if not 0 < len(key) <= MAX_KEY:
         raise DataError(f"{where}: an LMDB's keys have 1 to {MAX_KEY} bytes, not {len(key)}")
     try:

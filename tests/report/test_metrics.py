@@ -1,10 +1,14 @@
 """The metrics file and its copies."""
 
 import json
+import os
+import shutil
 import time
 
+import pytest
+
 from caffeonspark.errors import Interrupted, StorageError, TrainingError
-from caffeonspark.report import file_uploader, read_metrics
+from caffeonspark.report import file_uploader, metrics, read_metrics
 from caffeonspark.report.file_uploader import FileUploader
 from caffeonspark.report.metrics import MetricsFile
 from caffeonspark.report.records import one_line, shown_settings
@@ -71,6 +75,34 @@ def test_somebody_elses_file_is_replaced(tmp_path):
     path.write_bytes(b'{"event":"saved"}\nno json\n')
     make_file(path, resumed="file:/x_iter_3.solverstate", at=3).close()
     assert [r["event"] for r in read_metrics(str(path))] == ["start"]
+
+
+def test_a_folder_that_vanishes_comes_back_with_the_whole_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "_LOOK_SECONDS", 0.0)
+    folder, said = tmp_path / "a" / "b", []
+    file = MetricsFile(Storage(), f"file:{folder}/m.jsonl", said.append)
+    file.record(start())
+    file.record(iteration(0))
+    for number in (1, 2):
+        shutil.rmtree(tmp_path / "a")
+        if number == 2:  # something is in the way, for a while
+            (tmp_path / "a").write_bytes(b"")
+            file.record(validation(1))
+            file.record(validation(2))
+            assert said[1:] == [
+                f"warning: {folder}/m.jsonl was removed, and cannot be put back: Not a directory",
+            ]
+            (tmp_path / "a").unlink()
+        file.record(iteration(number))
+        file.progress(None, 0, None, [(number, 1.0, 1.0)])
+        assert len(said) == (1, 3)[number - 1]
+        assert said[-1] == f"warning: {folder}/m.jsonl was removed while the run goes on: it is put back"
+    os.unlink(folder / "m.jsonl")
+    file.record(end(3))
+    file.close()
+    found = [(r["event"], r.get("iteration")) for r in read_metrics(str(folder / "m.jsonl"))]
+    expected = [("iteration", 0), ("iteration", 1), ("validation", 1), ("validation", 2), ("iteration", 2), ("end", 3)]
+    assert found[1:] == expected
 
 
 class SlowStorage(Storage):
@@ -142,3 +174,18 @@ def test_one_line_of_an_error():
     assert one_line(TrainingError("a\n  b")) == "a b"
     assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
     assert one_line(Interrupted("stopped by SIGINT")) == "stopped by SIGINT"
+
+
+def test_an_event_folder_that_vanishes_is_said_once(tmp_path):
+    pytest.importorskip("tensorboardX")
+    from caffeonspark.report.tensorboard import TensorBoard
+
+    said = []
+    board = TensorBoard(Storage(), f"file:{tmp_path}/board", said.append)
+    board.record(start())
+    shutil.rmtree(tmp_path / "board")
+    board.record(validation(1))
+    board.record(validation(2))
+    board.record(end(3))
+    board.close()
+    assert said == [f"warning: {tmp_path}/board was removed: nothing more of this run comes to TensorBoard"]

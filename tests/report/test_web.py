@@ -181,3 +181,78 @@ def test_clients_that_never_speak_hold_up_nothing(web):
             time.sleep(0.1)
     else:
         raise AssertionError("the server does not recover")
+
+
+def test_idle_connections_keep_nobody_out(web):
+    """Nor those that have asked for news and wait."""
+    state = state_of(start())
+    server = web("0", state)
+    address = ("127.0.0.1", server._server.server_address[1])
+    version = json.loads(ask(server, "/state")[1])["version"]
+    request = f"GET /state?after={version} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    viewer = socket.create_connection(address, timeout=10)
+    viewer.sendall(request)
+    time.sleep(0.2)
+    others = []
+    try:
+        for said in (b"", b"GET / HTTP/1.1\r\nHost: loc", request):
+            others += [socket.create_connection(address) for _ in range(70)]
+            for sock in others[-70:]:
+                sock.sendall(said)
+            begin = time.monotonic()
+            assert ask(server, "/state")[0] == 200
+            assert time.monotonic() - begin < 5
+            assert threading.active_count() < 110
+            if said != request:  # a page that waits for news is not what gives way
+                viewer.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    viewer.recv(1)
+    finally:
+        viewer.close()
+        for sock in others:
+            sock.close()
+    state.record(iteration(0))
+    deadline = time.monotonic() + 10
+    while server._server._open and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not server._server._open
+
+
+MALFORMED = [
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),  # TLS
+    (b"GET\r\n\r\n", 400),
+    (b"GET / HTTP/9.9\r\n\r\n", 505),
+    (b"GET / HTTP/x\r\n\r\n", 400),
+    (b"GET / HTTP/1.1 more\r\n\r\n", 400),
+    (b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    (b"GET //[/state HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    (b"GET /state?after=" + b"9" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+    ("GET /state?after=² HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), 200),
+    (b"GET /state?after=%C2%B2 HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+    (b"GET /\xff\xfe%ff HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+    (b"GET / HTTP/1.1\r\nHost: " + b"a" * 70_000 + b"\r\n\r\n", 431),
+    (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: \xff\xfe[\r\n\r\n", 403),
+    (b"<script>alert(1)</script> / HTTP/1.1\r\nHost: localhost\r\n\r\n", 501),
+]
+
+
+@pytest.mark.parametrize(("request_", "status"), MALFORMED, ids=[str(number) for number in range(len(MALFORMED))])
+def test_malformed_requests_get_a_plain_answer(web, capsys, request_, status):
+    server = web("0", state_of(start()))
+    with socket.create_connection(("127.0.0.1", server._server.server_address[1]), timeout=10) as sock:
+        sock.sendall(request_)
+        sock.shutdown(socket.SHUT_WR)
+        answer = b""
+        while True:
+            piece = sock.recv(1 << 16)
+            if not piece:
+                break
+            answer += piece
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode()), answer[:200]
+    assert b"Content-Security-Policy" in head
+    assert b"script" not in content or status == 200
+    assert ask(server, "/state")[0] == 200
+    assert "Traceback" not in capsys.readouterr().err

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Iterator, List, Mapping, Option
 
 import numpy as np
 
-from ...errors import ConfigError, DataError
+from ...causes import explained
+from ...errors import ConfigError
 from ...nets.net import TRAIN, Net
 from ...nets.prototxt import Files
 from ...nets.schema import BlobProto
@@ -25,10 +26,11 @@ from ..decode import MAX_PIXELS
 from ..records import BadRecords, Records
 from ..tops import Top
 from ..transform import Transform, make_transform
+from .frames import check_frame
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, Row
 
 __all__ = ["FrameReader", "FrameSource", "RangeReader", "RangeSource", "Source", "SourceConfig"]
 
@@ -205,10 +207,17 @@ class FrameSource(Source):
     ----------
     config, net, layer : as for Source
     given : a DataFrame given in Python to read instead of what ``source`` names
+
+    Raises
+    ------
+    ConfigError
+        Where ``given`` is no DataFrame of Spark's, or a stream.
     """
 
     def __init__(self, config: SourceConfig, net: Net, layer: Any, given: Optional[DataFrame] = None) -> None:
         super().__init__(config, net, layer)
+        if given is not None:
+            check_frame(given)
         self.given = given
         self._rows = given
 
@@ -231,10 +240,9 @@ class FrameSource(Source):
     def read(self, kind: str) -> DataFrame:
         """What ``source`` names, read by the Spark reader ``kind`` with the options of ``-readerOptions``."""
         path = self.stored_path()
-        try:
-            rows: DataFrame = self.config.spark().read.format(kind).options(**self.config.reader_options).load(path)
-        except Exception as e:
-            raise DataError(f"{self.where}: source {path} cannot be read as {kind}: {str(e).splitlines()[0]}") from None
+        with explained(f"{self.where}: source {path} cannot be read as {kind}"):
+            reader = self.config.spark().read.format(kind).options(**self.config.reader_options)
+            rows: DataFrame = reader.load(path)
         return rows
 
     @abstractmethod
@@ -245,7 +253,19 @@ class FrameSource(Source):
         """The rows with the columns the reader expects."""
         if self._rows is None:
             self._rows = self.load()
-        return self._rows.select(*self.columns(self._rows))
+        with explained(f"{self.where}: {self.description}"):
+            return self._rows.select(*self.columns(self._rows))
+
+    def first(self) -> Optional[Row]:
+        """The first row of ``frame``; None where there is none. Raises the library's own errors, whatever it is."""
+        with explained(f"{self.where}: {self.description} cannot be read"):
+            return self.frame().first()
+
+    def head(self, count: int) -> List[Row]:
+        """The first rows of ``frame``, at most ``count``. Raises as ``first``."""
+        with explained(f"{self.where}: {self.description} cannot be read"):
+            rows: List[Row] = self.frame().head(count)
+            return rows
 
     @abstractmethod
     def reader(self) -> FrameReader:

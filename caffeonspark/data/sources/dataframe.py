@@ -18,6 +18,7 @@ from ..arrow import Problems, keep_good, numbers
 from ..records import ENCODED, RAW_BYTES, SAMPLE_ID, BadRecord, BadRecords, Column, Records, id_column, pack_image
 from ..tops import ImageTop, NumberTop, Top
 from .base import FrameReader, FrameSource
+from .frames import as_text, column_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,7 +133,7 @@ class DataFrameSource(FrameSource):
         self.shuffle = bool(self.parameters().shuffle)
         self._cos_tops = self._read_tops()
         self.tops = tuple(top.top for top in self._cos_tops)
-        if self.frame().isEmpty():
+        if self.first() is None:
             raise DataError(f"{self.where}: {self.description} is empty")
 
     def reader(self) -> CoSDataReader:
@@ -215,8 +216,9 @@ class DataFrameSource(FrameSource):
 
         names = rows.columns
         id_name = id_column(names)
-        chosen = [(F.col(id_name) if id_name else F.monotonically_increasing_id()).cast("string").alias(SAMPLE_ID)]
-        for top in self._cos_tops:
+        number = F.monotonically_increasing_id().cast("string")
+        chosen = [(as_text(column_of(rows, id_name, self._has)) if id_name else number).alias(SAMPLE_ID)]
+        for top in {top.column: top for top in self._cos_tops}.values():  # several tops may be of one column
             if top.column not in names:
                 raise ConfigError(
                     f"{self.where}: top '{top.top.name}' reads column '{top.column}', which {self.description} "
@@ -225,22 +227,26 @@ class DataFrameSource(FrameSource):
             chosen.append(self._column(rows, top).alias(top.column))
         return chosen
 
+    @property
+    def _has(self) -> str:
+        return f"{self.where}: {self.description}"
+
     def _column(self, raw: DataFrame, top: CoSTop) -> Any:
         from pyspark.ml.functions import vector_to_array
         from pyspark.sql import functions as F
         from pyspark.sql import types as T
 
-        column = F.col(f"`{top.column}`")
+        column = column_of(raw, top.column, self._has)
         kind = raw.schema[top.column].dataType
         text = kind.simpleString()
         if top.kind in _SCALARS:
             if isinstance(kind, T.StringType):
-                return column
+                return as_text(column)
             if isinstance(kind, (T.NumericType, T.BooleanType)):
                 return column.cast("double")
         elif top.kind in _ARRAYS:
             if text == "vector":
-                return vector_to_array(column, "float32")
+                return F.when(column.isNotNull(), vector_to_array(column, "float32"))  # which takes no null
             if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, (T.NumericType, T.BooleanType)):
                 return column.cast("array<float>")
             if isinstance(kind, T.NumericType):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Optional, Tuple
 
 import numpy as np
 
+from ...causes import explained
 from ...errors import ConfigError, DataError, suggest
 from ..arrow import Problems, keep_good, numbers
 from ..decode import CannotDecode, decode_image
@@ -30,6 +31,7 @@ from ..records import (
 from ..tops import ImageTop, NumberTop, Top
 from ..transform import Transform
 from .base import FrameReader, FrameSource, Source
+from .frames import as_text, check_unambiguous
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -265,6 +267,9 @@ def _stack(entries: List[Any], top: Top) -> np.ndarray:
     return np.stack(entries) if entries else np.zeros((0, *top.shape), top.fixed[0])
 
 
+_READ = ("image", "content", "data", "id", SAMPLE_ID, "path", "channels", "height", "width", "encoded", "label")
+
+
 class ImageDataFrame(ImageSource, FrameSource):
     """A DataFrame of images: read by ``dataframe_format`` from ``source``, or given in Python.
 
@@ -278,7 +283,7 @@ class ImageDataFrame(ImageSource, FrameSource):
         return "the given DataFrame" if self.given is not None else f"DataFrame {self.parameters().source}"
 
     def open(self) -> None:
-        rows = self.frame().head(_LOOKED_AT if self.config.skip else 1)
+        rows = self.head(_LOOKED_AT if self.config.skip else 1)
         problem = DataError(f"{self.where}: {self.description} is empty")
         for number, row in enumerate(rows):  # the first that can be used
             try:
@@ -309,10 +314,8 @@ class ImageDataFrame(ImageSource, FrameSource):
         loaded = self.read(self.parameters().dataframe_format)
         selects = list(self.parameters().dataframe_column_select)
         if selects:
-            try:
+            with explained(f"{self.where}: dataframe_column_select"):
                 loaded = loaded.selectExpr(*selects)
-            except Exception as e:
-                raise ConfigError(f"{self.where}: dataframe_column_select: {str(e).splitlines()[0]}") from None
         return loaded
 
     def columns(self, rows: DataFrame) -> List[Any]:
@@ -321,14 +324,13 @@ class ImageDataFrame(ImageSource, FrameSource):
         names = rows.columns
         image = "image" in names and "data" not in names  # Spark's image format
         files = "content" in names and "data" not in names  # Spark's binaryFile format
+        check_unambiguous(rows, [name for name in _READ if name in names], f"{self.where}: {self.description}")
         data = F.col("image.data") if image else F.col("content") if files else F.col("data")
         if not (image or files or "data" in names):
             raise ConfigError(f"{self.where}: {self.description} has no column 'data'. {suggest('data', names)}")
-        sample = id_column(names) or ("path" if files else None)
+        sample = "image.origin" if image else id_column(names) or ("path" if files else None)
         chosen = [
-            (F.col("image.origin") if image else F.col(sample) if sample else F.monotonically_increasing_id())
-            .cast("string")
-            .alias(SAMPLE_ID),
+            (as_text(F.col(sample)) if sample else F.monotonically_increasing_id().cast("string")).alias(SAMPLE_ID),
             data.cast("binary").alias("data"),
         ]
         for name in ("channels", "height", "width"):
@@ -344,7 +346,8 @@ class ImageDataFrame(ImageSource, FrameSource):
                     f"{suggest('label', names)}"
                 )
             kind = rows.schema["label"].dataType.typeName()
-            chosen.append(F.col("label").cast("string" if kind == "string" else "double").alias("label"))
+            label = F.col("label")
+            chosen.append((as_text(label) if kind == "string" else label.cast("double")).alias("label"))
         return chosen
 
     def _encoded_by_default(self) -> bool:

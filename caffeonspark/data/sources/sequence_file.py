@@ -11,7 +11,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Tuple, Union
 
-from ...errors import ConfigError, DataError, from_text
+from ...causes import cause_of, explained
+from ...errors import ConfigError, DataError
 from ...storage import join
 from ..records import BadRecord
 from .images import ImageDataFrame
@@ -92,10 +93,11 @@ class SequenceFileSource(ImageDataFrame):
     def load(self) -> DataFrame:
         path = self.stored_path()
         spark = self.config.spark()
+        files = ",".join(self._files(path))
         try:
-            pairs = spark.sparkContext.sequenceFile(",".join(self._files(path)))
+            pairs = spark.sparkContext.sequenceFile(files)
         except Exception as e:
-            raise DataError(f"{self.where}: {path} is no SequenceFile: {str(e).splitlines()[0]}") from None
+            raise DataError(f"{self.where}: {path} is no SequenceFile: {cause_of(e).message}") from None
         rows: DataFrame = spark.createDataFrame(pairs.mapPartitions(_parse), _ROW)
         return rows
 
@@ -113,13 +115,8 @@ class SequenceFileSource(ImageDataFrame):
         return [*super().columns(rows), rows["problem"]]
 
     def open(self) -> None:
-        try:
+        with explained(f"{self.where}: {self.description}"):
             problem = self.frame().select("problem").first()
-        except Exception as e:
-            ours = from_text(str(e))
-            if ours is None:
-                raise
-            raise type(ours)(f"{self.where}: {self.description}: {ours.message}") from None
         if problem is not None and problem[0] is not None and not self.config.skip:
             raise DataError(f"{self.where}: {self.description}: the first record: {problem[0]}")
         super().open()

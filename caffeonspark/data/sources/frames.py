@@ -1,0 +1,69 @@
+"""DataFrames that users give: whether they can be read at all, and the columns of theirs by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Sequence
+
+from ...errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+__all__ = ["as_text", "check_frame", "check_unambiguous", "column_of", "quoted"]
+
+
+def check_frame(frame: Any) -> None:
+    """Raise ConfigError unless ``frame`` is a DataFrame that batches of rows can be read from."""
+    from pyspark.sql import DataFrame
+
+    if not isinstance(frame, DataFrame):
+        kind = f"{type(frame).__module__}.{type(frame).__name__}"
+        if kind.startswith("pandas."):
+            hint = "spark.createDataFrame(frame) makes one of it"
+        elif kind.startswith("pyspark.pandas."):
+            hint = "frame.to_spark() makes one of it"
+        elif ".connect." in kind:
+            hint = "this library needs the driver's own JVM, which a Spark Connect session does not have"
+        else:
+            hint = "spark.createDataFrame makes one of Python's rows"
+        raise ConfigError(f"the data has to be a Spark DataFrame, and is a {kind}: {hint}")
+    if frame.isStreaming:
+        raise ConfigError(
+            "the DataFrame is a stream, which has no end to wait for: read with spark.read, or write it to files first"
+        )
+
+
+def quoted(name: str) -> str:
+    """A column's name as Spark's expressions take it, whatever is in it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def column_of(frame: DataFrame, name: str, where: str) -> Column:
+    """A column by its name. Raises ConfigError, which begins with ``where``, unless there is exactly one."""
+    from pyspark.sql import functions as F
+
+    names = frame.columns
+    if name not in names:
+        raise ConfigError(f"{where} has no column '{name}'. {suggest(name, names)}")
+    check_unambiguous(frame, [name], where)
+    return F.col(quoted(name))
+
+
+def check_unambiguous(frame: DataFrame, used: Sequence[str], where: str) -> None:
+    """Raise ConfigError, which begins with ``where``, for a column in use that another one has the name of."""
+    sensitive = str(frame.sparkSession.conf.get("spark.sql.caseSensitive")) == "true"
+    for name in used:
+        same = [one for one in frame.columns if one == name or (not sensitive and one.lower() == name.lower())]
+        if len(same) > 1:
+            raise ConfigError(
+                f"{where} has {len(same)} columns called '{name}' ({', '.join(same)}): rename or drop all but one"
+            )
+
+
+def as_text(column: Column) -> Column:
+    """A column as text; bytes that are no UTF-8, which Python would not take, as hexadecimal digits after ``0x``."""
+    from pyspark.sql import functions as F
+
+    content = column.cast("string").cast("binary")
+    text = F.decode(content, "UTF-8")
+    return F.when(F.encode(text, "UTF-8") == content, text).otherwise(F.concat(F.lit("0x"), F.hex(content)))
