@@ -8,6 +8,7 @@
     ├── StorageError           a file or folder that cannot be read or written
     ├── TrainingError          training that went wrong by itself (NaN loss, ranks that drifted apart)
     ├── Interrupted            a run that was asked to stop, and did
+    │   └── InterruptedByKeyboard  by Ctrl-C (SIGINT): a KeyboardInterrupt too
     └── InfrastructureError    a lost executor, peer or connection: worth another attempt
         ├── CommunicationError     the gradient channel
         │   ├── PeerLost               a peer closed its connection or cannot be reached
@@ -30,6 +31,7 @@ __all__ = [
     "DataError",
     "InfrastructureError",
     "Interrupted",
+    "InterruptedByKeyboard",
     "PeerLost",
     "RankLost",
     "StallError",
@@ -77,6 +79,10 @@ class TrainingError(CaffeOnSparkError):
 
 class Interrupted(CaffeOnSparkError):
     """The run was asked to stop and stopped."""
+
+
+class InterruptedByKeyboard(Interrupted, KeyboardInterrupt):
+    """The run was asked to stop by Ctrl-C (SIGINT). ``except Exception`` catches it, as every error of the library."""
 
 
 class InfrastructureError(CaffeOnSparkError):

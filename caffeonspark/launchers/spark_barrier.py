@@ -66,12 +66,14 @@ class _Stage(RunningRanks):
             run_rank(job, context.partitionId(), hosts, files, batches)
             yield from ()
 
+        self._ending = False
+
         def run() -> None:
             self._context.setJobGroup(self._group, "caffeonspark training", interruptOnCancel=True)
             try:
                 rows.mapInArrow(task, "rank int", barrier=True).collect()
             except BaseException as e:
-                self.error = e
+                self.error = None if self._ending else e
 
         self._thread: threading.Thread = InheritableThread(target=run, name="caffeonspark-stage")
         self._thread.daemon = True
@@ -88,6 +90,7 @@ class _Stage(RunningRanks):
         self._thread.join(patience)
         if not self._thread.is_alive():
             return []
+        self._ending = True
         silent = sorted(set(self.executors().values()))
         self._context.cancelJobGroup(self._group)
         self._thread.join(30)

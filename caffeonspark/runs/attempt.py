@@ -53,6 +53,7 @@ class Attempt:
     Attributes
     ----------
     unresponsive : executors whose tasks did not end when their ranks were done or called off
+    launched : the ranks, once they were started
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Attempt:
         self.heard: Dict[int, float] = {}  # rank: when it last said something
         self.first_heard = math.inf  # when the first rank came
         self.unresponsive: List[str] = []
+        self.launched: Optional[RunningRanks] = None
 
     def run(self, make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure, or Interrupted."""
@@ -91,7 +93,7 @@ class Attempt:
         with RankServer(launcher.bind_host, self.config.settings.ports, credentials, self.ranks, self.folder) as server:
             job = make_job((launcher.driver_host, server.address[1]), credentials)
             self.observer.doing(self.result, "waiting for Spark to start the ranks")
-            launched = launcher.start(job)
+            launched = self.launched = launcher.start(job)
             try:
                 self.watch(server, launched)
             except BaseException as e:

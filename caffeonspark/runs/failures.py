@@ -17,9 +17,11 @@ from ..errors import (
     InfrastructureError,
     Interrupted,
     RankLost,
+    StorageError,
     TrainingError,
     from_wire,
 )
+from ..storage import EXECUTOR_SETTING
 from .rank_server import Event
 
 __all__ = ["ENVIRONMENT", "error_of", "first_failure", "stage_error"]
@@ -79,6 +81,8 @@ def stage_error(error: BaseException, who: str) -> CaffeOnSparkError:
     executor's Python is missing, another one, or lacks a package, and starting anew would not help.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "No space left on device" in str(error):
+        return StorageError(f"{who}: Spark's local folder is full: set {EXECUTOR_SETTING} to a larger disk")
     for line in lines:
         program = re.search(r"Cannot run program (\S+: .*)", line)
         if program or _PYTHON_ERROR.match(line):

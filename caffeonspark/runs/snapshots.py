@@ -19,12 +19,15 @@ from ..plans.job import ResumePoint
 from ..plans.run_config import RunConfig
 from ..storage import Storage, find_file, is_local, join, local_path, parent
 from ..sync.registry import strategy_for
+from .kept import kept
+from .saved_net import Layers, difference, recorded
 
 __all__ = [
     "Snapshot",
     "SnapshotStore",
     "StartFiles",
     "read_resume_point",
+    "snapshot_base",
     "snapshot_prefix",
 ]
 
@@ -36,6 +39,11 @@ def snapshot_prefix(config: RunConfig) -> str:
     """
     prefix = os.path.basename(config.solver.snapshot_prefix)
     return prefix or os.path.splitext(os.path.basename(config.solver_path))[0]
+
+
+def snapshot_base(config: RunConfig) -> str:
+    """The URI that snapshots' names begin with."""
+    return join(parent(config.model_uri), f"{snapshot_prefix(config)}_iter")
 
 
 @dataclass(frozen=True)
@@ -157,13 +165,15 @@ class SnapshotStore:
     config : RunConfig
     say : told about every snapshot
     run : names the run whose snapshots are taken
+    net : the layers of its net that have parameters; () where they are not known
     """
 
-    def __init__(self, config: RunConfig, say: Callable[[str], None], run: str) -> None:
+    def __init__(self, config: RunConfig, say: Callable[[str], None], run: str, net: Layers = ()) -> None:
         self._config = config
         self._storage = config.storage
         self._say = say
         self._run = run
+        self._net = net
         self._strategy = strategy_for(config.settings)
         self._arriving: Dict[int, _Arriving] = {}  # by iteration
         self._taken: Dict[int, List[str]] = {}  # by iteration: the files, in the order in which they are removed
@@ -207,6 +217,8 @@ class SnapshotStore:
         del self._arriving[iteration]
         try:
             return self._store(iteration, arriving)
+        except StorageError as e:
+            raise kept(e, dict(zip(self._uris(iteration), (arriving.weights, arriving.state)))) from e
         finally:
             arriving.discard()
 
@@ -215,6 +227,7 @@ class SnapshotStore:
         settings = self._config.settings
         return {
             "run": self._run,
+            "net": recorded(self._net),
             "seed": seed,
             "ranks": self._config.ranks,
             "sync": settings.sync,
@@ -288,6 +301,7 @@ class SnapshotStore:
         names = set(self._storage.names(self._folder))
         pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+){re.escape(state_ending(self._hdf5))}")
         found = [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
+        others = ""
         for iteration in sorted(found, reverse=True):
             weights, state = self._uris(iteration)
             about = self._about(state) if os.path.basename(weights) in names else {}
@@ -296,8 +310,18 @@ class SnapshotStore:
             if missing:
                 self._say(f"{state} is passed over: {missing[0]} is missing")
                 continue
+            other = difference(about.get("net"), self._net)
+            if other:
+                others = others or f"{state} is of another net: {other}"
+                self._say(f"{state} is passed over: it is of another net, {other}")
+                continue
             if not of_this_run or about.get("run") == self._run:
                 return self.look(weights, state)
+        if others and not of_this_run:
+            raise ConfigError(
+                f"-resume: {others}. Give this net's solver another snapshot_prefix or folder, or begin anew without "
+                "-resume"
+            )
         return None
 
     def look(self, weights: str, state: str) -> Snapshot:
@@ -315,6 +339,9 @@ class SnapshotStore:
             self._storage.fetch(state, copy)
             iteration = state_iteration(copy, state)
         about = self._about(state)
+        other = difference(about.get("net"), self._net)
+        if other:
+            raise ConfigError(f"{state} is of another net: {other}")
         parts = self._parts_for_this_run(about, state)
         if parts and _stem(os.path.basename(weights)) != _stem(os.path.basename(state)):
             self._say(f"{weights} was not saved with {state}: every rank starts from it and from the solver state")
@@ -374,6 +401,7 @@ class SnapshotStore:
         try:
             about = dict(json.loads(self._storage.read(uri)))
             _part_names(about)
+            recorded(about.get("net") or ())
             return about
         except (ValueError, TypeError):
             raise DataError(f"{uri} is damaged: remove it to resume without it") from None

@@ -21,6 +21,7 @@ __all__ = [
     "hadoop_files",
     "has_native_hadoop",
     "is_stopped",
+    "is_stopped_by_driver",
     "replace_executors",
     "setting_in_mb",
     "signals_are_for_python",
@@ -88,8 +89,14 @@ def has_native_hadoop() -> bool:
 
 
 def is_stopped(context: Any) -> bool:
-    """Whether Spark has stopped the application, which Python is not told of."""
-    return bool(context._jsc.sc().isStopped())
+    """Whether the application was stopped, by Spark, which Python is not told of, or by somebody's ``stop()``."""
+    java = context._jsc  # another thread may stop it meanwhile
+    return java is None or bool(java.sc().isStopped())
+
+
+def is_stopped_by_driver(context: Any) -> bool:
+    """Whether somebody stopped the application from Python."""
+    return context._jsc is None
 
 
 def application_attempt(context: Any) -> Optional[str]:

@@ -13,7 +13,7 @@ from ...process import run_in_child
 from .crash import fatal_message
 from .pycaffe import caffe, prototxt, unique
 
-__all__ = ["inspect_net"]
+__all__ = ["inspect_net", "reason"]
 
 _TIMEOUT = 300.0  # seconds
 
@@ -32,7 +32,7 @@ def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, whe
         )
     stages = [json.loads(line) for line in output.decode().splitlines()]
     if not stages:
-        raise ConfigError(f"{where}: Caffe refuses the net: {_reason(errors, status)}")
+        raise ConfigError(f"{where}: Caffe refuses the net: {reason(errors, status)}")
     return _inspection(stages, batch)
 
 
@@ -62,7 +62,7 @@ def _report_shapes(path: str, phase: int, larger: Mapping[str, Tuple[int, ...]],
         send(json.dumps({"blobs": found, "parameters": parameters}).encode() + b"\n")
 
 
-def _reason(errors: bytes, status: int) -> str:
+def reason(errors: bytes, status: int) -> str:
     """The words of a failed CHECK, or what else is known."""
     lines = errors.decode(errors="replace").strip().splitlines()
     message = fatal_message(lines)
