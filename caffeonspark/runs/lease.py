@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 import time
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from ..errors import ConfigError, StorageError
 from ..storage import Storage, join, parent
@@ -60,13 +60,19 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="caffeonspark-lease", daemon=True)
 
     def __enter__(self) -> Lease:
-        self._take()
+        _live.add(self._mine["token"])  # before others see the file
+        try:
+            self._take()
+        except BaseException:
+            _live.discard(self._mine["token"])
+            raise
         self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._over.set()
-        self._thread.join()
+        _live.discard(self._mine["token"])
+        self._thread.join(_RENEW_SECONDS)  # storage may not answer
         try:
             if self._holder().get("token") == self._mine["token"]:
                 self._storage.remove(self._file)
@@ -94,9 +100,9 @@ class Lease:
         mine = self._mine
         if holder.get("application") == mine["application"] and _number(holder.get("attempt")) < mine["attempt"]:
             return
-        lives = _lives(holder.get("process"))
+        lives = _lives(holder.get("process"), str(holder.get("token")))
         age = self._age()
-        if lives is False or (lives is None and age > STALE_SECONDS):
+        if lives is False or (age > STALE_SECONDS and (lives is None or not self._is_renewed())):
             return
         who = ", ".join(
             f"{name} {holder[key]}"
@@ -108,6 +114,15 @@ class Lease:
             f"{self._place} is in use by another run ({who or 'which is just starting'}): wait for its end or stop it, "
             f"or give this one a {self._what} of its own{until}"
         )
+
+    def _is_renewed(self) -> bool:
+        """Whether an old lease of a process that lives is renewed soon: it may have slept, with its machine."""
+        before, deadline = self._storage.modified(self._file), time.monotonic() + 2.5 * _RENEW_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(0.1 * _RENEW_SECONDS)
+            if self._storage.modified(self._file) != before:
+                return True
+        return False
 
     def _remove_stale(self, holder: Mapping[str, Any]) -> None:
         """Remove what an ended run left. Of several who do, none removes what another has put there since."""
@@ -193,12 +208,15 @@ def _identity(pid: int) -> Optional[List[str]]:
         return None
 
 
-def _lives(identity: Any) -> Optional[bool]:
-    """Whether a process lives; None where this machine cannot know."""
+_live: Set[str] = set()  # the tokens of this process's leases
+
+
+def _lives(identity: Any, token: str) -> Optional[bool]:
+    """Whether the run lives that a process took a lease for; None where this machine cannot know."""
     place = _identity(os.getpid())
     if place is None or not isinstance(identity, list) or identity[:2] != place[:2] or not str(identity[2]).isdigit():
         return None
-    return _identity(int(identity[2])) == identity
+    return token in _live if identity == place else _identity(int(identity[2])) == identity
 
 
 def leases_of(storage: Storage, model: str, snapshots: str, application: str, attempt: int) -> Tuple[Lease, ...]:

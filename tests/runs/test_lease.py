@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,8 +18,10 @@ from tests.support.paths import ROOT
 
 HOLD = """
 import sys
+from caffeonspark.runs import lease
 from caffeonspark.runs.lease import Lease
 from caffeonspark.storage import Storage
+lease._RENEW_SECONDS = 0.5
 with Lease(Storage(), sys.argv[1], "app-other", 1, "-model"):
     print("held", flush=True)
     sys.stdin.read()
@@ -89,6 +92,37 @@ def test_a_lease_of_another_machine_goes_stale_by_itself(tmp_path, process):
     left_behind(tmp_path, STALE_SECONDS + 1, process=process)
     with lease(tmp_path):
         assert json.loads((tmp_path / ".m.caffemodel.lease").read_text())["application"] == "app"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_lives_and_renews_no_more_gives_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "_RENEW_SECONDS", 0.4)
+    process = hold_elsewhere(tmp_path)
+    try:
+        os.kill(process.pid, signal.SIGSTOP)
+        left = time.time() - STALE_SECONDS - 1
+        os.utime(tmp_path / ".m.caffemodel.lease", (left, left))
+        with lease(tmp_path):
+            os.kill(process.pid, signal.SIGCONT)
+            time.sleep(1)
+            assert json.loads((tmp_path / ".m.caffemodel.lease").read_text())["application"] == "app"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_what_a_run_of_this_process_could_not_remove_keeps_nobody_out(tmp_path, monkeypatch):
+    first = lease(tmp_path).__enter__()
+    with monkeypatch.context() as broken:
+
+        def fail(*args):
+            raise StorageError("away")
+
+        broken.setattr(Storage, "remove", fail)
+        first.__exit__()
+    assert (tmp_path / ".m.caffemodel.lease").exists()
+    with lease(tmp_path):
+        pass
     assert not list(tmp_path.iterdir())
 
 
