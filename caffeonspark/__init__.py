@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .errors import DataError as DataError
     from .errors import InfrastructureError as InfrastructureError
     from .errors import Interrupted as Interrupted
+    from .errors import InterruptedByKeyboard as InterruptedByKeyboard
     from .errors import PeerLost as PeerLost
     from .errors import RankLost as RankLost
     from .errors import StallError as StallError
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .estimator import CaffeEstimator as CaffeEstimator
     from .estimator import CaffeModel as CaffeModel
     from .plans.inspection import Inspection as Inspection
+    from .plans.inspection import SolverInspection as SolverInspection
     from .plans.net_source import NetSource as NetSource
     from .report.base import Observer as Observer
     from .report.metrics import read_metrics as read_metrics
@@ -76,13 +78,14 @@ _NAMES: Dict[str, List[str]] = {
         "DataError",
         "InfrastructureError",
         "Interrupted",
+        "InterruptedByKeyboard",
         "PeerLost",
         "RankLost",
         "StallError",
         "StorageError",
         "TrainingError",
     ],
-    "plans.inspection": ["Inspection"],
+    "plans.inspection": ["Inspection", "SolverInspection"],
     "plans.net_source": ["NetSource"],
     "report.base": ["Observer"],
     "report.metrics": ["read_metrics"],

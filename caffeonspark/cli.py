@@ -144,9 +144,8 @@ def _do(spark: Any, values: Dict[str, Any]) -> None:
     from .api.sources import DataSource
 
     config = Config(spark, values)
-    if config.blobs:
-        check_output(config)
     cos, data = CaffeOnSpark(spark), DataSource(spark)
+    check_before(config, data)
     if config.train:
         train = data.getSource(config, True)
         validation = validation_sources(config)
@@ -154,6 +153,9 @@ def _do(spark: Any, values: Dict[str, Any]) -> None:
             cos.trainWithValidation(train, validation)
         else:
             cos.train(train)
+    if config.dryRun:
+        print("caffeonspark: -dryRun: everything was checked, and all is well", flush=True)
+        return
     if config.blobs:
         if config.test:
             _log.warning("caffeonspark: -features and -test are both given: -features is done")
@@ -167,6 +169,25 @@ def validation_sources(config: Config) -> List[Any]:
     from .plans.net_source import NetSource
 
     return [NetSource(config, net) for net in config.run_config.validation_nets]
+
+
+def check_before(config: Config, data: Any) -> None:
+    """Raise an error, before anything is trained or computed, for what -test and -features could not do afterwards."""
+    if config.blobs:
+        check_output(config)
+    if not (config.blobs or config.test):
+        return
+    from .inference.tasks import check_model
+
+    source = data.getSource(config, False)
+    if config.blobs:
+        source = source.for_blobs(config.blobs)
+    else:
+        config.storage.check_writable(str(config.output))
+    if config.train or config.dryRun:
+        _ = source.plan  # opens the data and builds the net
+    if not config.train:
+        check_model(config.run_config)
 
 
 def check_output(config: Config) -> None:

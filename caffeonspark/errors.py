@@ -9,6 +9,7 @@
     ├── TrainingError          training that went wrong by itself (ranks that drifted apart)
     │   └── LossNotFinite          the loss became infinite or no number
     ├── Interrupted            a run that was asked to stop, and did
+    │   └── InterruptedByKeyboard  by Ctrl-C (SIGINT): a KeyboardInterrupt too
     └── InfrastructureError    a lost executor, peer or connection: worth another attempt
         ├── CommunicationError     the gradient channel
         │   ├── PeerLost               a peer closed its connection or cannot be reached
@@ -33,6 +34,7 @@ __all__ = [
     "HelperLost",
     "InfrastructureError",
     "Interrupted",
+    "InterruptedByKeyboard",
     "LossNotFinite",
     "PeerLost",
     "RankLost",
@@ -84,6 +86,10 @@ class LossNotFinite(TrainingError):
 
 class Interrupted(CaffeOnSparkError):
     """The run was asked to stop and stopped."""
+
+
+class InterruptedByKeyboard(Interrupted, KeyboardInterrupt):
+    """The run was asked to stop by Ctrl-C (SIGINT). ``except Exception`` catches it, as every error of the library."""
 
 
 class InfrastructureError(CaffeOnSparkError):

@@ -11,7 +11,6 @@ Spark writes the names of these classes, this module's included, into what is sa
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import Any, Dict, List, Optional
 
 from google.protobuf import text_format
@@ -33,7 +32,7 @@ from .api.config import Config
 from .api.keywords import EstimatorFlags, FlagParams
 from .causes import explained
 from .data.sources.frames import check_frame
-from .errors import ConfigError
+from .errors import ConfigError, StorageError
 from .flags import Flag
 from .formats.checksums import read_checked, write_model
 from .formats.endings import ending_of
@@ -43,6 +42,8 @@ from .nets.prototxt import parse_net
 from .plans.net_source import NetSource
 from .report import observers_for
 from .report.result import TrainingResult
+from .runs.fits import under_own_name
+from .runs.kept import folder_unless_needed
 from .runs.run import train
 from .settings import FLAGS, NOT_PARAMS
 from .spark.session import storage_of
@@ -86,31 +87,53 @@ class CaffeEstimator(EstimatorFlags, Estimator, _CaffeParams, DefaultParamsReada
     **params
         Flags by name (``conf``, ``clusterSize``, ``devices``, ``weights``, …; see ``caffeonspark -help``). ``features``
         are the blobs the model adds as columns: by default the outputs of the TEST net that do not need a label,
-        or else all of its outputs. Without ``model``, the trained net is kept in the CaffeModel only.
+        or else all of its outputs.
+
+        With ``model``, each fit writes its files beside it under a name of its own, with the ``uid`` of the CaffeModel
+        it returns (``lenet.CaffeModel_4f….caffemodel``), so several fits at once do not meet; the model of the one that
+        ended last is ``model`` too. Without it, the trained net is kept in the CaffeModel only. A fit that ended early
+        says which snapshot there is, and what goes on from it.
     """
 
     def _fit(self, dataset: DataFrame) -> CaffeModel:
         check_frame(dataset)
-        spark = dataset.sparkSession
-        with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
-            flags = self.flags()
-            if not flags.get("model"):
+        model = CaffeModel()
+        flags, named = self.flags(), bool(self.flags().get("model"))
+        contents: List[bytes] = []  # of the model, as it comes; the newest last
+
+        def take(path: str) -> None:
+            with open(path, "rb") as f:
+                contents[:] = [f.read()]
+
+        with folder_unless_needed(".solverstate", ".solverstate.h5") as folder:
+            if not named:
                 flags["model"] = "file:" + os.path.join(folder, "model.caffemodel")
-            config = Config(spark, flags)
-            source = NetSource(config, config.nets.train, dataset)
-            result = train(
-                config.run_config, source, [], observers_for(config.run_config, keep=bool(self.flags().get("model")))
-            )
+                flags.setdefault("keepSnapshots", 1)
+            config = Config(dataset.sparkSession, flags)
+            blobs = checked_features(config)
             place = config.run_config.model_uri
-            content = config.storage.read(place)
-        if not config.nets.tests:
-            raise ConfigError(
-                f"{config.solver_path}: the net has no data layer in the TEST phase, which transform needs"
-            )
-        model = CaffeModel._make(config.nets.tests[0], content, ending_of(place), result)
+            config.storage.check_writable(place)
+            run = under_own_name(config.run_config, model.uid) if named else config.run_config
+            source = NetSource(config, config.nets.train, dataset)
+            result = train(run, source, [], observers_for(run, keep=named), take)
+            if named:
+                try:
+                    write_model(config.storage, place, contents[0])
+                except StorageError as e:
+                    raise StorageError(f"{e.message}; the model is saved as {run.model_uri}") from e
+        model._trained(config.nets.tests[0], contents[0], ending_of(place), result)
         model._set(**{k: v for k, v in self.flags().items() if k not in ("conf", "model", "features")})
-        model._set(features=config.blobs or default_features(config.nets.tests[0]))
+        model._set(features=blobs)
         return model
+
+
+def checked_features(config: Config) -> List[str]:
+    """The blobs that ``transform`` will add. Raises ConfigError, before anything is trained, where it could not."""
+    if not config.nets.tests:
+        raise ConfigError(f"{config.solver_path}: the net has no data layer in the TEST phase, which transform needs")
+    net = config.nets.tests[0]
+    net.check_blobs(config.blobs)
+    return config.blobs or default_features(net)
 
 
 def default_features(net: Net) -> List[str]:
@@ -151,11 +174,8 @@ class CaffeModel(Model, _CaffeParams, MLReadable, MLWritable):
         self._content = b""
         self._ending = ".caffemodel"
 
-    @classmethod
-    def _make(cls, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> CaffeModel:
-        model = cls()
-        model._net, model._content, model._ending, model.summary = net, content, ending, summary
-        return model
+    def _trained(self, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> None:
+        self._net, self._content, self._ending, self.summary = net, content, ending, summary
 
     def setFeatures(self, value: List[str]) -> CaffeModel:
         """Choose the blobs that ``transform`` adds."""
@@ -217,7 +237,8 @@ class _ModelReader(MLReader):
         storage = storage_of(SparkSession(self.sc))
         net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
         content = read_checked(storage, join(path, "model" + metadata["ending"]))
-        model = CaffeModel._make(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)
+        model = CaffeModel()
+        model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)
         DefaultParamsReader.getAndSetParams(model, metadata)
         model._resetUid(metadata["uid"])
         return model

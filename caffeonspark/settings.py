@@ -28,6 +28,7 @@ class Settings:
         "names", [], "save these blobs of the TEST net, one row for each sample", "BLOB,BLOB…"
     )
     label: str = flag("text", "", "one more blob for -features", "BLOB")
+    dryRun: bool = flag("switch", False, "do all checks and nothing else: train, test and save nothing")
     conf: str = flag("text", "", "the solver prototxt", "FILE", section="Files")
     model: str = flag("text", "", "the model: written by -train, read by -test and -features", "FILE")
     output: str = flag("text", "output", "where -features and -test write", "PATH")
@@ -184,5 +185,5 @@ _ALIASES: Dict[str, str] = {
 #: What everything but the tools is configured by.
 FLAGS = table_of(Settings, _ALIASES)
 #: Flags that are a pipeline's business and no parameters of an estimator.
-NOT_PARAMS = ("train", "test", "output", "outputFormat")
+NOT_PARAMS = ("train", "test", "output", "outputFormat", "dryRun")
 _DEFAULTS = Settings()

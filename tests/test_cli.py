@@ -106,3 +106,34 @@ def test_spark_that_does_not_start(tmp_path):
     assert len(ours) == 1
     assert "Spark does not start: [JAVA_GATEWAY_EXITED]" in ours[0]
     assert "Traceback" not in process.stderr
+
+
+def test_a_dry_run_checks_everything_and_does_nothing(run, folder):
+    before = sorted(path.name for path in folder.iterdir())
+    flags = flags_for(folder, "-dryRun", "-output", f"file:{folder}/out")
+    for what in (["-train", "-test"], ["-train", "-features", "ip2"]):
+        status, out, err = run(*what, *flags)
+        assert (status, out) == (0, "caffeonspark: -dryRun: everything was checked, and all is well\n"), err
+        assert sorted(path.name for path in folder.iterdir()) == before
+    status, _, err = run("-test", *flags)
+    assert status == 1 and "the model (-model)" in err
+
+
+@pytest.mark.parametrize("dry", [["-dryRun"], []])
+def test_what_would_fail_after_training_is_found_before_it(run, folder, dry):
+    def refused(said, *more):
+        status, _, err = run("-train", *dry, *flags_for(folder, *more))
+        assert status == 1 and said in err.splitlines()[-1], err
+        assert "iteration" not in err
+
+    refused("the TEST net has no blob 'ip9'", "-features", "ip9", "-output", f"file:{folder}/out")
+    refused("is a folder: name a file in it", "-test", "-output", f"file:{folder}")
+    (folder / "m.caffemodel").mkdir()
+    refused("m.caffemodel is a folder: name a file in it")
+    (folder / "m.caffemodel").rmdir()
+    solver = (folder / "solver.prototxt").read_text()
+    (folder / "solver.prototxt").write_text(solver.replace('"fixed"', '"fixedd"'))
+    refused("Caffe refuses the solver: Unknown learning rate policy: fixedd")
+    (folder / "solver.prototxt").write_text(solver + " snapshot_format: HDF5")
+    (folder / "net.prototxt").write_text((folder / "net.prototxt").read_text().replace('"ip2"', '"head/ip2"'))
+    refused("layer 'head/ip2' has a '/' in its name")

@@ -47,7 +47,10 @@ class CaffeOnSpark:
         self.task: Optional[Task] = None
 
     def train(self, source: NetSource) -> TrainingResult:
-        """Train the net of ``source``'s solver on its data, and save the model to ``-model``."""
+        """Train the net of ``source``'s solver on its data, and save the model to ``-model``.
+
+        With ``-dryRun`` everything is checked that can be before ranks start, and nothing is trained.
+        """
         return self._train(source, [])
 
     def _train(self, source: NetSource, validation: Sequence[NetSource]) -> TrainingResult:

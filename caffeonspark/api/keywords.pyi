@@ -15,6 +15,7 @@ class ConfigFlags:
         test: bool = False,
         features: Sequence[str] = (),
         label: str = "",
+        dryRun: bool = False,
         conf: str = "",
         model: str = "",
         output: str = "output",
@@ -69,6 +70,8 @@ class ConfigFlags:
     """save these blobs of the TEST net, one row for each sample"""
     label: str
     """one more blob for -features"""
+    dryRun: bool
+    """do all checks and nothing else: train, test and save nothing"""
     conf: str
     """the solver prototxt"""
     model: str

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from ..plans.indices import IndexedBottom
-from ..plans.inspection import Inspection
+from ..plans.inspection import Inspection, SolverInspection
 from ..plans.net_plan import NetPlan
 
 __all__ = ["Engine", "Predictor", "Trainer"]
@@ -174,6 +174,26 @@ class Engine(ABC):
         ConfigError
             If the engine cannot compute the net: ``where``, and why.
         """
+
+    def check_solver(self, solver: Any, train_net: Any, test_nets: Sequence[Any], where: str) -> SolverInspection:
+        """Build a solver on the driver as ranks will, before they do; an engine need not.
+
+        Parameters
+        ----------
+        solver, train_net, test_nets : as for ``trainer``
+        where : the solver's file, for errors
+
+        Returns
+        -------
+        SolverInspection
+            What it will save; nothing where the engine does not know.
+
+        Raises
+        ------
+        ConfigError
+            If the engine refuses the solver: ``where``, and why.
+        """
+        return SolverInspection()
 
     @abstractmethod
     def trainer(self, solver: Any, train_net: Any, test_nets: Sequence[Any], rank: int, folder: str) -> Trainer:

@@ -31,7 +31,7 @@ from ..plans.run_config import RunConfig
 from ..plans.weights_match import check_all_there
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds, has_stable_partitions, limit_arrow_batches, rows_by_layer, rows_for_ranks
-from ..storage import find_file
+from ..storage import EXECUTOR_SETTING, find_file, naming_full_disks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..plans.net_source import NetSource
 
-__all__ = ["Task", "check_skipped", "features", "make_task", "mean_outputs", "with_outputs"]
+__all__ = ["Task", "check_model", "check_skipped", "features", "make_task", "mean_outputs", "with_outputs"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,10 +70,15 @@ class Task:
 
 def task_for(config: RunConfig, plan: NetPlan, blobs: Sequence[str]) -> Task:
     """The task of running ``plan`` with the model of ``-model``. Raises ConfigError."""
+    path = check_model(config)
+    return make_task(config, plan, blobs, read_checked(config.storage, path), ending_of(path), path)
+
+
+def check_model(config: RunConfig) -> str:
+    """Where the file of ``-model`` is. Raises ConfigError where there is none."""
     if not config.settings.model:
         raise ConfigError("-model is missing: name the model to use")
-    path = find_file(config.storage, config.settings.model, "the model (-model)")
-    return make_task(config, plan, blobs, read_checked(config.storage, path), ending_of(path), path)
+    return find_file(config.storage, config.settings.model, "the model (-model)")
 
 
 def make_task(
@@ -280,6 +285,13 @@ def _outputs(
     task: Task, parts: int, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[Tuple[Records, Dict[str, np.ndarray]]]:
     """The task's records (of the first data layer) and their blobs, in their order, a batch at a time."""
+    with naming_full_disks(scratch_folder(), EXECUTOR_SETTING):
+        yield from _computed(task, parts, batches)
+
+
+def _computed(
+    task: Task, parts: int, batches: Iterator[pa.RecordBatch]
+) -> Iterator[Tuple[Records, Dict[str, np.ndarray]]]:
     from pyspark import TaskContext
 
     context = TaskContext.get()

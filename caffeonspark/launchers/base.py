@@ -15,7 +15,8 @@ class RunningRanks(ABC):
 
     Attributes
     ----------
-    error : what ended them, where something other than the ranks themselves did, or one that could not tell the driver
+    error : what ended them, where something other than the ranks themselves or ``end`` did, or one that could not tell
+        the driver
     """
 
     error: Optional[BaseException] = None

@@ -89,13 +89,15 @@ class _Stage(RunningRanks):
             run_rank(job, own, context.partitionId(), hosts, files, batches)
             yield from ()
 
+        self._ending = False
+
         def run() -> None:
             self._context.setJobGroup(self._group, "caffeonspark training", interruptOnCancel=True)
             self._context.setLocalProperty(SECRET_PROPERTY, secret.hex())
             try:
                 rows.mapInArrow(task, "rank int", barrier=True).collect()
             except BaseException as e:
-                self.error = e
+                self.error = None if self._ending else e
             finally:  # where PySpark's threads share one of the JVM's
                 with contextlib.suppress(Exception):
                     self._context.setLocalProperty(SECRET_PROPERTY, None)
@@ -125,6 +127,7 @@ class _Stage(RunningRanks):
         self._thread.join(patience)
         if not self._thread.is_alive():
             return []
+        self._ending = True
         silent = sorted(set(self.executors().values()))
         with _while_spark_is_there():
             self._context.cancelJobGroup(self._group)

@@ -133,6 +133,15 @@ class Net:
                     del new.top[-1]
         return Net(net, self.path, self.phase, self.number)
 
+    def check_blobs(self, blobs: Iterable[str]) -> None:
+        """Raise ConfigError for blobs that the net does not have."""
+        known = self.blob_names()
+        for blob in blobs:
+            if blob not in known:
+                raise ConfigError(
+                    f"{self.path}: the {self.phase_name} net has no blob '{blob}'. {suggest(blob, known)}"
+                )
+
     def check(self, known_types: Iterable[str]) -> None:
         """Raise ConfigError for what would make Caffe abort: unknown layer types and blobs, names used twice."""
         types = set(known_types)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping, Protocol, Sequence, Tuple
 
-__all__ = ["Inspection", "NetInspector"]
+__all__ = ["Inspection", "NetInspector", "SolverInspection"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,28 @@ class Inspection:
     batch_axes: Mapping[str, Tuple[int, int]]
     parameters: int
     layers: Sequence[Sequence[Tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class SolverInspection:
+    """What a look at a solver found.
+
+    Attributes
+    ----------
+    layers : (name, shapes of its parameters) of each layer that is saved, the engine's own between them; () where
+        that is not known
+    model_bytes : how large the parameters in a model file are
+    state_bytes : how large the history in a solver state is
+    """
+
+    layers: Tuple[Tuple[str, Tuple[Tuple[int, ...], ...]], ...] = ()
+    model_bytes: int = 0
+    state_bytes: int = 0
+
+    @property
+    def learned(self) -> Tuple[Tuple[str, Tuple[Tuple[int, ...], ...]], ...]:
+        """The layers that have parameters."""
+        return tuple(layer for layer in self.layers if layer[1])
 
 
 class NetInspector(Protocol):

@@ -10,7 +10,7 @@ from ..data.records import BadRecordPolicy
 from ..data.sources.base import FrameSource, RangeSource, Source
 from ..data.sources.registry import make_source
 from ..data.tops import Top
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError
 from ..nets.net import Net
 from .indices import follow_indices
 from .layer_names import parameters_by_name
@@ -51,12 +51,7 @@ class NetSource:
 
     def for_blobs(self, blobs: Sequence[str]) -> NetSource:
         """The same data for the part of the net that these blobs depend on. Raises ConfigError for unknown blobs."""
-        known = self.net.blob_names()
-        for blob in blobs:
-            if blob not in known:
-                raise ConfigError(
-                    f"{self.net.path}: the {self.net.phase_name} net has no blob '{blob}'. {suggest(blob, known)}"
-                )
+        self.net.check_blobs(blobs)
         return NetSource(self.config, self.net.pruned(blobs), self._dataframe)
 
     def __repr__(self) -> str:

@@ -30,6 +30,7 @@ from ..engines.registry import engine_named
 from ..errors import CaffeOnSparkError, RankLost
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
+from ..storage import EXECUTOR_SETTING, naming_full_disks
 from ..sync.base import Strategy
 from ..sync.registry import strategy_for
 from .loop import Loop
@@ -61,10 +62,12 @@ def run_rank(
     batches : the rows of frame sources, by ``rows_for_ranks``
     """
     # the folder outlives the connection, whose sidecar may still have files of it to send when the rank is done
-    with tempfile.TemporaryDirectory(prefix="caffeonspark-", dir=scratch_folder()) as folder:
+    full = naming_full_disks(scratch_folder(), EXECUTOR_SETTING)
+    with full, tempfile.TemporaryDirectory(prefix="caffeonspark-", dir=scratch_folder()) as folder:
         connection = open_connection(job, secret, rank, hosts[rank])
         try:
-            Rank(job, rank, hosts, connection, folder).run(files, batches)
+            with naming_full_disks(scratch_folder(), EXECUTOR_SETTING):
+                Rank(job, rank, hosts, connection, folder).run(files, batches)
         except BaseException as e:  # also KeyboardInterrupt and SystemExit: the driver decides what they mean
             with contextlib.suppress(RankLost):  # the driver that gave this rank up does not listen any more
                 connection.send(FrameKind.FAILED, time=time.time(), **describe(e))

@@ -49,6 +49,8 @@ def _members(config: RunConfig, keep: bool, own: Sequence[Observer], observers: 
     """Each observer, made when the ones before it are."""
     yield Recorder(config, observers.record)
     yield Warnings() if config.settings.quiet else Terminal()
+    if config.settings.dryRun:
+        return
     uri = config.model_uri if keep and config.settings.model else ""
     state = RunState()
     if uri:

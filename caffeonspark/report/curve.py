@@ -9,6 +9,7 @@ import os
 import tempfile
 from typing import Any, Callable, Dict, List, Sequence
 
+from ..errors import Interrupted
 from ..formats.endings import name_beside
 from ..storage import Storage
 from .base import Observer, Record
@@ -41,7 +42,7 @@ class Curve(Observer):
         self._hurry = False
 
     def failed(self, result: TrainingResult, error: BaseException) -> None:
-        self._hurry = isinstance(error, KeyboardInterrupt)  # a second Ctrl-C
+        self._hurry = isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted)  # a second Ctrl-C
 
     def record(self, record: Record) -> None:
         if record["event"] != "end" or self._state.empty:

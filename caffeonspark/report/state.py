@@ -163,6 +163,7 @@ class RunState(Observer):
         self._what = "starting"
         self._start: Record = {"iteration": 0, "max_iter": 0, "samples": 1, "ranks": 0, "model": "", "net": ""}
         self._begun = time.time()
+        self._begun_monotonic = time.monotonic()
         self._seconds = 0.0  # of the newest record
         self._iteration = 0
         self._epoch = 0.0
@@ -218,6 +219,7 @@ class RunState(Observer):
     def _on_start(self, record: Record) -> None:
         self._start = record
         self._begun = record["time"] - record["seconds"]
+        self._begun_monotonic = time.monotonic() - record["seconds"]
         self.phase, self._what, self.error, self._end = "starting", "starting", "", None
         self._ranks.clear()
         self._rewind(record["iteration"])
@@ -311,7 +313,7 @@ class RunState(Observer):
                 "settings": {**start.get("settings", {}), **start.get("versions", {})},
                 "solver": start.get("solver", {}),
                 "begun": self._begun,
-                "seconds": round(self._seconds if self.over else max(self._seconds, time.time() - self._begun), 1),
+                "seconds": round(self._seconds if self.over else max(self._seconds, self._elapsed()), 1),
                 "iteration": self._iteration,
                 "first": start["iteration"],
                 "max_iter": start["max_iter"],
@@ -325,6 +327,10 @@ class RunState(Observer):
                 "notes": [[round(seconds, 1), text] for seconds, text in self._notes],
                 "ranks": self._rank_rows(),
             }
+
+    def _elapsed(self) -> float:
+        """Seconds since the run began, whatever becomes of the clock."""
+        return time.monotonic() - self._begun_monotonic
 
     def _left(self) -> int:
         return max(0, int(self._start["max_iter"]) - self._iteration)

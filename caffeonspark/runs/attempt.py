@@ -57,6 +57,7 @@ class Attempt:
     ----------
     unresponsive : executors whose tasks did not end when their ranks were done or called off
     suspect_batch : what is in the batch that a rank died of in the attempt before, when the rank has come there again
+    launched : the ranks, once they were started
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Attempt:
         self.unresponsive: List[str] = []
         self.suspect_batch = ""
         self.refusals = Refusals(result, observer.note)
+        self.launched: Optional[RunningRanks] = None
 
     def run(self, make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure, or Interrupted."""
@@ -98,7 +100,7 @@ class Attempt:
         with RankServer(launcher.bind_host, self.config.settings.ports, credentials, self.ranks, self.folder) as server:
             job = make_job((launcher.driver_host, server.address[1]), credentials.invitation())
             self.observer.doing(self.result, "waiting for Spark to start the ranks")
-            launched = launcher.start(job, credentials.secret)
+            launched = self.launched = launcher.start(job, credentials.secret)
             try:
                 self.watch(server, launched)
             except BaseException as e:

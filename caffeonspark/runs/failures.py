@@ -19,9 +19,11 @@ from ..errors import (
     PeerLost,
     RankLost,
     StallError,
+    StorageError,
     TrainingError,
     from_wire,
 )
+from ..storage import EXECUTOR_SETTING
 from .rank_server import Event
 
 __all__ = ["error_of", "first_failure", "stage_error"]
@@ -86,6 +88,8 @@ def stage_error(error: BaseException, who: str) -> CaffeOnSparkError:
     Ranks report their own errors over their lines. What comes before there is a line has been in the way of the rows
     (a user's function, SQL, a file that is gone), or of the executor's Python: starting anew would not help.
     """
+    if "No space left on device" in str(error):
+        return StorageError(f"{who}: Spark's local folder is full: set {EXECUTOR_SETTING} to a larger disk")
     cause = cause_of(error)
     if isinstance(cause, InfrastructureError):
         return RankLost(f"{who}: Spark ended the stage: {cause.message}")

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from ..causes import STOPPED
 from ..comm.addresses import check_ports
+from ..engines.registry import engine_named
 from ..errors import ConfigError
 from ..formats.hdf5 import import_h5py
 from ..nets.schema import SolverParameter
+from ..plans.inspection import SolverInspection
+from ..plans.net_plan import NetPlan
 from ..plans.run_config import RunConfig
 from ..spark.cluster import is_on, promised_slots, task_cpus
 from ..spark.jvm import is_stopped, task_slots
 from ..spark.yarn import check_ended, check_executors
+from ..storage import DRIVER_SETTING, check_room, temporary_folder
 from ..sync.registry import strategy_for
+from .saved_net import check_files
 
-__all__ = ["check_cluster", "check_driver"]
+__all__ = ["check_cluster", "check_driver", "look_at_solver"]
 
 _LOCAL_WAIT, _CLUSTER_WAIT = 60.0, 600.0  # seconds for executors to register
 
@@ -69,6 +74,15 @@ def check_driver(config: RunConfig) -> None:
     check_executors(context.getConf())
     strategy_for(config.settings)
     _check_snapshot_format(config)
+
+
+def look_at_solver(config: RunConfig, solver: Any, train: NetPlan, tests: Sequence[NetPlan]) -> SolverInspection:
+    """Build the solver once, as ranks will. Raises ConfigError, or StorageError, where they could not go on with it."""
+    engine, where = engine_named(config.settings.engine), config.solver_path
+    found = engine.check_solver(solver, train.message(), [test.message() for test in tests], where)
+    check_files(solver, found, where)
+    check_room(temporary_folder(), found.model_bytes + found.state_bytes, "what ranks save", DRIVER_SETTING)
+    return found
 
 
 def _check_snapshot_format(config: RunConfig) -> None:

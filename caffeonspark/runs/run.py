@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..causes import explained
 from ..comm.credentials import Invitation
@@ -20,6 +20,7 @@ from ..errors import (
     ConfigError,
     InfrastructureError,
     Interrupted,
+    InterruptedByKeyboard,
     LossNotFinite,
     StorageError,
     suggest,
@@ -36,14 +37,18 @@ from ..spark.jvm import jvm_needed, jvm_runs, signals_are_for_python
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import rows_of_sources
 from ..spark.yarn import attempt_number
+from ..storage import DRIVER_SETTING, EXECUTOR_SETTING, naming_full_disks, temporary_folder
 from ..sync.registry import strategy_for
 from .attempt import Attempt
+from .cancelled import one_interruption_ends_all, why_cancelled
 from .deaths import Deaths
 from .diverged import way_on
 from .encryption import check_encryption
-from .preflight import check_cluster, check_driver
+from .kept import kept
+from .lease import Lease, leases_of
+from .preflight import check_cluster, check_driver, look_at_solver
 from .restarts import Restarts
-from .snapshots import SnapshotStore, StartFiles, read_resume_point
+from .snapshots import SnapshotStore, StartFiles, read_resume_point, snapshot_base
 from .start_check import check_nets, check_start, with_best_model
 
 if TYPE_CHECKING:
@@ -54,8 +59,14 @@ __all__ = ["train"]
 _SAME_SIGNAL_SECONDS = 1.0  # a signal to a whole group of processes comes twice: to Python, and by way of the JVM
 
 
-def train(config: RunConfig, source: NetSource, validation: Sequence[NetSource], observer: Observer) -> TrainingResult:
-    """Train, and save the model.
+def train(
+    config: RunConfig,
+    source: NetSource,
+    validation: Sequence[NetSource],
+    observer: Observer,
+    hand_over: Optional[Callable[[str], None]] = None,
+) -> TrainingResult:
+    """Train, and save the model; with ``-dryRun`` only look whether that could be done.
 
     Parameters
     ----------
@@ -63,6 +74,7 @@ def train(config: RunConfig, source: NetSource, validation: Sequence[NetSource],
     source : the TRAIN phase's data
     validation : the data of the test nets to run at every test_interval
     observer : told about everything
+    hand_over : given the local path of each model that is saved, for a caller whose run has a place to itself
 
     Raises
     ------
@@ -72,10 +84,16 @@ def train(config: RunConfig, source: NetSource, validation: Sequence[NetSource],
     result = TrainingResult(model="")
     stop = threading.Event()
     try:
-        prepared = prepare(config, [source, *validation], result, observer, stop)
-        observer.started(result, config.describe_cluster())
-        with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
-            _Run(prepared, result, observer, stop, folder).go()
+        with contextlib.ExitStack() as cleanup:
+            cleanup.enter_context(one_interruption_ends_all())
+            cleanup.enter_context(naming_full_disks(temporary_folder(), DRIVER_SETTING))
+            leases = () if hand_over else _leases(config)
+            prepared = prepare(config, [source, *validation], result, observer, stop, leases, cleanup)
+            if config.settings.dryRun:
+                return result
+            observer.started(result, config.describe_cluster())
+            folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="caffeonspark-"))
+            _Run(prepared, result, observer, stop, folder, hand_over).go()
     except BaseException as e:
         observer.failed(result, e)
         raise
@@ -95,6 +113,13 @@ def _name_of_run(application: str) -> str:
     return f"{application}/{_runs[application]}"
 
 
+def _leases(config: RunConfig) -> Tuple[Lease, ...]:
+    """Of the places where a run writes."""
+    context = config.spark.sparkContext
+    application, attempt = context.applicationId, attempt_number(context)
+    return leases_of(config.storage, config.model_uri, snapshot_base(config), application, attempt)
+
+
 @dataclass(frozen=True)
 class PreparedRun:
     """What is settled before the first attempt.
@@ -108,6 +133,7 @@ class PreparedRun:
     snapshots : SnapshotStore
     start : where the first attempt starts from
     seed : of everything random but the engine's own
+    leases : of the places where it writes
     """
 
     config: RunConfig
@@ -117,6 +143,7 @@ class PreparedRun:
     snapshots: SnapshotStore
     start: StartFiles
     seed: int
+    leases: Tuple[Lease, ...]
 
     @property
     def layers(self) -> List[LayerPlan]:
@@ -140,13 +167,24 @@ class PreparedRun:
 
 @explained()
 def prepare(
-    config: RunConfig, sources: Sequence[NetSource], result: TrainingResult, observer: Observer, stop: threading.Event
+    config: RunConfig,
+    sources: Sequence[NetSource],
+    result: TrainingResult,
+    observer: Observer,
+    stop: threading.Event,
+    leases: Tuple[Lease, ...],
+    cleanup: contextlib.ExitStack,
 ) -> PreparedRun:
-    """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known."""
+    """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known.
+
+    The leases are taken, and given back by ``cleanup``.
+    """
     uri = config.model_uri
     check_driver(config)
     check_encryption(config, observer.note)
     config.storage.check_writable(uri)
+    for lease in leases:
+        cleanup.enter_context(lease)
     plan = sources[0].plan
     sync = config.settings.sync
     one_solver = strategy_for(config.settings).one_solver
@@ -162,7 +200,8 @@ def prepare(
     solver.CopyFrom(config.solver)
     if validations and not solver.test_interval:
         solver.test_interval = solver.max_iter
-    snapshots = SnapshotStore(config, observer.note, _name_of_run(context.applicationId))
+    found = look_at_solver(config, solver, plan, [validation.net for validation in validations])
+    snapshots = SnapshotStore(config, observer.note, _name_of_run(context.applicationId), found.learned)
     attempt = attempt_number(context)
     start, seed = read_resume_point(config, snapshots, again=attempt > 1)
     check_start(plan, start, observer.note)
@@ -182,6 +221,7 @@ def prepare(
         snapshots=snapshots,
         start=start,
         seed=seed if seed is not None else secrets.randbits(62),
+        leases=leases,
     )
 
 
@@ -195,10 +235,17 @@ class _Run:
     observer : told about everything
     stop : set to end training
     folder : where files that ranks send arrive
+    hand_over : as ``train`` has it
     """
 
     def __init__(
-        self, prepared: PreparedRun, result: TrainingResult, observer: Observer, stop: threading.Event, folder: str
+        self,
+        prepared: PreparedRun,
+        result: TrainingResult,
+        observer: Observer,
+        stop: threading.Event,
+        folder: str,
+        hand_over: Optional[Callable[[str], None]],
     ) -> None:
         self.prepared = prepared
         self.config = prepared.config
@@ -207,6 +254,7 @@ class _Run:
         self.observer = observer
         self.stop = stop
         self.folder = folder
+        self.hand_over = hand_over
         self.start = prepared.start  # of the next attempt
         self.restarts = Restarts(prepared.config.settings.maxRestarts)
         self.last: Optional[Attempt] = None
@@ -217,7 +265,7 @@ class _Run:
     @jvm_needed("the run cannot go on; -resume goes on from its newest snapshot")
     def go(self) -> None:
         """Attempts until one ends well, or the failures are too many or of a kind that repeats."""
-        with self.signals():
+        with self.signals(), self.cancelled_is_interrupted():
             while True:
                 try:
                     self.attempt()
@@ -244,9 +292,10 @@ class _Run:
             ]
             rows = rows_of_sources(config.spark, layers, config.ranks, cleanup)
             files = []
-            for content in start.read_all(config.storage):
-                files.append(context.broadcast(content))
-                cleanup.callback(files[-1].destroy)
+            with naming_full_disks(context.getConf().get("spark.local.dir", temporary_folder()), EXECUTOR_SETTING):
+                for content in start.read_all(config.storage):
+                    files.append(context.broadcast(content))
+                    cleanup.callback(files[-1].destroy)
             self.last = Attempt(
                 config,
                 self.prepared.layers,
@@ -267,9 +316,10 @@ class _Run:
     def take_file(self, rank: int, kind: str, about: Mapping[str, Any], path: str) -> None:
         """A rank handed over a file."""
         iteration = int(about["iteration"])
+        for lease in self.prepared.leases:
+            lease.check()
         if kind == FrameKind.MODEL:
-            store_model(self.config.storage, path, self.result.model)
-            os.unlink(path)
+            self.save(path)
             if about.get("best"):
                 self.result.best = next(
                     (test for test in reversed(self.result.tests) if test.net == 0), self.result.best
@@ -282,10 +332,21 @@ class _Run:
             if uri is not None:
                 self.observer.saved(self.result, "snapshot", iteration, uri)
 
+    def save(self, path: str) -> None:
+        """Put the model in its place; where that fails, it is kept in another."""
+        if self.hand_over is not None:
+            self.hand_over(path)
+        try:
+            store_model(self.config.storage, path, self.result.model)
+        except StorageError as e:
+            raise kept(e, {self.result.model: path}) from e
+        os.unlink(path)
+
     # ---- after a failure
 
     def restart(self, error: InfrastructureError) -> None:
         """Prepare the next attempt, from the newest snapshot; raises ``error`` when there is to be none."""
+        self.check_cancelled(error)
         if self.stop.is_set():
             raise self.interrupted() from error
         if not jvm_runs():
@@ -334,11 +395,34 @@ class _Run:
         if not self.config.storage.exists(self.result.model):
             raise StorageError(f"{self.result.model} is not there any more: something removed it while the run was on")
 
-    def interrupted(self) -> CaffeOnSparkError:
+    def interrupted(self, by: str = "") -> CaffeOnSparkError:
         newest = self.snapshots.newest_taken()
-        saved = f"snapshot {newest.state} is saved, and -resume goes on from it" if newest else "no snapshot was saved"
-        name = signal.Signals(self.signal).name if self.signal else "request"
-        return Interrupted(f"stopped by {name} at iteration {self.result.iteration}: {saved}")
+        saved = "no snapshot was saved"
+        if newest is not None:
+            how = "-resume" if self.hand_over is None else f"snapshot='{newest.state}', weights='{newest.weights}'"
+            saved = f"snapshot {newest.state} is saved, and {how} goes on from it"
+        name = by or (signal.Signals(self.signal).name if self.signal else "request")
+        kind = InterruptedByKeyboard if self.signal == signal.SIGINT else Interrupted
+        return kind(f"stopped by {name} at iteration {self.result.iteration}: {saved}")
+
+    @contextlib.contextmanager
+    def cancelled_is_interrupted(self) -> Iterator[None]:
+        """Whatever comes of a cancelled job or a stopped application, it is an interruption."""
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except Exception as e:
+            self.check_cancelled(e)
+            raise
+
+    def check_cancelled(self, error: Exception) -> None:
+        """Raise Interrupted where ``error`` comes of a cancelled job or a stopped application."""
+        launched = self.last.launched if self.last is not None else None
+        ended = launched.error if launched is not None and launched.error is not None else error
+        why = why_cancelled(self.config.spark.sparkContext, ended)
+        if why:
+            raise self.interrupted(why) from error
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:

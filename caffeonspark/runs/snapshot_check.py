@@ -14,6 +14,7 @@ from ..formats.endings import ending_of
 from ..formats.shapes import read_shapes
 from ..formats.solverstate import state_iteration
 from ..storage import Storage
+from .saved_net import recorded
 
 __all__ = ["checked_ending", "part_names", "part_uri", "problem_of", "read_about", "stem"]
 
@@ -52,7 +53,10 @@ def _check_state(content: bytes, uri: str) -> None:
     with tempfile.NamedTemporaryFile(prefix="caffeonspark-", suffix=ending_of(uri)) as f:
         f.write(content)
         f.flush()
-        state_iteration(f.name, uri)
+        iteration = state_iteration(f.name, uri)
+    named = re.search(r"_iter_(\d+)$", stem(uri))
+    if named and int(named.group(1)) != iteration:
+        raise DataError(f"{uri} is of iteration {iteration}, not of the one in its name: put the right file there")
 
 
 def read_about(storage: Storage, state: str) -> Dict[str, Any]:
@@ -63,8 +67,9 @@ def read_about(storage: Storage, state: str) -> Dict[str, Any]:
     try:
         about = dict(json.loads(storage.read(uri)))
         part_names(about)
-        for recorded in dict(about.get("files", {})).values():
-            str(recorded["sha256"]), int(recorded["bytes"])
+        recorded(about.get("net") or ())
+        for file in dict(about.get("files", {})).values():
+            str(file["sha256"]), int(file["bytes"])
         return about
     except (KeyError, ValueError, TypeError):
         raise DataError(f"{uri} is damaged: remove it to resume without it") from None

@@ -22,6 +22,8 @@ from ..plans.job import ResumePoint
 from ..plans.run_config import RunConfig
 from ..storage import Storage, find_file, is_local, join, local_path, parent
 from ..sync.registry import strategy_for
+from .kept import kept
+from .saved_net import Layers, difference, recorded
 from .snapshot_check import checked_ending, part_names, part_uri, problem_of, read_about, stem
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "SnapshotStore",
     "StartFiles",
     "read_resume_point",
+    "snapshot_base",
     "snapshot_prefix",
 ]
 
@@ -40,6 +43,11 @@ def snapshot_prefix(config: RunConfig) -> str:
     """
     prefix = os.path.basename(config.solver.snapshot_prefix)
     return prefix or os.path.splitext(os.path.basename(config.solver_path))[0]
+
+
+def snapshot_base(config: RunConfig) -> str:
+    """The URI that snapshots' names begin with."""
+    return join(parent(config.model_uri), f"{snapshot_prefix(config)}_iter")
 
 
 @dataclass(frozen=True)
@@ -163,13 +171,15 @@ class SnapshotStore:
     config : RunConfig
     say : told about every snapshot
     run : names the run whose snapshots are taken
+    net : the layers of its net that have parameters; () where they are not known
     """
 
-    def __init__(self, config: RunConfig, say: Callable[[str], None], run: str) -> None:
+    def __init__(self, config: RunConfig, say: Callable[[str], None], run: str, net: Layers = ()) -> None:
         self._config = config
         self._storage = config.storage
         self._say = say
         self._run = run
+        self._net = net
         self._strategy = strategy_for(config.settings)
         self._arriving: Dict[int, _Arriving] = {}  # by iteration
         self._taken: Dict[int, List[str]] = {}  # by iteration: the files, in the order in which they are removed
@@ -213,6 +223,8 @@ class SnapshotStore:
         del self._arriving[iteration]
         try:
             return self._store(iteration, arriving)
+        except StorageError as e:
+            raise kept(e, dict(zip(self._uris(iteration), (arriving.weights, arriving.state)))) from e
         finally:
             arriving.discard()
 
@@ -221,6 +233,7 @@ class SnapshotStore:
         settings = self._config.settings
         return {
             "run": self._run,
+            "net": recorded(self._net),
             "seed": seed,
             "ranks": self._config.ranks,
             "sync": settings.sync,
@@ -307,15 +320,33 @@ class SnapshotStore:
 
     def _newest_of(self, iterations: Sequence[int], of_this_run: bool = False) -> Optional[Snapshot]:
         """The newest whole one of these; those that are not are passed over with a line."""
+        others = ""
         for iteration in sorted(iterations, reverse=True):
             weights, state = self._uris(iteration)
             if of_this_run and not self._is_of_this_run(state):
+                continue
+            other = self._other_net(state)
+            if other:
+                others = others or f"{state} is of another net: {other}"
+                self._say(f"{state} is passed over: it is of another net, {other}")
                 continue
             problem = problem_of(self._storage, weights, state)
             if not problem:
                 return self.look(weights, state)
             self._say(f"{state} is passed over: {problem}")
+        if others and not of_this_run:
+            raise ConfigError(
+                f"-resume: {others}. Give this net's solver another snapshot_prefix or folder, or begin anew without "
+                "-resume"
+            )
         return None
+
+    def _other_net(self, state: str) -> str:
+        """How the net of a snapshot is another one than this run's; "" if it is not, or nothing is known of it."""
+        try:
+            return difference(read_about(self._storage, state).get("net"), self._net)
+        except DataError:  # damaged
+            return ""
 
     def _is_of_this_run(self, state: str) -> bool:
         try:
@@ -338,6 +369,9 @@ class SnapshotStore:
             self._storage.fetch(state, copy)
             iteration = state_iteration(copy, state)
         about = read_about(self._storage, state)
+        other = difference(about.get("net"), self._net)
+        if other:
+            raise ConfigError(f"{state} is of another net: {other}")
         parts = self._parts_for_this_run(about, state)
         if parts and stem(os.path.basename(weights)) != stem(os.path.basename(state)):
             self._say(f"{weights} was not saved with {state}: every rank starts from it and from the solver state")
@@ -390,6 +424,40 @@ class SnapshotStore:
         """The seed of the run that took the snapshot, if it was one of ours."""
         seed = read_about(self._storage, snapshot.state).get("seed")
         return None if seed is None else int(seed)
+
+    def _about(self, state: str) -> Dict[str, Any]:
+        uri = state + ".json"
+        if not self._storage.exists(uri):
+            return {}
+        try:
+            about = dict(json.loads(self._storage.read(uri)))
+            _part_names(about)
+            recorded(about.get("net") or ())
+            return about
+        except (ValueError, TypeError):
+            raise DataError(f"{uri} is damaged: remove it to resume without it") from None
+
+
+def _part_names(about: Mapping[str, Any]) -> List[Tuple[int, str]]:
+    """(rank, ending) of each part of a snapshot, rank by rank."""
+    return [(rank, _checked(ending)) for rank, endings in enumerate(about.get("parts") or ()) for ending in endings]
+
+
+def _part_uri(state: str, rank: int, ending: str) -> str:
+    return f"{_stem(state)}.rank{rank}{ending}"
+
+
+def _stem(name: str) -> str:
+    """A path or URI without its ending, the same for both files of a snapshot."""
+    ending = ending_of(name)
+    return name[: -len(ending)] if name.endswith(ending) else name
+
+
+def _checked(ending: str) -> str:
+    """The ending of a part's name; raises ValueError for one that could lead elsewhere."""
+    if not re.fullmatch(r"(\.\w+)+", ending):
+        raise ValueError(f"'{ending}' is no ending of a part")
+    return ending
 
 
 def _tests_before(config: RunConfig, iteration: int) -> int:

@@ -28,6 +28,7 @@ __all__ = [
     "hide_in_event_log",
     "hides",
     "is_stopped",
+    "is_stopped_by_driver",
     "jvm_needed",
     "jvm_runs",
     "replace_executors",
@@ -170,8 +171,14 @@ def has_native_hadoop() -> bool:
 
 
 def is_stopped(context: Any) -> bool:
-    """Whether the application was stopped, or Spark has stopped it, which Python is not told of."""
-    return context._jsc is None or bool(context._jsc.sc().isStopped())
+    """Whether the application was stopped, by Spark, which Python is not told of, or by somebody's ``stop()``."""
+    java = context._jsc  # another thread may stop it meanwhile
+    return java is None or bool(java.sc().isStopped())
+
+
+def is_stopped_by_driver(context: Any) -> bool:
+    """Whether somebody stopped the application from Python."""
+    return context._jsc is None
 
 
 def application_attempt(context: Any) -> Optional[str]:

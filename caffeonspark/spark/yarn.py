@@ -12,7 +12,7 @@ from typing import Any, Optional, Tuple
 
 from ..errors import ConfigError, InfrastructureError
 from ..storage import java_message
-from .jvm import Jvm, application_attempt, hadoop_configuration, is_stopped, setting_in_mb
+from .jvm import Jvm, application_attempt, hadoop_configuration, is_stopped, is_stopped_by_driver, setting_in_mb
 
 __all__ = [
     "Limits",
@@ -199,7 +199,7 @@ def attempt_number(context: Any) -> int:
 
 def check_ended(context: Any) -> None:
     """Raise ConfigError or InfrastructureError, with YARN's reason, where YARN ended the application by itself."""
-    if context.master != "yarn" or not is_stopped(context):
+    if context.master != "yarn" or is_stopped_by_driver(context) or not is_stopped(context):
         return
     yarn = Jvm().classes.org.apache.hadoop.yarn
     client = yarn.client.api.YarnClient.createYarnClient()

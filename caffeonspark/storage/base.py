@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import List
+from typing import List, Optional
 
 __all__ = ["FileSystem"]
 
@@ -34,6 +34,18 @@ class FileSystem(ABC):
     @abstractmethod
     def store(self, source: str, uri: str) -> None:
         """Put a copy of the local file ``source`` at ``uri``, replacing what is there, whole or not at all."""
+
+    @abstractmethod
+    def create(self, uri: str, content: bytes) -> bool:
+        """Make a small file where there is none; False where there is one. Of several who try, one succeeds."""
+
+    @abstractmethod
+    def modified(self, uri: str) -> Optional[float]:
+        """When a file was written last, in seconds by the file system's own clock; None if there is no such file."""
+
+    @abstractmethod
+    def check_replaceable(self, uri: str) -> None:
+        """Raise StorageError where a file that is there cannot be replaced, as far as that can be seen; it stays."""
 
     @abstractmethod
     def make_folder(self, uri: str) -> None:

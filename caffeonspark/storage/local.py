@@ -6,7 +6,8 @@ import contextlib
 import os
 import secrets
 import shutil
-from typing import Iterator, List
+import stat
+from typing import Iterator, List, Optional
 
 from ..errors import StorageError
 from .base import FileSystem
@@ -19,17 +20,69 @@ __all__ = ["LocalFiles", "whole_file"]
 def whole_file(path: str) -> Iterator[str]:
     """The path of a temporary file beside ``path`` to write; it gets that name when the block has ended well.
 
-    Raises OSError where it cannot.
+    A power cut leaves what was there before, or all that is new. Raises OSError where it cannot.
     """
-    part = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(4)}.part")
+    part = _part_of(path)
     try:
         yield part
         with open(part, "rb") as f:
             os.fsync(f.fileno())
         os.replace(part, path)
+        _sync_folder(os.path.dirname(path))
     finally:
         if os.path.exists(part):
             os.unlink(part)
+
+
+def _part_of(path: str) -> str:
+    """A hidden name beside a file, not longer than names can be where the file's own is not."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{os.fsdecode(os.fsencode(name)[:200])}.{secrets.token_hex(4)}.part")
+
+
+def _sync_folder(path: str) -> None:
+    """Have a folder's names on the disk; on file systems that know no such thing they are there without."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _make_folders(path: str) -> None:
+    """Make a folder and those it is in, each of them lastingly."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        os.makedirs(folder, exist_ok=True)
+        _sync_folder(os.path.dirname(folder))
+
+
+@contextlib.contextmanager
+def _linked(path: str) -> Iterator[None]:
+    """A second name for a file, beside it."""
+    other = _part_of(path)
+    os.link(path, other, follow_symlinks=False)
+    try:
+        yield
+    finally:
+        os.unlink(other)
+
+
+def _links_work(path: str) -> bool:
+    """Whether the file system gives files of ours second names, beside ``path``."""
+    own = _part_of(path)
+    try:
+        with open(own, "xb"), _linked(own):
+            return True
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(own)
 
 
 class LocalFiles(FileSystem):
@@ -61,15 +114,55 @@ class LocalFiles(FileSystem):
     def store(self, source: str, uri: str) -> None:
         target = os.path.abspath(local_path(uri))
         try:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
+            _make_folders(os.path.dirname(target))
             with whole_file(target) as part:
                 shutil.copyfile(source, part)
         except OSError as e:
             raise StorageError(f"cannot write {target}: {e.strerror}") from e
 
+    def create(self, uri: str, content: bytes) -> bool:
+        target = os.path.abspath(local_path(uri))
+        try:
+            _make_folders(os.path.dirname(target))
+            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            return False
+        except OSError as e:
+            raise StorageError(f"cannot write {target}: {e.strerror}") from e
+        try:
+            with open(fd, "wb") as f:
+                f.write(content)
+        except OSError as e:
+            os.unlink(target)
+            raise StorageError(f"cannot write {target}: {e.strerror}") from e
+        return True
+
+    def modified(self, uri: str) -> Optional[float]:
+        try:
+            return os.stat(local_path(uri)).st_mtime
+        except OSError:
+            return None
+
+    def check_replaceable(self, uri: str) -> None:
+        target = os.path.abspath(local_path(uri))
+        if not os.path.lexists(target):
+            return
+        folder, file, me = os.stat(os.path.dirname(target)), os.lstat(target), os.geteuid()
+        problem = ""
+        if folder.st_mode & stat.S_ISVTX and me not in (0, folder.st_uid, file.st_uid):
+            problem = "in this sticky folder only its owner may"
+        elif _links_work(target):
+            try:  # refused for immutable files and those that are mounted by themselves, as replacing them would be
+                with _linked(target):
+                    pass
+            except OSError as e:
+                problem = str(e.strerror)
+        if problem:
+            raise StorageError(f"{target}, which is there, cannot be replaced: {problem}")
+
     def make_folder(self, uri: str) -> None:
         try:
-            os.makedirs(local_path(uri), exist_ok=True)
+            _make_folders(os.path.abspath(local_path(uri)))
         except OSError as e:
             raise StorageError(f"cannot write {local_path(uri)}: {e.strerror}") from e
 
@@ -77,9 +170,10 @@ class LocalFiles(FileSystem):
         try:
             os.unlink(local_path(uri))
         except FileNotFoundError:
-            pass
+            return
         except OSError as e:
             raise StorageError(f"cannot remove {local_path(uri)}: {e.strerror}") from e
+        _sync_folder(os.path.dirname(local_path(uri)))
 
     def remove_folder(self, uri: str) -> None:
         shutil.rmtree(local_path(uri), ignore_errors=True)

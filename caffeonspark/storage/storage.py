@@ -8,6 +8,7 @@ name beside its place and renamed when it is complete: it is there whole or not 
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import tempfile
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
@@ -91,6 +92,14 @@ class Storage:
             f.flush()
             self.store(f.name, uri)
 
+    def create(self, uri: str, content: bytes) -> bool:
+        """Make a small file where there is none; False where there is one. Of several who try, one succeeds."""
+        return self._of(uri).create(uri, content)
+
+    def modified(self, uri: str) -> Optional[float]:
+        """When a file was written last, in seconds by the file system's own clock; None if there is no such file."""
+        return self._of(uri).modified(uri)
+
     def make_folder(self, uri: str) -> None:
         """Make a folder, and those it is in, where they are missing."""
         self._of(uri).make_folder(uri)
@@ -108,13 +117,26 @@ class Storage:
         self._of(uri).rename(uri, to)
 
     def check_writable(self, uri: str) -> None:
-        """Raise StorageError unless a file can be written beside ``uri``; leaves nothing behind."""
-        probe = join(parent(uri), f".caffeonspark-{secrets.token_hex(4)}.probe")
+        """Raise StorageError unless a file can be written at ``uri``. What is there is not touched."""
+        probe = join(parent(uri), _name_like(os.path.basename(uri)))
         try:
+            if uri.endswith("/") or self.is_folder(uri):
+                raise StorageError(f"{uri} is a folder: name a file in it")
             self.write(probe, b"probe")  # a byte takes a block of a space quota, as the model will
             self.remove(probe)
+            self._of(uri).check_replaceable(uri)
         except StorageError as e:
             raise StorageError(f"the place of {uri} cannot be written to: {e.message}") from e
+
+
+def _name_like(name: str) -> str:
+    """A name that nothing has, and that a file system takes where it takes this one: as long, of the same letters."""
+    token = secrets.token_hex(4)
+    if len(name.encode()) < 200:
+        return f"{name}.{token}"
+    left = len(name.encode()) - len(token)
+    kept = name.encode()[:left].decode(errors="ignore")
+    return kept + token + "x" * (left - len(kept.encode()))
 
 
 @contextlib.contextmanager

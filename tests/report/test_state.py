@@ -128,3 +128,11 @@ def test_math_of_time_left_is_shown_only_while_training():
     assert left is None or math.isfinite(left)
     state.record(end(10))
     assert state.page()["left"] is None
+
+
+@pytest.mark.parametrize("jump", [-7200, 7200])
+def test_a_clock_that_jumps_changes_no_duration(monkeypatch, jump):
+    now = time.time()
+    state = state_of(start(max_iter=100, time=now, seconds=0.0))
+    monkeypatch.setattr(time, "time", lambda: now + jump)
+    assert 0 <= state.page()["seconds"] < 60

@@ -157,10 +157,39 @@ def test_a_failure_on_the_way_leaves_nothing(make_store, tmp_path, monkeypatch):
         real(path, uri)
 
     monkeypatch.setattr(store.config.storage, "store", store_file)
-    with pytest.raises(StorageError):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match="the disk is full; what was to go there is kept on "):
         hand_over(store, tmp_path, 3)
     assert not names(tmp_path)
     assert not list((tmp_path / "arrive").iterdir())
+    (kept,) = tmp_path.glob("caffeonspark-kept-*")
+    assert {path.name for path in kept.iterdir()} == {"run_iter_3.caffemodel", "run_iter_3.solverstate"}
+
+
+def test_snapshots_of_another_net_are_passed_over(make_store, tmp_path):
+    net = (("ip", ((10, 5), (10,))),)
+    one, other = make_store(), make_store()
+    one._net, other._net = net, (("ip", ((20, 5), (20,))),)
+    hand_over(one, tmp_path, 3)
+    hand_over(other, tmp_path, 5)
+    assert one.newest().point.iteration == 3
+    assert one.said[-1] == (
+        f"file:{tmp_path}/run_iter_5.solverstate is passed over: it is of another net, its layer 'ip' has "
+        "parameters of 20x5 and 20, this net's of 10x5 and 10"
+    )
+    assert make_store().newest().point.iteration == 5  # nothing is known of this one's
+    third = make_store(resume=True)
+    third._net = (("fc", ((10, 5), (10,))),)
+    with pytest.raises(
+        ConfigError, match=r"-resume: \S+run_iter_5.solverstate is of another net: .*'ip' is not in this"
+    ):
+        read_resume_point(third.config, third)
+    with pytest.raises(ConfigError, match=r"run_iter_3.solverstate is of another net"):
+        third.look(f"file:{tmp_path}/run_iter_3.caffemodel", f"file:{tmp_path}/run_iter_3.solverstate")
+    path = tmp_path / "run_iter_5.solverstate.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "net": [["ip"]]}))
+    with pytest.raises(DataError, match="is damaged"):
+        third.newest()
 
 
 def test_another_number_of_ranks_starts_from_the_means_with_a_note(make_store, tmp_path):

@@ -183,3 +183,37 @@ def test_parts_of_uris(uri, local, folder):
     assert local_path(uri) == local
     assert parent(uri) == folder
     assert join(folder, "x") in (f"{folder}/x", f"{folder}x")
+
+
+def test_of_several_who_create_a_file_one_succeeds(place):
+    storage, uri, folder = place
+    target = f"{uri}/new/lease"
+    assert storage.create(target, b"one")
+    assert not storage.create(target, b"two")
+    assert storage.read(target) == b"one"
+    assert abs(storage.modified(target) - (folder / "new/lease").stat().st_mtime) < 1
+    assert storage.modified(f"{uri}/new/other") is None
+
+
+def test_whether_a_name_can_be_written_is_seen_without_writing(place):
+    storage, uri, folder = place
+    (folder / "new").mkdir()
+    with pytest.raises(StorageError, match=r"new/? cannot be written to: \S*/new is a folder: name a file in it"):
+        storage.check_writable(f"{uri}/new")
+    storage.write(f"{uri}/model", b"old")
+    storage.check_writable(f"{uri}/model")
+    assert storage.read(f"{uri}/model") == b"old"
+    assert sorted(name for name in os.listdir(folder) if not name.endswith(".crc")) == ["model", "new"]
+
+
+def test_leases_on_every_storage(place):
+    from caffeonspark.runs.lease import Lease
+
+    storage, uri, folder = place
+    with Lease(storage, f"{uri}/m", "app", 1, "-model"):
+        with pytest.raises(ConfigError, match=r"/m is in use by another run \(application app, process"):
+            Lease(storage, f"{uri}/m", "app", 1, "-model").__enter__()
+        with Lease(storage, f"{uri}/m", "app", 2, "-model") as later:
+            later._renew()
+            later.check()
+    assert not [name for name in os.listdir(folder) if not name.endswith(".crc")]

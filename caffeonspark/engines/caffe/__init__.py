@@ -12,8 +12,9 @@ from __future__ import annotations
 import sys
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
-from ...plans.inspection import Inspection
+from ...plans.inspection import Inspection, SolverInspection
 from ...plans.net_plan import NetPlan
+from ...storage import EXECUTOR_SETTING
 from ..base import Engine, Predictor, Trainer
 from . import memory
 from .crash import fatal_message
@@ -39,6 +40,11 @@ class CaffeEngine(Engine):
 
         return inspect_net(net, larger, batch, where)
 
+    def check_solver(self, solver: Any, train_net: Any, test_nets: Sequence[Any], where: str) -> SolverInspection:
+        from .solver_check import check_solver
+
+        return check_solver(solver, train_net, test_nets, where)
+
     def trainer(self, solver: Any, train_net: Any, test_nets: Sequence[Any], rank: int, folder: str) -> Trainer:
         from .trainer import CaffeTrainer
 
@@ -51,6 +57,8 @@ class CaffeEngine(Engine):
 
     def explain_crash(self, log: Sequence[str]) -> str:
         message = fatal_message(log)
+        if "SerializeToOstream" in message:
+            message = f"it could not write a file, for want of room: set {EXECUTOR_SETTING} to a larger disk"
         return f"Caffe ended the process: {message}" if message else ""
 
     def training_memory(self, solver_type: str, train: NetPlan, tests: Sequence[NetPlan]) -> float:

@@ -13,7 +13,7 @@ from ...process import run_in_child
 from .crash import fatal_message
 from .pycaffe import caffe, parameter_blobs, prototxt, unique
 
-__all__ = ["inspect_net"]
+__all__ = ["inspect_net", "reason"]
 
 _TIMEOUT = 300.0  # seconds
 
@@ -30,7 +30,7 @@ def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, whe
         output, errors, status = run_in_child(lambda send: _report_shapes(path, plain, larger, send), _TIMEOUT)
     stages = [json.loads(line) for line in output.decode().splitlines()]
     if not stages:
-        raise ConfigError(f"{where}: Caffe refuses the net: {_reason(errors, status)}")
+        raise ConfigError(f"{where}: Caffe refuses the net: {reason(errors, status)}")
     return _inspection(stages, batch)
 
 
@@ -75,7 +75,7 @@ def _shapes_of_layers(net: Any, message: Any) -> List[List[List[int]]]:
     return found
 
 
-def _reason(errors: bytes, status: int) -> str:
+def reason(errors: bytes, status: int) -> str:
     """The words of a failed CHECK, or what else is known."""
     lines = errors.decode(errors="replace").strip().splitlines()
     message = fatal_message(lines)

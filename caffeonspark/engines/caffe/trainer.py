@@ -12,13 +12,17 @@ from ...formats.solverstate import with_learned_net
 from ...nets.schedule import learning_rate
 from ...nets.schema import SolverParameter
 from ...plans.indices import IndexedBottom
+from ...storage import reserved
 from ..base import Trainer
 from .arrivals import check_arrivals
 from .normalization import LossNormalizer, normalized_layers
 from .predictor import CaffePredictor
 from .pycaffe import caffe, parameter_blobs, prototxt, unique
 
-__all__ = ["CaffeTrainer"]
+__all__ = ["HISTORIES", "CaffeTrainer"]
+
+#: Blobs for each parameter in a solver state; other types have one.
+HISTORIES = {"AdaDelta": 2, "Adam": 2}
 
 _NEVER = 2**31 - 1
 
@@ -146,24 +150,37 @@ class CaffeTrainer(Trainer):
 
     # ---- files
 
+    def saved_shapes(self) -> List[Tuple[str, List[List[int]]]]:
+        """Name and shapes of the parameters of each layer that is saved, which Caffe's own splits are too."""
+        names = self._net._layer_names
+        return [(str(n), [list(b.data.shape) for b in layer.blobs]) for n, layer in zip(names, self._net.layers)]
+
     def load_weights(self, path: str) -> None:
         self._net.copy_from(path)
 
     def save_weights(self, path: str) -> None:
-        if is_hdf5(path):
-            self._net.save_hdf5(path)
-        else:
-            self._net.save(path)
+        with reserved((path, self._bytes())):
+            if is_hdf5(path):
+                self._net.save_hdf5(path)
+            else:
+                self._net.save(path)
 
     def restore(self, weights: str, state: str) -> None:
         with_learned_net(state, weights)  # Caffe reads the file that the state names
         self._solver.restore(state)
 
     def snapshot(self) -> Tuple[str, str]:
-        self._solver.snapshot()
         hdf5 = self._param.snapshot_format == SolverParameter.HDF5
         base = f"{self._param.snapshot_prefix}_iter_{self.iteration}"
-        return base + model_ending(hdf5), base + state_ending(hdf5)
+        weights, state = base + model_ending(hdf5), base + state_ending(hdf5)
+        history = self._bytes() * HISTORIES.get(str(self._param.type), 1)
+        with reserved((weights, self._bytes()), (state, history)):
+            self._solver.snapshot()
+        return weights, state
+
+    def _bytes(self) -> int:
+        """Of the parameters, each counted once."""
+        return sum(4 * int(blob.count) for blob in self._learnable)
 
     def close(self) -> None:
         # Caffe keeps this object alive for its callbacks: without the solver it is small

@@ -1,0 +1,43 @@
+"""Places of their own for runs that share a ``-model``, as the fits of a CrossValidator do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Optional, Tuple
+
+from ..formats.endings import ending_of, is_hdf5, model_ending, name_beside, state_ending
+from ..plans.run_config import RunConfig
+from ..storage import join, parent
+from .snapshots import snapshot_prefix
+
+__all__ = ["under_own_name"]
+
+
+def under_own_name(config: RunConfig, uid: str) -> RunConfig:
+    """The same run with files of its own beside ``-model``: named after it and after the solver's snapshots, and uid.
+
+    ``-resume`` goes on from the newest snapshot beside the model, whose fit it ever was.
+    """
+    settings = config.settings
+    if settings.resume and not settings.snapshot:
+        weights, state = _newest(config) or (settings.weights, "")
+        settings = replace(settings, weights=weights, snapshot=state, resume=False)
+    solver = type(config.solver)()
+    solver.CopyFrom(config.solver)
+    solver.snapshot_prefix = f"{snapshot_prefix(config)}.{uid}"
+    model = name_beside(config.model_uri, f".{uid}{ending_of(config.model_uri)}")
+    return replace(config, settings=replace(settings, model=model), solver=solver)
+
+
+def _newest(config: RunConfig) -> Optional[Tuple[str, str]]:
+    """(weights, state) of the newest snapshot of this solver beside the model."""
+    folder, hdf5 = parent(config.model_uri), is_hdf5(config.model_uri)
+    names = set(config.storage.names(folder))
+    pattern = re.compile(rf"({re.escape(snapshot_prefix(config))}(?:\.\w+)?_iter_(\d+)){re.escape(state_ending(hdf5))}")
+    found = [(int(match.group(2)), match.group(1)) for match in map(pattern.fullmatch, names) if match]
+    whole = [one for one in found if one[1] + model_ending(hdf5) in names]
+    if not whole:
+        return None
+    base = join(folder, max(whole)[1])
+    return base + model_ending(hdf5), base + state_ending(hdf5)
