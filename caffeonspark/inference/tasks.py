@@ -10,7 +10,7 @@ import hashlib
 import logging
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pyspark import StorageLevel
@@ -21,6 +21,7 @@ from ..data.records import SAMPLE_ID, BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
 from ..data.store import RecordStore, scratch_folder
 from ..engines.batching import BatchedNet
+from ..engines.blas import check_setting, use_for
 from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError, from_spark
 from ..formats.endings import ending_of
@@ -28,6 +29,7 @@ from ..plans.net_plan import LayerPlan, NetPlan
 from ..plans.run_config import RunConfig
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds, has_stable_partitions, limit_arrow_batches, rows_by_layer, rows_for_ranks
+from ..spark.workers import inference_environment, worker_environment
 from ..storage import find_file
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Task:
     Attributes
     ----------
     engine : name of the engine
+    kernel : of -blasKernel
     plan : NetPlan of the TEST phase
     blobs : names of the blobs to return
     model : Spark broadcast of the model file's bytes
@@ -57,6 +60,7 @@ class Task:
     """
 
     engine: str
+    kernel: str
     plan: NetPlan
     blobs: Tuple[str, ...]
     model: Any
@@ -75,12 +79,12 @@ def task_for(config: RunConfig, plan: NetPlan, blobs: Sequence[str]) -> Task:
 
 def make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
     """The task of running ``plan`` with the model file whose content is ``model``."""
-    engine = config.settings.engine
+    engine, kernel = config.settings.engine, check_setting(config.settings.blasKernel)
     digest = hashlib.sha256(engine.encode() + b"\0" + plan.content + model).hexdigest()
     context = config.spark.sparkContext
     ship_library(context)
     skipped = context.accumulator({}, _MergeSkipped())
-    return Task(engine, plan, tuple(blobs), context.broadcast(model), ending, digest, skipped)
+    return Task(engine, kernel, plan, tuple(blobs), context.broadcast(model), ending, digest, skipped)
 
 
 class _MergeSkipped(AccumulatorParam[Dict[str, Any]]):
@@ -130,7 +134,8 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
         for records, values in _outputs(task, parts, batches):
             yield _as_arrow(records.ids, values)
 
-    return rows.mapInArrow(run, schema), task
+    with _workers(source.run_config):
+        return rows.mapInArrow(run, schema), task
 
 
 def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
@@ -156,7 +161,9 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
     totals: Dict[str, np.ndarray] = {}
     counts: Dict[str, int] = {}
     try:
-        parts_of_sums = rows.mapInArrow(run, "blob string, count long, sums array<double>").collect()
+        with _workers(source.run_config):
+            sums_of_parts = rows.mapInArrow(run, "blob string, count long, sums array<double>")
+        parts_of_sums = sums_of_parts.collect()
     except Exception as e:
         raise from_spark(e) from e
     for row in parts_of_sums:
@@ -203,7 +210,8 @@ def with_outputs(frame: DataFrame, source: NetSource, task: Task) -> DataFrame:
 
     limit_arrow_batches(frame.sparkSession, [frame])
     outputs = "_caffe_outputs"
-    computed = frame.withColumn(outputs, _iterator_udf(run, schema)(payload))
+    with _workers(source.run_config):
+        computed = frame.withColumn(outputs, _iterator_udf(run, schema)(payload))
     return computed.select(*[F.col(f"`{name}`") for name in frame.columns], F.col(f"{outputs}.*"))
 
 
@@ -214,6 +222,12 @@ def _iterator_udf(run: Any, schema: Any) -> Any:
 
     run.__annotations__ = {"batches": Iterator[pd.DataFrame], "return": Iterator[pd.DataFrame]}
     return pandas_udf(run, schema)
+
+
+def _workers(config: RunConfig) -> ContextManager[None]:
+    """What is handed to Spark meanwhile runs in the workers that ``-blasKernel`` asks for."""
+    context = config.spark.sparkContext
+    return worker_environment(context, inference_environment(config.settings.blasKernel, context.applicationId))
 
 
 # ---- rows for tasks
@@ -255,6 +269,7 @@ def _net_for(task: Task) -> BatchedNet:
         with tempfile.NamedTemporaryFile(suffix=task.ending, dir=scratch_folder()) as f:
             f.write(task.model.value)
             f.flush()
+            use_for(task.kernel)
             _nets[task.digest] = BatchedNet(task.plan, engine_named(task.engine).predictor(task.plan.message(), f.name))
     return _nets[task.digest]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence
 
 from ..comm.addresses import bare_host
 from ..plans.job import Job
 from ..ranks.rank import run_rank
 from ..spark.jvm import executors_of_group, replace_executors
+from ..spark.workers import worker_environment
 from .base import Launcher, RunningRanks
 
 if TYPE_CHECKING:
@@ -26,11 +28,21 @@ class SparkBarrier(Launcher):
     ----------
     rows : DataFrame with one partition for each rank
     files : Spark broadcasts of the files in the job's ``start``
+    environment : variables for the ranks' processes (``spark.workers``)
+    fresh : whether no other functions run in such processes
     """
 
-    def __init__(self, rows: DataFrame, files: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        rows: DataFrame,
+        files: Sequence[Any],
+        environment: Mapping[str, str] = MappingProxyType({}),
+        fresh: bool = False,
+    ) -> None:
         self._rows = rows
         self._files = files
+        self._environment = environment
+        self.fresh = fresh
         self._context = rows.sparkSession.sparkContext
 
     @property
@@ -43,7 +55,7 @@ class SparkBarrier(Launcher):
         return bare_host(self._context.getConf().get("spark.driver.bindAddress", "")) or self.driver_host
 
     def start(self, job: Job) -> RunningRanks:
-        return _Stage(self._rows, job, self._files)
+        return _Stage(self._rows, job, self._files, self._environment)
 
     def replace(self, executors: Sequence[str]) -> None:
         replace_executors(self._context, executors)
@@ -52,7 +64,7 @@ class SparkBarrier(Launcher):
 class _Stage(RunningRanks):
     """A running barrier stage; ``error`` is what the Spark job raised."""
 
-    def __init__(self, rows: DataFrame, job: Job, files: Sequence[Any]) -> None:
+    def __init__(self, rows: DataFrame, job: Job, files: Sequence[Any], environment: Mapping[str, str]) -> None:
         from pyspark import InheritableThread
 
         self._context = rows.sparkSession.sparkContext
@@ -69,7 +81,9 @@ class _Stage(RunningRanks):
         def run() -> None:
             self._context.setJobGroup(self._group, "caffeonspark training", interruptOnCancel=True)
             try:
-                rows.mapInArrow(task, "rank int", barrier=True).collect()
+                with worker_environment(self._context, environment):
+                    stage = rows.mapInArrow(task, "rank int", barrier=True)
+                stage.collect()
             except BaseException as e:
                 self.error = e
 

@@ -22,6 +22,7 @@ from ..data.batches import Batches, BatchRandom, Feed
 from ..data.pool import PooledBatches, needs_decoding
 from ..data.records import BadRecords
 from ..data.store import RecordStore, scratch_folder
+from ..engines import blas
 from ..engines.base import Trainer
 from ..engines.registry import engine_named
 from ..errors import CaffeOnSparkError, RankLost
@@ -29,6 +30,7 @@ from ..nets.schema import SolverParameter
 from ..plans.job import Job
 from ..sync.base import Strategy
 from ..sync.registry import strategy_for
+from ..sync.settlement import settlement_for
 from .loop import Loop
 from .records import load_records
 from .sidecar import DriverConnection, describe
@@ -106,7 +108,7 @@ class Rank:
             host=self.host,
             machine=socket.gethostname(),
             pid=os.getpid(),
-            versions=self.engine.versions(),
+            blas=blas.facts(),
         )
         bad = [BadRecords(layer.description, layer.bad) for layer in self.job.layers()]
         stores = load_records(self.job, self.rank, batches, bad, connection.heartbeat)
@@ -130,13 +132,24 @@ class Rank:
         with comm:
             feeds = self.make_batches(stores)
             try:
+                digest = self.load_engine(str(peers.data["kernels"][self.rank]))
                 with contextlib.closing(self.make_trainer()) as trainer:
                     strategy = self.start_strategy(trainer, comm, files)
                     for feed in feeds:
                         feed.used = trainer.iteration * int(self.solver.iter_size)
                     validators = self.make_validators(stores, trainer, comm, peers.data["totals"])
+                    settlement = settlement_for(strategy, trainer, comm, digest)
                     Loop(
-                        self.job, self.solver, trainer, strategy, comm, connection, feeds, validators, self.folder
+                        self.job,
+                        self.solver,
+                        trainer,
+                        strategy,
+                        comm,
+                        connection,
+                        feeds,
+                        validators,
+                        self.folder,
+                        settlement,
                     ).run()
             finally:
                 for feed in feeds:
@@ -169,6 +182,19 @@ class Rank:
         return feeds
 
     # ---- trainer
+
+    def load_engine(self, kernel: str) -> str:
+        """Load the engine with this kernel of its BLAS, and tell the driver how it computes; its ``arithmetic``."""
+        blas.use(kernel)
+        versions, digest, used = self.engine.versions(), self.engine.arithmetic(), blas.in_use()
+        self.connection.send(
+            FrameKind.ENGINE,
+            versions=versions,
+            digest=digest,
+            kernel=used.kernel if used else "",
+            threads=used.threads if used else 0,
+        )
+        return digest
 
     def make_trainer(self) -> Trainer:
         return self.engine.trainer(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, 
 
 from ..comm.handshake import Credentials
 from ..comm.wire import FrameKind
+from ..engines.blas import check_setting
 from ..errors import CaffeOnSparkError, ConfigError, InfrastructureError, Interrupted, suggest
 from ..launchers.spark_barrier import SparkBarrier
 from ..plans.job import Job, ResumePoint, ValidationPlan
@@ -24,9 +25,11 @@ from ..report.result import TrainingResult
 from ..spark.jvm import signals_are_for_python
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import rows_of_sources
+from ..spark.workers import Workers
 from ..spark.yarn import attempt_number
 from .attempt import Attempt
 from .encryption import check_encryption
+from .kernels import FreshWorkersNeeded
 from .preflight import check_cluster, check_driver
 from .snapshots import SnapshotStore, StartFiles, read_resume_point
 
@@ -127,6 +130,7 @@ def prepare(
 ) -> PreparedRun:
     """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known."""
     uri = config.model_uri
+    check_setting(config.settings.blasKernel)
     check_driver(config)
     check_encryption(config, observer.note)
     config.storage.check_writable(uri)
@@ -185,6 +189,7 @@ class _Run:
         self.folder = folder
         self.start = prepared.start  # of the next attempt
         self.last: Optional[Attempt] = None
+        self.workers = Workers(prepared.config.settings.blasKernel, prepared.config.spark.sparkContext.applicationId)
         self.signal = 0
 
     def go(self) -> None:
@@ -197,6 +202,8 @@ class _Run:
                     break
                 except Interrupted as e:
                     raise self.interrupted() from e
+                except FreshWorkersNeeded as e:
+                    self.workers.take_fresh(e.kernels)
                 except InfrastructureError as e:
                     self.restart(e)
             self.finish()
@@ -218,7 +225,7 @@ class _Run:
             self.last = Attempt(
                 config,
                 self.prepared.layers,
-                SparkBarrier(rows, files),
+                SparkBarrier(rows, files, self.workers.environment, self.workers.fresh),
                 self.result,
                 self.observer,
                 self.folder,

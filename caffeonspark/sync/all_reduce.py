@@ -21,6 +21,8 @@ class AllReduce(Strategy):
     weights at any time, so each has the model.
     """
 
+    lockstep = True
+
     def __init__(
         self, trainer: Trainer, comm: Communicator, settings: Settings, wants_stop: Callable[[], bool]
     ) -> None:

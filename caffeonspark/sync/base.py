@@ -46,11 +46,14 @@ class Strategy(ABC):
     portable : whether the model and the solver state in a snapshot are enough to go on from with another number of
         ranks or another strategy
     stops_after : after what a request to stop ends training, in words
+    lockstep : whether every rank applies the same gradients in every iteration, so that only rounding can part the
+        ranks' weights; ranks whose processors round differently are then settled on rank 0's (``sync/settlement.py``)
     """
 
     flags: ClassVar[Tuple[str, ...]] = ()
     portable: ClassVar[bool] = True
     stops_after: ClassVar[str] = "this iteration"
+    lockstep: ClassVar[bool] = False
 
     def __init__(
         self, trainer: Trainer, comm: Communicator, settings: Settings, wants_stop: Callable[[], bool]
