@@ -44,11 +44,11 @@ _AVX512 = _AVX2 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
 # The kernels to choose from, the faster first. The times are measured (docs/processors.md).
 _KERNELS: Dict[str, _Kernel] = {
     "SkylakeX": _Kernel(1.0, _AVX512),
-    "Haswell": _Kernel(1.3, _AVX2),
-    "Zen": _Kernel(1.3, _AVX2),
+    "Haswell": _Kernel(1.25, _AVX2),
+    "Zen": _Kernel(1.25, _AVX2),
     "Sandybridge": _Kernel(1.4, _AVX),
-    "Nehalem": _Kernel(1.9, _SSE4),
-    "Prescott": _Kernel(2.2, _SSE3),
+    "Nehalem": _Kernel(2.0, _SSE4),
+    "Prescott": _Kernel(2.1, _SSE3),
 }
 # Others that OpenBLAS takes by itself where they belong, by one that is about as fast.
 _LIKE: Dict[str, str] = {

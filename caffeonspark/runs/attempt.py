@@ -88,6 +88,7 @@ class Attempt:
         self.kernels = RankKernels(
             config.settings.blasKernel,
             self.ranks,
+            strategy_for(config.settings).lockstep,
             launcher.fresh,
             lambda: part_from_inference(config.spark.sparkContext.applicationId),
             observer.note,

@@ -129,6 +129,7 @@ class RankKernels:
     ----------
     setting : of -blasKernel
     ranks : how many there are
+    settles : whether ranks that do not round alike settle (``Strategy.lockstep``)
     fresh : whether their workers have computed nothing else
     parted : called where a rank takes another kernel than it would alone
     note : called with lines to tell
@@ -139,10 +140,17 @@ class RankKernels:
     """
 
     def __init__(
-        self, setting: str, ranks: int, fresh: bool, parted: Callable[[], None], note: Callable[[str], None]
+        self,
+        setting: str,
+        ranks: int,
+        settles: bool,
+        fresh: bool,
+        parted: Callable[[], None],
+        note: Callable[[str], None],
     ) -> None:
         self._setting = setting
         self._count = ranks
+        self._settles = settles
         self._fresh = fresh
         self._parted = parted
         self._note = note
@@ -186,7 +194,7 @@ class RankKernels:
         names = [about["machine"].kernel or about["machine"].processor for about in engines]
         threads = [about["machine"].threads for about in engines]
         for line in [
-            *describe_differences(digests, names),
+            *(describe_differences(digests, names) if self._settles else ()),
             *crowded(self._in_order(self._hosts), self._in_order(self._facts), threads),
         ]:
             self._note(line)
