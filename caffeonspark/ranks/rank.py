@@ -184,9 +184,13 @@ class Rank:
     # ---- trainer
 
     def load_engine(self, kernel: str) -> str:
-        """Load the engine with this kernel of its BLAS, and tell the driver how it computes; its ``arithmetic``."""
+        """Load the engine with this kernel of its BLAS, and tell the driver how it computes; its
+        ``arithmetic``, where there are others to compare it with."""
         blas.use(kernel)
-        versions, digest, used = self.engine.versions(), self.engine.arithmetic(), blas.in_use()
+        versions, digest = self.engine.versions(), ""
+        if self.job.ranks > 1:
+            digest = self.engine.arithmetic()
+        used = blas.in_use()
         self.connection.send(
             FrameKind.ENGINE,
             versions=versions,

@@ -65,9 +65,9 @@ def test_an_environment_that_says_something_else_is_one_line():
 
 def test_a_kernel_by_name():
     assert choose("haswell", [SKYLAKE, ZEN], "ab").kernels == ("Haswell", "Haswell")
-    with pytest.raises(ConfigError, match="'Haswel' is no kernel that can be chosen. Did you mean 'Haswell'"):
+    with pytest.raises(ConfigError, match=r"'Haswel' is no kernel that can be chosen\. Did you mean 'Haswell'"):
         choose("Haswel", [ZEN], "a")
-    with pytest.raises(ConfigError, match=r"b cannot run it: its processor \(a Zen\) and OpenBLAS 0.3.13 have"):
+    with pytest.raises(ConfigError, match=r"b cannot run it: its processor \(a Zen\) and OpenBLAS 0\.3\.13 have"):
         choose("SkylakeX", [SKYLAKE, ZEN], "ab")
     with pytest.raises(ConfigError, match="rank 0 on a has no OpenBLAS"):
         choose("SkylakeX", [ARM, ZEN], "ab")
