@@ -20,7 +20,20 @@ from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Se
 from ..errors import ConfigError, suggest
 from .processor import granted_cores, share, this_processor
 
-__all__ = ["AUTO", "ENVIRONMENT", "VARIABLE", "BlasInUse", "check_setting", "facts", "in_use", "relative_time", "use"]
+__all__ = [
+    "AUTO",
+    "ENVIRONMENT",
+    "VARIABLE",
+    "BlasInUse",
+    "check_setting",
+    "checked",
+    "facts",
+    "in_use",
+    "relative_time",
+    "runnable",
+    "use",
+    "use_for",
+]
 
 #: What tells OpenBLAS the kernel. Set to nothing it counts as set.
 VARIABLE = "OPENBLAS_CORETYPE"
@@ -155,6 +168,21 @@ def facts() -> Dict[str, Any]:
         "kernels": kernels,
         "inherited": _INHERITED,
         "loaded": blas.kernel if blas else "",
+    }
+
+
+def checked(told: Mapping[str, Any]) -> Dict[str, Any]:
+    """``facts`` as they came from a rank. Raises KeyError, TypeError or ValueError where they are none."""
+    inherited = told["inherited"]
+    return {
+        "processor": str(told["processor"]),
+        "cores": float(told["cores"]),
+        "share": str(told["share"]),
+        "openblas": str(told["openblas"]),
+        "own": str(told["own"]),
+        "kernels": [str(name) for name in told["kernels"]],
+        "inherited": None if inherited is None else str(inherited),
+        "loaded": str(told["loaded"]),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
-from ..engines.blas import AUTO, ENVIRONMENT, VARIABLE, check_setting, relative_time, runnable
+from ..engines.blas import AUTO, ENVIRONMENT, VARIABLE, check_setting, checked, relative_time, runnable
 from ..errors import InfrastructureError
 from ..report.result import RankMachine
 
@@ -161,7 +161,7 @@ class RankKernels:
 
     def hello(self, rank: int, host: str, facts: Mapping[str, Any]) -> None:
         """A rank has come. Raises ConfigError, and FreshWorkersNeeded, when all have."""
-        self._hosts[rank], self._facts[rank] = host, facts
+        self._hosts[rank], self._facts[rank] = host, checked(facts)
         if len(self._facts) < self._count or self.chosen:
             return
         every = self._in_order(self._facts)

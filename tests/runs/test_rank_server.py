@@ -216,10 +216,20 @@ def test_the_driver_is_not_filled_up_by_a_rank(server_and_credentials, monkeypat
 
 @pytest.mark.parametrize(
     "kind, data",
-    [("nonsense", {}), ("progress", {}), ("progress", {"iteration": "x"}), ("test", {"iteration": []}), ("hello", {})],
+    [
+        ("nonsense", {}),
+        ("progress", {}),
+        ("progress", {"iteration": "x"}),
+        ("test", {"iteration": []}),
+        ("hello", {}),
+        ("hello", {"host": "a", "blas": {}}),
+        ("hello", {"host": "a", "blas": "OpenBLAS"}),
+        ("engine", {}),
+    ],
 )
 def test_what_no_rank_says_ends_the_attempt_with_its_rank(kind, data):
     config = types.SimpleNamespace(ranks=2, settings=Settings())
-    attempt = Attempt(config, [], None, TrainingResult(model=""), Observer(), "", None, threading.Event())
+    launcher = types.SimpleNamespace(fresh=False)
+    attempt = Attempt(config, [], launcher, TrainingResult(model=""), Observer(), "", None, threading.Event())
     with pytest.raises(RankLost, match=f"rank 1 of 2 sent a '{kind}' that no rank sends"):
         attempt.on_event(Event(1, kind, data), None)
