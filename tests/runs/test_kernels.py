@@ -1,17 +1,29 @@
 """Which kernel each rank takes, and that machines that do not round alike train one model."""
 
+import hashlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
+from unittest import mock
 
 import pytest
 
-from caffeonspark.engines.blas import facts
+from caffeonspark import Config
+from caffeonspark.engines.blas import VARIABLE, facts
 from caffeonspark.errors import ConfigError
-from caffeonspark.report.result import RankMachine
+from caffeonspark.nets.net import TEST, TRAIN
+from caffeonspark.plans.job import ResumePoint, ValidationPlan
+from caffeonspark.plans.net_source import NetSource
+from caffeonspark.report.base import Observer
+from caffeonspark.report.result import RankMachine, TrainingResult
+from caffeonspark.runs.attempt import Attempt
 from caffeonspark.runs.kernels import FreshWorkersNeeded, RankKernels, choose, crowded
+from caffeonspark.runs.run import PreparedRun
+from tests.support import stock
+from tests.support.process_ranks import ProcessRanks
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -114,6 +126,108 @@ def test_threads_are_counted_where_they_share_cores():
     assert not crowded("ab", [ZEN, apart], [4, 4])
     assert not crowded("ab", [ZEN, ZEN], [2, 2])
     assert len(crowded("ab", [ZEN, {**apart, "cores": 0.5}], [4, 1])) == 1
+
+
+class Notes(Observer):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+class Trained:
+    """An attempt with its ranks as processes; what came of it."""
+
+    def __init__(self, folder, lmdb, environments, settings="max_iter: 20", launcher=None, **flags):
+        (folder / "net.prototxt").write_text(stock.lmdb_net(lmdb, 10))
+        (folder / "solver.prototxt").write_text(
+            f'net: "net.prototxt" base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" random_seed: 3 {settings}'
+        )
+        config = Config(None, conf=str(folder / "solver.prototxt"), model="m", clusterSize=len(environments), **flags)
+        run_config = config.run_config
+        sources = [NetSource(config, config.net(phase)) for phase in (TRAIN, TEST)]
+        validations = (ValidationPlan(sources[1].plan, 60),)
+        prepared = PreparedRun(run_config, sources, run_config.solver, validations, None, None, 7)
+        self.result, self.notes, self.files = TrainingResult(model="m"), Notes(), []
+        quiet = [{"OPENBLAS_NUM_THREADS": "1", **environment} for environment in environments]
+        launcher = launcher or ProcessRanks(quiet)
+        launcher.environments = quiet
+        attempt = Attempt(
+            run_config,
+            prepared.layers,
+            launcher,
+            self.result,
+            self.notes,
+            str(folder),
+            self.take,
+            threading.Event(),
+        )
+        with mock.patch("caffeonspark.runs.attempt.asked_for", lambda config: ""):  # asks Spark
+            attempt.run(lambda address, credentials: prepared.job(ResumePoint(), address, credentials))
+        self.kernels = [self.result.machines[rank].kernel for rank in range(len(environments))]
+
+    def take(self, rank, kind, about, path):
+        content = pathlib.Path(path).read_bytes()
+        os.unlink(path)
+        self.files.append((str(kind.value if hasattr(kind, "value") else kind), about["iteration"], content))
+
+    def model(self):
+        return next(hashlib.sha256(content).hexdigest() for kind, _, content in self.files if kind == "model")
+
+
+def load_caffe():
+    from caffeonspark.engines.caffe import CaffeEngine
+
+    CaffeEngine().versions()
+
+
+MIXED = [{VARIABLE: "Haswell"}, {VARIABLE: "Prescott"}]
+real = pytest.mark.skipif("Haswell" not in facts()["kernels"], reason="no OpenBLAS with kernels to choose from here")
+
+
+@real
+def test_unequal_machines_train_one_model(small_lmdb, tmp_path):
+    """Through the whole of an attempt and of ranks, with snapshots and validations, which need equal weights."""
+    settings = "max_iter: 150 snapshot: 40 test_iter: 6 test_interval: 70 snapshot_after_train: true"
+    run = Trained(tmp_path, small_lmdb, MIXED, settings, blasKernel="environment")
+    assert run.kernels == ["Haswell", "Prescott"]
+    assert run.notes.lines == [
+        "rank 1 (Prescott) does not round as rank 0 (Haswell) does: they settle on rank 0's weights now and then"
+    ]
+    kinds = [(kind, iteration) for kind, iteration, _ in run.files if kind != "snapshot weights"]
+    assert kinds == [*(("snapshot state", at) for at in (40, 80, 120, 150)), ("model", 150)]
+    assert [test.iteration for test in run.result.tests] == [0, 70, 140]
+    assert run.result.tests[-1].outputs["accuracy"][0] > 0.95
+
+
+@real
+def test_auto_is_the_kernel_it_takes_to_the_bit(small_lmdb, tmp_path):
+    best = facts()["kernels"][0]
+    auto = Trained(tmp_path, small_lmdb, MIXED)
+    assert auto.kernels == [best, best]
+    assert len(auto.notes.lines) == sum(best != variables[VARIABLE] for variables in MIXED)
+    assert all("is not used: -blasKernel auto takes" in line for line in auto.notes.lines)
+    named = Trained(tmp_path, small_lmdb, [{}, {}], blasKernel=best.lower())
+    same = Trained(tmp_path, small_lmdb, [{VARIABLE: best}] * 2, blasKernel="environment")
+    assert not named.notes.lines and not same.notes.lines
+    assert auto.model() == named.model() == same.model()
+    average = Trained(
+        tmp_path, small_lmdb, MIXED, "max_iter: 25 snapshot: 15", blasKernel="environment", sync="average"
+    )
+    assert average.kernels == ["Haswell", "Prescott"] and not average.notes.lines  # equal by what it does
+
+
+@real
+def test_a_worker_that_has_loaded_another_kernel_is_left_before_records_are_used(small_lmdb, tmp_path):
+    best = facts()["kernels"][0]
+    other = "Prescott" if best != "Prescott" else "Haswell"
+    environments = [{VARIABLE: other}] * 2
+    with pytest.raises(FreshWorkersNeeded) as error:
+        Trained(tmp_path, small_lmdb, environments, launcher=ProcessRanks(environments, before=load_caffe))
+    assert error.value.kernels == (best, best)
+    kept = Trained(tmp_path, small_lmdb, environments, launcher=ProcessRanks(environments, load_caffe, fresh=True))
+    assert kept.kernels == [other, other]  # others there are none
 
 
 @pytest.mark.spark
