@@ -18,8 +18,8 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
 
-def session(master: str, **conf: str):
-    """A quiet Spark session; ``conf`` with _ for the dots of Spark's names."""
+def session(master: str):
+    """A quiet Spark session."""
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.master(master).appName("caffeonspark benchmarks")
@@ -27,7 +27,6 @@ def session(master: str, **conf: str):
         ("spark.ui.enabled", "false"),
         ("spark.ui.showConsoleProgress", "false"),
         ("spark.log.level", "ERROR"),
-        *((name.replace("_", "."), value) for name, value in conf.items()),
     ):
         builder = builder.config(name, value)
     return builder.getOrCreate()

@@ -18,7 +18,7 @@ EQUAL, OTHER = "Haswell", "Sandybridge"  # what even executors have, and odd one
 
 # local-cluster gives each executor a working folder of its number
 _WORKER = """#!/bin/sh
-case "$PWD" in *[13579]) OPENBLAS_CORETYPE={odd} ;; *) OPENBLAS_CORETYPE={even} ;; esac
+case "$(pwd -P)" in *[13579]) OPENBLAS_CORETYPE={odd} ;; *) OPENBLAS_CORETYPE={even} ;; esac
 export OPENBLAS_CORETYPE
 exec {python} "$@"
 """
@@ -29,7 +29,8 @@ def mixed_session(ranks: int, odd: str):
     worker = BUILD / f"python-{odd}"
     worker.write_text(_WORKER.format(odd=odd, even=EQUAL, python=sys.executable))
     worker.chmod(0o755)
-    return session(f"local-cluster[{ranks},1,1024]", spark_pyspark_python=str(worker))
+    os.environ["PYSPARK_PYTHON"] = str(worker)
+    return session(f"local-cluster[{ranks},1,1024]")
 
 
 def with_validation(name: str, ranks: int) -> str:

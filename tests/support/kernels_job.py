@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pathlib
 import sys
 
@@ -14,7 +15,7 @@ from tests.support import stock
 
 # local-cluster gives each executor a working folder of its number
 WORKER = """#!/bin/sh
-case "$PWD" in */1) OPENBLAS_CORETYPE=Haswell ;; *) OPENBLAS_CORETYPE=Prescott ;; esac
+case "$(pwd -P)" in */1) OPENBLAS_CORETYPE=Haswell ;; *) OPENBLAS_CORETYPE=Prescott ;; esac
 export OPENBLAS_CORETYPE
 exec {python} "$@"
 """
@@ -44,11 +45,10 @@ def main(folder, lmdb):
     worker = folder / "python"
     worker.write_text(WORKER.format(python=sys.executable))
     worker.chmod(0o755)
+    os.environ["PYSPARK_PYTHON"] = str(worker)
     spark = (
         SparkSession.builder.master("local-cluster[2,1,1024]")
         .config("spark.ui.enabled", "false")
-        .config("spark.pyspark.python", str(worker))
-        .config("spark.pyspark.driver.python", sys.executable)
         .config("spark.executorEnv.OPENBLAS_NUM_THREADS", "1")
         .config("spark.executorEnv.OMP_NUM_THREADS", "1")
         .getOrCreate()
