@@ -208,7 +208,7 @@ def test_auto_is_the_kernel_it_takes_to_the_bit(small_lmdb, tmp_path):
     assert auto.kernels == [best, best]
     assert len(auto.notes.lines) == sum(best != variables[VARIABLE] for variables in MIXED)
     assert all("is not used: -blasKernel auto takes" in line for line in auto.notes.lines)
-    named = Trained(tmp_path, small_lmdb, [{}, {}], blasKernel=best.lower())
+    named = Trained(tmp_path, small_lmdb, [{VARIABLE: best}] * 2, blasKernel=best.lower())
     same = Trained(tmp_path, small_lmdb, [{VARIABLE: best}] * 2, blasKernel="environment")
     assert not named.notes.lines and not same.notes.lines
     assert auto.model() == named.model() == same.model()
