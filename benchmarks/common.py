@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 BUILD = ROOT / "build" / "benchmarks"
 
 sys.path.insert(0, str(ROOT / "data"))
-from dataset_paths import mnist_folder  # noqa: E402
+from dataset_paths import cifar10_folder, mnist_folder  # noqa: E402
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -42,6 +42,46 @@ def mnist_lmdbs() -> pathlib.Path:
         BUILD.mkdir(parents=True, exist_ok=True)
         make_mnist(str(mnist_folder()), str(BUILD))
     return BUILD
+
+
+def cifar10_lmdbs() -> pathlib.Path:
+    """A folder with cifar10_train_lmdb, cifar10_test_lmdb and mean.binaryproto, from the binary version's tarball, or
+    from train.zip and test.zip with a folder of images for each class."""
+    if not (BUILD / "cifar10_train_lmdb").exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        tarball = cifar10_folder() / "cifar-10-binary.tar.gz"
+        if tarball.exists():
+            from make_cifar10 import make_cifar10
+
+            make_cifar10(str(tarball), str(BUILD))
+        elif (cifar10_folder() / "train.zip").exists():
+            from caffeonspark.tools import datasets
+
+            train = _images_in(cifar10_folder() / "train.zip")
+            datasets.write_lmdb(str(BUILD / "cifar10_test_lmdb"), *_images_in(cifar10_folder() / "test.zip"), digits=5)
+            datasets.write_mean(str(BUILD / "mean.binaryproto"), train[0])
+            datasets.write_lmdb(str(BUILD / "cifar10_train_lmdb"), *train, digits=5)
+        else:
+            sys.exit(f"CIFAR-10 is not in {cifar10_folder()}: set CAFFEONSPARK_CIFAR10")
+    return BUILD
+
+
+def _images_in(path: pathlib.Path):
+    """(images, labels) of a zip with a folder for each class, in an order that mixes the classes; BGR, as Caffe has
+    them."""
+    import io
+    import zipfile
+
+    import numpy as np
+    from PIL import Image
+
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith((".jpg", ".jpeg", ".png"))]
+        classes = sorted({name.split("/")[-2] for name in names})
+        names = [names[at] for at in np.random.RandomState(1).permutation(len(names))]
+        images = [np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names]
+    labels = np.array([classes.index(name.split("/")[-2]) for name in names])
+    return np.ascontiguousarray(np.stack(images)[:, :, :, ::-1].transpose(0, 3, 1, 2)), labels
 
 
 def alternate(runs: Dict[str, Callable[[], float]], rounds: int) -> Dict[str, List[float]]:

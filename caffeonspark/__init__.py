@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .plans.net_source import NetSource as NetSource
     from .report.base import Observer as Observer
     from .report.metrics import read_metrics as read_metrics
+    from .report.result import RankMachine as RankMachine
     from .report.result import RankTiming as RankTiming
     from .report.result import TrainingResult as TrainingResult
     from .report.result import ValidationResult as ValidationResult
@@ -89,7 +90,7 @@ _NAMES: Dict[str, List[str]] = {
     "plans.net_source": ["NetSource"],
     "report.base": ["Observer"],
     "report.metrics": ["read_metrics"],
-    "report.result": ["RankTiming", "TrainingResult", "ValidationResult"],
+    "report.result": ["RankMachine", "RankTiming", "TrainingResult", "ValidationResult"],
     "sync.base": ["Progress", "Strategy"],
     "tools.registry": ["run_tool"],
 }

@@ -47,6 +47,13 @@ class Settings:
     )
     devices: int = flag("int", 1, "ranks (solvers) in each executor", "N", minimum=1)
     engine: str = flag("text", "caffe", "what computes: a name, or MODULE:CLASS for one of your own", "NAME")
+    blasKernel: str = flag(
+        "text",
+        "auto",
+        "OpenBLAS's kernel: auto (what each processor deserves), one of its names, or environment (as OpenBLAS and "
+        "OPENBLAS_CORETYPE say)",
+        "NAME",
+    )
     sync: str = flag(
         "text",
         "all_reduce",

@@ -307,7 +307,7 @@ def test_numbered_records_of_ones_own(spark, tmp_path, lines):
     assert result.model == f"file:{tmp_path}/m.caffemodel"
     assert (result.iteration, result.max_iter, result.samples, result.rows) == (40, 40, 14, 60)
     assert (result.stopped, result.restarts, result.resumed) == ("", 0, "")
-    assert sorted(result.hosts) == sorted(result.timings) == [0, 1]
+    assert sorted(result.hosts) == sorted(result.timings) == sorted(result.machines) == [0, 1]
     assert result.timings[0][-1].iteration == 40
     assert result.timings[0][-1].training >= result.timings[0][-1].loading
     assert [(test.iteration, test.net, test.rows) for test in result.tests] == [(0, 0, 60), (20, 0, 60), (40, 0, 60)]

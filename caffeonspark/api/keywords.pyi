@@ -27,6 +27,7 @@ class ConfigFlags:
         clusterSize: Optional[int] = None,
         devices: int = 1,
         engine: str = "caffe",
+        blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
@@ -94,6 +95,8 @@ class ConfigFlags:
     """ranks (solvers) in each executor"""
     engine: str
     """what computes: a name, or MODULE:CLASS for one of your own"""
+    blasKernel: str
+    """OpenBLAS's kernel: auto (what each processor deserves), one of its names, or environment (as OpenBLAS and OPENBLAS_CORETYPE say)"""
     sync: str
     """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
     syncInterval: int
@@ -175,6 +178,7 @@ class FlagParams:
     clusterSize: Param[Any]
     devices: Param[Any]
     engine: Param[Any]
+    blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
     connection: Param[Any]
@@ -217,6 +221,7 @@ class EstimatorFlags:
         clusterSize: Optional[int] = None,
         devices: int = 1,
         engine: str = "caffe",
+        blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
@@ -258,6 +263,7 @@ class EstimatorFlags:
         clusterSize: Optional[int] = None,
         devices: int = 1,
         engine: str = "caffe",
+        blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
         connection: Literal["ethernet", "infiniband"] = "ethernet",

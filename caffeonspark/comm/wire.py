@@ -28,10 +28,11 @@ class FrameKind(str, Enum):
         return str.__hash__(self)
 
     # from a rank
-    HELLO = "hello"  # who and where it is, and its versions
+    HELLO = "hello"  # who and where it is, and what its processor and its BLAS can do
     HEARTBEAT = "heartbeat"  # it is at work
     READY = "ready"  # it has its records, and listens
     REFUSED = "refused"  # connections that it hung up on, by host
+    ENGINE = "engine"  # its engine is loaded: versions, and how it computes
     PROGRESS = "progress"
     VALIDATION = "test"
     SUSPECT = "suspect"  # the batch that it died of in the attempt before
@@ -46,7 +47,7 @@ class FrameKind(str, Enum):
     FILE_PIECE = "<piece"
     FILE_END = "<end"
     # from the driver
-    PEERS = "peers"  # where the other ranks listen
+    PEERS = "peers"  # where the other ranks listen, and the kernels of their BLAS
     STOP = "stop"  # after this iteration
     ABORT = "abort"
     # of the driver's own: a connection that broke; somebody else who claims to be a connected rank

@@ -154,6 +154,11 @@ class Engine(ABC):
     def versions(self) -> Dict[str, str]:
         """What has to be the same on driver and executors: versions by name."""
 
+    def arithmetic(self) -> str:
+        """A digest of fixed computations: two machines whose digests differ do not come to the same bits. "" for an
+        engine that comes to the same everywhere."""
+        return ""
+
     @abstractmethod
     def layer_types(self) -> Sequence[str]:
         """The layer types it can compute."""

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pyspark import StorageLevel
@@ -22,6 +22,7 @@ from ..data.records import SAMPLE_ID, BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
 from ..data.store import RecordStore, scratch_folder
 from ..engines.batching import BatchedNet
+from ..engines.blas import check_setting, use_for
 from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError
 from ..formats.checksums import read_checked
@@ -31,6 +32,7 @@ from ..plans.run_config import RunConfig
 from ..plans.weights_match import check_all_there
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds, has_stable_partitions, limit_arrow_batches, rows_by_layer, rows_for_ranks
+from ..spark.workers import inference_environment, worker_environment
 from ..storage import EXECUTOR_SETTING, find_file, naming_full_disks
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Task:
     Attributes
     ----------
     engine : name of the engine
+    kernel : of -blasKernel
     plan : NetPlan of the TEST phase
     blobs : names of the blobs to return
     model : Spark broadcast of the model file's bytes
@@ -60,6 +63,7 @@ class Task:
     """
 
     engine: str
+    kernel: str
     plan: NetPlan
     blobs: Tuple[str, ...]
     model: Any
@@ -89,12 +93,12 @@ def make_task(
     Raises ConfigError, or DataError, unless it has every parameter of the net.
     """
     check_all_there(plan, name or f"the model{ending}", model)
-    engine = config.settings.engine
+    engine, kernel = config.settings.engine, check_setting(config.settings.blasKernel)
     digest = hashlib.sha256(engine.encode() + b"\0" + plan.content + model).hexdigest()
     context = config.spark.sparkContext
     ship_library(context)
     skipped = context.accumulator({}, _MergeSkipped())
-    return Task(engine, plan, tuple(blobs), context.broadcast(model), ending, digest, skipped)
+    return Task(engine, kernel, plan, tuple(blobs), context.broadcast(model), ending, digest, skipped)
 
 
 class _MergeSkipped(AccumulatorParam[Dict[str, Any]]):
@@ -144,7 +148,8 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
         for records, values in _outputs(task, parts, _named(batches, names)):
             yield _as_arrow(records.ids, values)
 
-    return rows.mapInArrow(run, schema), task
+    with _workers(source.run_config):
+        return rows.mapInArrow(run, schema), task
 
 
 def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
@@ -170,7 +175,9 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
     totals: Dict[str, np.ndarray] = {}
     counts: Dict[str, int] = {}
     with explained():
-        parts_of_sums = rows.mapInArrow(run, "blob string, count long, sums array<double>").collect()
+        with _workers(source.run_config):
+            sums_of_parts = rows.mapInArrow(run, "blob string, count long, sums array<double>")
+        parts_of_sums = sums_of_parts.collect()
     for row in parts_of_sums:
         totals[row["blob"]] = totals.get(row["blob"], 0.0) + np.array(row["sums"])
         counts[row["blob"]] = counts.get(row["blob"], 0) + row["count"]
@@ -215,7 +222,8 @@ def with_outputs(frame: DataFrame, source: NetSource, task: Task) -> DataFrame:
 
     limit_arrow_batches(frame.sparkSession, [frame])
     outputs = "_caffe_outputs"
-    computed = frame.withColumn(outputs, _iterator_udf(run, schema)(payload))
+    with _workers(source.run_config):
+        computed = frame.withColumn(outputs, _iterator_udf(run, schema)(payload))
     # not selected by their names: columns that share one, and are not used, do no harm
     return computed.withColumns({name: F.col(outputs)[name] for name in task.blobs}).drop(outputs)
 
@@ -227,6 +235,12 @@ def _iterator_udf(run: Any, schema: Any) -> Any:
 
     run.__annotations__ = {"batches": Iterator[pd.DataFrame], "return": Iterator[pd.DataFrame]}
     return pandas_udf(run, schema)
+
+
+def _workers(config: RunConfig) -> ContextManager[None]:
+    """What is handed to Spark meanwhile runs in the workers that ``-blasKernel`` asks for."""
+    context = config.spark.sparkContext
+    return worker_environment(context, inference_environment(config.settings.blasKernel, context.applicationId))
 
 
 # ---- rows for tasks
@@ -277,6 +291,7 @@ def _net_for(task: Task) -> BatchedNet:
         with tempfile.NamedTemporaryFile(suffix=task.ending, dir=scratch_folder()) as f:
             f.write(task.model.value)
             f.flush()
+            use_for(task.kernel)
             _nets[task.digest] = BatchedNet(task.plan, engine_named(task.engine).predictor(task.plan.message(), f.name))
     return _nets[task.digest]
 

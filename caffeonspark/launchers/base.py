@@ -42,7 +42,14 @@ class RunningRanks(ABC):
 
 
 class Launcher(ABC):
-    """Starts ranks, and knows where they reach the driver."""
+    """Starts ranks, and knows where they reach the driver.
+
+    Attributes
+    ----------
+    fresh : whether the ranks start in processes that have computed nothing else
+    """
+
+    fresh: bool = False
 
     @property
     @abstractmethod

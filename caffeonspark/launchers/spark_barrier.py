@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence
 
 from ..causes import is_gone
 from ..comm.addresses import bare_host
 from ..plans.job import Job
 from ..ranks.rank import run_rank
 from ..spark.jvm import executors_of_group, hide_in_event_log, replace_executors, tasks_of_group, waits_for_python
+from ..spark.workers import worker_environment
 from .base import Launcher, RunningRanks
 from .stuck_python import StuckPython
 
@@ -37,11 +39,21 @@ class SparkBarrier(Launcher):
     ----------
     rows : DataFrame with one partition for each rank
     files : Spark broadcasts of the files in the job's ``start``
+    environment : variables for the ranks' processes (``spark.workers``)
+    fresh : whether no other functions run in such processes
     """
 
-    def __init__(self, rows: DataFrame, files: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        rows: DataFrame,
+        files: Sequence[Any],
+        environment: Mapping[str, str] = MappingProxyType({}),
+        fresh: bool = False,
+    ) -> None:
         self._rows = rows
         self._files = files
+        self._environment = environment
+        self.fresh = fresh
         self._context = rows.sparkSession.sparkContext
 
     @property
@@ -54,7 +66,7 @@ class SparkBarrier(Launcher):
         return bare_host(self._context.getConf().get("spark.driver.bindAddress", "")) or self.driver_host
 
     def start(self, job: Job, secret: bytes) -> RunningRanks:
-        return _Stage(self._rows, job, secret, self._files)
+        return _Stage(self._rows, job, secret, self._files, self._environment)
 
     def replace(self, executors: Sequence[str]) -> None:
         with _while_spark_is_there():
@@ -74,7 +86,9 @@ def _while_spark_is_there() -> Iterator[None]:
 class _Stage(RunningRanks):
     """A running barrier stage; ``error`` is what the Spark job raised."""
 
-    def __init__(self, rows: DataFrame, job: Job, secret: bytes, files: Sequence[Any]) -> None:
+    def __init__(
+        self, rows: DataFrame, job: Job, secret: bytes, files: Sequence[Any], environment: Mapping[str, str]
+    ) -> None:
         from pyspark import InheritableThread
 
         self._context = rows.sparkSession.sparkContext
@@ -95,7 +109,9 @@ class _Stage(RunningRanks):
             self._context.setJobGroup(self._group, "caffeonspark training", interruptOnCancel=True)
             self._context.setLocalProperty(SECRET_PROPERTY, secret.hex())
             try:
-                rows.mapInArrow(task, "rank int", barrier=True).collect()
+                with worker_environment(self._context, environment):
+                    stage = rows.mapInArrow(task, "rank int", barrier=True)
+                stage.collect()
             except BaseException as e:
                 self.error = None if self._ending else e
             finally:  # where PySpark's threads share one of the JVM's

@@ -47,7 +47,7 @@ def normalization_notes(
     batch_axes : the blobs that grow with the batch, by name
     ranks : int
     strategy : its name, as in ``-sync``
-    one_solver : whether it makes the ranks one solver (``sync.base.Strategy.one_solver``)
+    one_solver : whether it makes the ranks one solver (``sync.base.Strategy.lockstep``)
     """
     if ranks == 1:
         return []

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ..formats.endings import model_ending
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
 from ..sync.base import Entry, Strategy
+from ..sync.settlement import Settlement
 from .sidecar import DriverConnection
 from .validate import Validator
 
@@ -68,6 +69,7 @@ class Loop:
     feeds : the batches of each data layer of the train net
     validators : one for each test net
     folder : for temporary files
+    settlement : for ranks that round differently, or None
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Loop:
         feeds: Sequence[Feed],
         validators: Sequence[Validator],
         folder: str,
+        settlement: Optional[Settlement] = None,
     ) -> None:
         self.job = job
         self.solver = solver
@@ -91,6 +94,7 @@ class Loop:
         self.feeds = feeds
         self.validators = validators
         self.folder = folder
+        self.settlement = settlement
         self.model_ending = model_ending(solver.snapshot_format == SolverParameter.HDF5)
         self.tests_done = job.start.tests_done
         self.best = Best(job)
@@ -131,6 +135,8 @@ class Loop:
             if stop:
                 stopped = "signal"
             self.record(history)
+            if self.settlement is not None:
+                self.settlement.after_iteration()
             if solver.snapshot and trainer.iteration % solver.snapshot == 0 and not stopped:
                 self.snapshot()
         at = trainer.iteration
@@ -149,6 +155,7 @@ class Loop:
 
     def validate(self) -> bool:
         """Run every test net; whether patience with the first one is over."""
+        self.settle()
         self.record(self.strategy.exchange_losses())
         self.report()
         over = False
@@ -181,7 +188,13 @@ class Loop:
                 "Caffe or BLAS, or a defect"
             )
 
+    def settle(self) -> None:
+        """Before the ranks' weights have to be one model."""
+        if self.settlement is not None:
+            self.settlement.settle()
+
     def snapshot(self) -> None:
+        self.settle()
         self.record(self.strategy.exchange_losses())
         self.trainer.reseed(self.job.seed)  # as a run that resumes from here will
         iteration, weights, state = self.trainer.iteration, "", ""
@@ -217,6 +230,7 @@ class Loop:
             self.connection.send_file(FrameKind.MODEL, path, iteration=self.trainer.iteration, best=best)
 
     def finish(self, stopped: str) -> None:
+        self.settle()
         self.record(self.strategy.exchange_losses())
         self.report()
         if stopped != "signal" and not (self.job.settings.best and self.best_sent):

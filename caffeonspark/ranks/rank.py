@@ -25,6 +25,7 @@ from ..data.batches import Batches, BatchRandom, Feed
 from ..data.pool import PooledBatches, needs_decoding
 from ..data.records import BadRecords
 from ..data.store import RecordStore, scratch_folder
+from ..engines import blas
 from ..engines.base import Trainer
 from ..engines.registry import engine_named
 from ..errors import CaffeOnSparkError, RankLost
@@ -33,6 +34,7 @@ from ..plans.job import Job
 from ..storage import EXECUTOR_SETTING, naming_full_disks
 from ..sync.base import Strategy
 from ..sync.registry import strategy_for
+from ..sync.settlement import settlement_for
 from .loop import Loop
 from .records import load_records
 from .sidecar import DriverConnection, describe
@@ -114,7 +116,7 @@ class Rank:
             host=self.host,
             machine=socket.gethostname(),
             pid=os.getpid(),
-            versions=self.engine.versions(),
+            blas=blas.facts(),
         )
         bad = [BadRecords(layer.description, layer.bad) for layer in self.job.layers()]
         stores, totals = load_records(
@@ -144,6 +146,7 @@ class Rank:
         with comm:
             feeds = self.make_batches(stores)
             try:
+                digest = self.load_engine(str(peers.data["kernels"][self.rank]))
                 with contextlib.closing(self.make_trainer()) as trainer:
                     trainer.check_indices(self.job.train.indexed)
                     watch_suspect(self.job, self.rank, connection, stores, feeds)
@@ -151,8 +154,18 @@ class Rank:
                     for feed in feeds:
                         feed.used = trainer.iteration * int(self.solver.iter_size)
                     validators = self.make_validators(stores, trainer, comm, peers.data["totals"])
+                    settlement = settlement_for(strategy, trainer, comm, digest)
                     Loop(
-                        self.job, self.solver, trainer, strategy, comm, connection, feeds, validators, self.folder
+                        self.job,
+                        self.solver,
+                        trainer,
+                        strategy,
+                        comm,
+                        connection,
+                        feeds,
+                        validators,
+                        self.folder,
+                        settlement,
                     ).run()
             finally:
                 for feed in feeds:
@@ -185,6 +198,23 @@ class Rank:
         return feeds
 
     # ---- trainer
+
+    def load_engine(self, kernel: str) -> str:
+        """Load the engine with this kernel of its BLAS, and tell the driver how it computes; its
+        ``arithmetic``, where there are others to compare it with."""
+        blas.use(kernel)
+        versions, digest = self.engine.versions(), ""
+        if self.job.ranks > 1:
+            digest = self.engine.arithmetic()
+        used = blas.in_use()
+        self.connection.send(
+            FrameKind.ENGINE,
+            versions=versions,
+            digest=digest,
+            kernel=used.kernel if used else "",
+            threads=used.threads if used else 0,
+        )
+        return digest
 
     def make_trainer(self) -> Trainer:
         return self.engine.trainer(

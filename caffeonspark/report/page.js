@@ -123,6 +123,13 @@ function tiles() {
     make("div", {class: "tile"}, make("span", {}, name), make("b", {}, value === null ? "–" : value))));
 }
 
+function computes(machine) {
+  if (!machine) return "–";
+  const count = (number, one) => `${Number(number)} ${one}${Number(number) === 1 ? "" : "s"}`;
+  const how = machine.kernel ? `${machine.kernel}, ${count(machine.threads, "thread")}, ` : "";
+  return `${how}${count(machine.cores, "core")}`;
+}
+
 function ranks() {
   const rows = state.ranks;
   $("ranks").hidden = !rows.length;
@@ -136,7 +143,7 @@ function ranks() {
       `${others.length > 1 ? "they wait" : "the other waits"} ${percent(mean)}.`);
   }
   const head = make("tr", {},
-    ...[["rank", ""], ["host", "left"], ["iteration", ""], ["samples/s if it need not wait", "wide"],
+    ...[["rank", ""], ["host", "left"], ["computes with", "left wide"], ["iteration", ""], ["samples/s if it need not wait", "wide"],
       ["training", "wide"], ["waited", "wide"], ["loaded", "wide"], ["its time", "split"]]
       .map(([name, kind]) => make("th", {class: kind}, name)));
   const seconds = value => value === undefined ? "–" : value < 60 ? `${value.toFixed(1)} s` : clock(value);
@@ -153,6 +160,7 @@ function ranks() {
     }
     return make("tr", {class: row.slowest ? "slow" : ""}, make("td", {}, String(row.rank)),
       make("td", {class: "left"}, row.host || "–", ...(row.slowest ? [make("span", {class: "tag"}, "slowest")] : [])),
+      make("td", {class: "left wide", title: row.machine ? row.machine.processor : ""}, computes(row.machine)),
       make("td", {}, whole(row.iteration)), make("td", {class: "wide"}, whole(row.alone)),
       ...["training", "waited", "loading"].map(name => make("td", {class: "wide"}, seconds(row[name]))),
       make("td", {class: "split"}, bar));

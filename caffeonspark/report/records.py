@@ -9,6 +9,7 @@ import math
 import os
 import re
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
 
 from ..engines.registry import engine_named
@@ -16,7 +17,7 @@ from ..errors import Interrupted
 from ..formats.endings import name_beside
 from ..storage import local_path
 from .base import Observer, Record
-from .result import RankTiming, TrainingResult, ValidationResult
+from .result import RankMachine, RankTiming, TrainingResult, ValidationResult
 from .speed import Speed
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Recorder(Observer):
         self._result: Optional[TrainingResult] = None
         self._speed = Speed()
         self._hosts: Dict[int, str] = {}
+        self._machines: Dict[int, RankMachine] = {}
         self._timings: Dict[
             int, Tuple[float, RankTiming]
         ] = {}  # of each rank, when its timing was recorded, and the newest one
@@ -119,10 +121,12 @@ class Recorder(Observer):
     def progress(
         self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
     ) -> None:
-        if result.hosts != self._hosts:
-            self._hosts = dict(result.hosts)
-            hosts = [self._hosts.get(number, "") for number in range(self._config.ranks)]
-            self._record("hosts", hosts=hosts, rows=result.rows)
+        if (result.hosts, result.machines) != (self._hosts, self._machines):
+            self._hosts, self._machines = dict(result.hosts), dict(result.machines)
+            numbers = range(self._config.ranks)
+            hosts = [self._hosts.get(number, "") for number in numbers]
+            machines = [asdict(self._machines[number]) if number in self._machines else None for number in numbers]
+            self._record("hosts", hosts=hosts, machines=machines, rows=result.rows)
         if rank == 0 and new:
             self._iterations(result, timing, new)
         before, _ = self._timings.get(rank, (-math.inf, None))

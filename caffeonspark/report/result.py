@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional, Tuple
 
-__all__ = ["RankTiming", "TrainingResult", "ValidationResult"]
+__all__ = ["RankMachine", "RankTiming", "TrainingResult", "ValidationResult"]
 
 _MOST_TIMINGS = 5000  # of a rank
 
@@ -49,6 +49,26 @@ class RankTiming:
     loading: float
 
 
+@dataclass(frozen=True)
+class RankMachine:
+    """What a rank computes with.
+
+    Attributes
+    ----------
+    processor : its name
+    cores : how many of them the rank's process may use
+    blas : OpenBLAS and its version, "" for another BLAS
+    kernel : the one that OpenBLAS uses, "" for another BLAS
+    threads : of OpenBLAS, 0 for another BLAS
+    """
+
+    processor: str
+    cores: float
+    blas: str
+    kernel: str
+    threads: int
+
+
 @dataclass
 class TrainingResult:
     """What a run did, and how far it is while it runs.
@@ -59,6 +79,7 @@ class TrainingResult:
     max_iter : how many iterations there are to be
     samples : samples in an iteration, over all ranks
     hosts : the ranks' hosts
+    machines : what the ranks compute with, a RankMachine each
     rows : how many training records there are, once they are loaded
     iteration : how many iterations are done
     history : (iteration, loss, learning rate) of every iteration
@@ -76,6 +97,7 @@ class TrainingResult:
     max_iter: int = 0
     samples: int = 1
     hosts: Dict[int, str] = field(default_factory=dict)
+    machines: Dict[int, RankMachine] = field(default_factory=dict)
     rows: int = 0
     iteration: int = 0
     history: List[Tuple[int, float, float]] = field(default_factory=list)

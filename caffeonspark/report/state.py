@@ -176,6 +176,7 @@ class RunState(Observer):
         self._marks: Deque[Dict[str, Any]] = deque(maxlen=_MOST_MARKS)
         self._notes: Deque[Tuple[float, str]] = deque(maxlen=_MOST_NOTES)
         self._hosts: List[str] = []
+        self._machines: List[Optional[Dict[str, Any]]] = []
         self._rows = 0
         self._ranks: Dict[int, _Rank] = {}
         self._end: Optional[Record] = None
@@ -251,6 +252,7 @@ class RunState(Observer):
 
     def _on_hosts(self, record: Record) -> None:
         self._hosts, self._rows = record["hosts"], record["rows"]
+        self._machines = record.get("machines", [])  # earlier versions did not say
 
     def _on_iteration(self, record: Record) -> None:
         self.phase = "training"
@@ -360,6 +362,7 @@ class RunState(Observer):
             row: Dict[str, Any] = {
                 "rank": number,
                 "host": self._hosts[number] if number < len(self._hosts) else "",
+                "machine": self._machines[number] if number < len(self._machines) else None,
                 "iteration": None,
                 "slowest": False,
             }

@@ -22,9 +22,11 @@ from ..plans.net_plan import LayerPlan
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import RankTiming, TrainingResult, ValidationResult
+from ..spark.workers import part_from_inference
 from ..sync.registry import strategy_for
 from .encryption import asked_for
 from .failures import first_failure, stage_error
+from .kernels import RankKernels
 from .rank_server import Event, RankServer
 from .refusals import Refusals
 
@@ -91,6 +93,14 @@ class Attempt:
         self.suspect_batch = ""
         self.refusals = Refusals(result, observer.note)
         self.launched: Optional[RunningRanks] = None
+        self.kernels = RankKernels(
+            config.settings.blasKernel,
+            self.ranks,
+            strategy_for(config.settings).lockstep,
+            launcher.fresh,
+            lambda: part_from_inference(config.spark.sparkContext.applicationId),
+            observer.note,
+        )
 
     def run(self, make_job: MakeJob) -> None:
         """Launch and watch. Raises the first failure, or Interrupted."""
@@ -198,6 +208,7 @@ class Attempt:
             FrameKind.HEARTBEAT: lambda event: None,  # a sign of life
             FrameKind.READY: self.on_ready,
             FrameKind.REFUSED: self.on_refused,
+            FrameKind.ENGINE: self.on_engine,
             FrameKind.PROGRESS: self.on_progress,
             FrameKind.VALIDATION: self.on_test,
             FrameKind.DONE: self.on_done,
@@ -220,10 +231,14 @@ class Attempt:
 
     def on_hello(self, event: Event) -> None:
         self.result.hosts[event.rank] = str(event.data["host"])
+        self.kernels.hello(event.rank, self.result.hosts[event.rank], dict(event.data["blas"]))
+        self.say_ready()
+
+    def on_engine(self, event: Event) -> None:
         mine, theirs = self.engine.versions(), dict(event.data["versions"])
         if mine != theirs:
             raise TrainingError(different_versions(event.rank, self.result.hosts[event.rank], mine, theirs))
-        self.say_ready()
+        self.result.machines[event.rank] = self.kernels.engine(event.rank, event.data)
 
     def on_ready(self, event: Event) -> None:
         self.ready[event.rank] = event.data
@@ -248,7 +263,7 @@ class Attempt:
         addresses = [self.ready[rank]["address"] for rank in range(self.ranks)]
         totals = [self.layer_total(number) for number in range(len(self.layers))]
         self.result.rows = sum(int(data["rows"][0]) for data in self.ready.values())
-        server.introduce(addresses=addresses, totals=totals)
+        server.introduce(addresses=addresses, totals=totals, kernels=list(self.kernels.chosen))
         self.heard = dict.fromkeys(range(self.ranks), time.monotonic())
 
     def layer_total(self, number: int) -> int:

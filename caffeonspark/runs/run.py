@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, 
 from ..causes import explained
 from ..comm.credentials import Invitation
 from ..comm.wire import FrameKind
+from ..engines.blas import check_setting
 from ..errors import (
     CaffeOnSparkError,
     ConfigError,
@@ -36,6 +37,7 @@ from ..report.result import TrainingResult
 from ..spark.jvm import jvm_needed, jvm_runs, signals_are_for_python
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import rows_of_sources
+from ..spark.workers import Workers
 from ..spark.yarn import attempt_number
 from ..storage import DRIVER_SETTING, EXECUTOR_SETTING, naming_full_disks, temporary_folder
 from ..sync.registry import strategy_for
@@ -45,6 +47,7 @@ from .deaths import Deaths
 from .diverged import way_on
 from .encryption import check_encryption
 from .kept import kept
+from .kernels import FreshWorkersNeeded
 from .lease import Lease, leases_of
 from .preflight import check_cluster, check_driver, look_at_solver
 from .restarts import Restarts
@@ -180,6 +183,7 @@ def prepare(
     The leases are taken, and given back by ``cleanup``.
     """
     uri = config.model_uri
+    check_setting(config.settings.blasKernel)
     check_driver(config)
     check_encryption(config, observer.note)
     config.storage.check_writable(uri)
@@ -187,7 +191,7 @@ def prepare(
         cleanup.enter_context(lease)
     plan = sources[0].plan
     sync = config.settings.sync
-    one_solver = strategy_for(config.settings).one_solver
+    one_solver = strategy_for(config.settings).lockstep
     for note in normalization_notes(plan.message(), plan.batch_axes, config.ranks, sync, one_solver):
         observer.note(note)
     validations = tuple(_validation(config, data) for data in sources[1:])
@@ -259,6 +263,7 @@ class _Run:
         self.restarts = Restarts(prepared.config.settings.maxRestarts)
         self.last: Optional[Attempt] = None
         self.deaths = Deaths()
+        self.workers = Workers(prepared.config.settings.blasKernel, prepared.config.spark.sparkContext.applicationId)
         self.signal = 0
 
     @explained()
@@ -277,6 +282,8 @@ class _Run:
                     way = way_on(self.config, self.snapshots, self.start, self.result)
                     e.args = (f"{e.message}; {way}",)
                     raise
+                except FreshWorkersNeeded as e:
+                    self.workers.take_fresh(e.kernels)
                 except InfrastructureError as e:
                     self.restart(e)
             self.finish()
@@ -299,7 +306,7 @@ class _Run:
             self.last = Attempt(
                 config,
                 self.prepared.layers,
-                SparkBarrier(rows, files),
+                SparkBarrier(rows, files, self.workers.environment, self.workers.fresh),
                 self.result,
                 self.observer,
                 self.folder,

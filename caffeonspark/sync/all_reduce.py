@@ -21,7 +21,7 @@ class AllReduce(Strategy):
     weights at any time, so each has the model.
     """
 
-    one_solver: ClassVar[bool] = True
+    lockstep: ClassVar[bool] = True
 
     def __init__(
         self, trainer: Trainer, comm: Communicator, settings: Settings, wants_stop: Callable[[], bool]

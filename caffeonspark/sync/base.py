@@ -45,15 +45,17 @@ class Strategy(ABC):
     flags : names of the flags that only this strategy reads; they begin with "sync"
     portable : whether the model and the solver state in a snapshot are enough to go on from with another number of
         ranks or another strategy
-    one_solver : whether the ranks are one solver with the samples of all of them: then their trainers divide losses by
-        what that solver would (``Trainer.normalize_over``)
     stops_after : after what a request to stop ends training, in words
+    lockstep : whether every rank applies the same gradients in every iteration, so that the ranks are one solver with
+        the samples of all of them. Then their trainers divide losses by what that solver would
+        (``Trainer.normalize_over``), and only rounding can part their weights: ranks whose processors round differently
+        are settled on rank 0's (``sync/settlement.py``)
     """
 
     flags: ClassVar[Tuple[str, ...]] = ()
     portable: ClassVar[bool] = True
-    one_solver: ClassVar[bool] = False
     stops_after: ClassVar[str] = "this iteration"
+    lockstep: ClassVar[bool] = False
 
     def __init__(
         self, trainer: Trainer, comm: Communicator, settings: Settings, wants_stop: Callable[[], bool]
@@ -62,7 +64,7 @@ class Strategy(ABC):
         self.comm = comm
         self.settings = settings
         self.wants_stop = wants_stop
-        if self.one_solver and comm.size > 1:
+        if self.lockstep and comm.size > 1:
             trainer.normalize_over(comm.size, lambda counts: comm.all_reduce([counts]))
 
     @property

@@ -1,8 +1,10 @@
 """Which source reads a data layer: by type, by name, by dotted path, or brought by an installed package."""
 
 import sys
+from unittest import mock
 
 import pytest
+from pyspark.sql import DataFrame
 
 from caffeonspark.data.sources.dataframe import DataFrameSource
 from caffeonspark.data.sources.hdf5 import HDF5Source
@@ -15,7 +17,8 @@ from caffeonspark.errors import ConfigError
 from caffeonspark.nets.net import TRAIN, Net
 from caffeonspark.nets.prototxt import parse_net
 
-FRAME = object()  # stands for a DataFrame, which is not looked at before open()
+#: Stands for a DataFrame, whose rows are not looked at before open().
+FRAME = mock.create_autospec(DataFrame, instance=True, isStreaming=False)
 
 
 def source_of(layer, frame=None):

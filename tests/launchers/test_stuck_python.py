@@ -96,7 +96,9 @@ def test_an_attempt_ends_with_the_executor_to_replace(started, tmp_path):
     config = types.SimpleNamespace(ranks=2, settings=Settings(), context=None)
     config.spark = types.SimpleNamespace(sparkContext=types.SimpleNamespace(getConf=dict))
     launched = Stuck()
-    launcher = types.SimpleNamespace(bind_host="127.0.0.1", driver_host="127.0.0.1", start=lambda job: launched)
+    launcher = types.SimpleNamespace(
+        bind_host="127.0.0.1", driver_host="127.0.0.1", fresh=False, start=lambda job, secret: launched
+    )
     attempt = Attempt(
         config, [], launcher, TrainingResult(model=""), Observer(), str(tmp_path), None, threading.Event()
     )
@@ -104,7 +106,7 @@ def test_an_attempt_ends_with_the_executor_to_replace(started, tmp_path):
         attempt.heard[0] = attempt.first_heard = time.monotonic()
         attempt.ended[0] = "bye"
     with pytest.raises(StallError, match="executor y does not start its rank: it is frozen"):
-        attempt.run(lambda address, credentials: None)
+        attempt.run(lambda address, invitation: None)
     assert launched.asked[0] == ([1] if started else [0, 1], started)
     assert "y" in attempt.unresponsive
     assert ("x" in attempt.unresponsive) == started  # else x was at work on the rows

@@ -35,7 +35,7 @@ def test_sigint_is_no_end_of_the_job(monkeypatch):
 
     monkeypatch.setattr(module.Rank, "__init__", lambda self, *_: None)
     monkeypatch.setattr(module.Rank, "run", run)
-    module.run_rank(types.SimpleNamespace(ranks=2), 1, ["a", "b"], [], iter(()))
+    module.run_rank(types.SimpleNamespace(ranks=2), b"", 1, ["a", "b"], [], iter(()))
     (kind, data), (bye, _) = connection.heard
     assert (kind, bye) == (FrameKind.FAILED, FrameKind.BYE)
     error = from_wire(data, "rank 1 of 2 on b")

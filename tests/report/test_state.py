@@ -112,6 +112,14 @@ def test_the_rank_that_waits_least_is_the_slowest():
     assert [row["alone"] for row in rows] == [round(50 * 10 / 6, 1), round(50 * 10 / 9, 1)]
 
 
+def test_what_each_rank_computes_with():
+    machine = {"processor": "a Zen", "cores": 4.0, "blas": "OpenBLAS 0.3.13", "kernel": "Zen", "threads": 2}
+    hosts = {"event": "hosts", "seconds": 1.0, "hosts": ["a", "b"], "rows": 100}
+    assert [row["machine"] for row in state_of(start(), hosts).page()["ranks"]] == [None, None]  # of earlier versions
+    state = state_of(start(), {**hosts, "machines": [machine, None]})
+    assert [row["machine"] for row in state.page()["ranks"]] == [machine, None]
+
+
 def test_values_that_json_cannot_hold():
     state = state_of(start(), iteration(0), validation(0, loss=[None], accuracy=[0.1]), iteration(1))
     assert state.page()["tests"][0]["points"] == [[0, None]]

@@ -51,7 +51,8 @@ def test_spark_says_that_a_job_was_cancelled(text):
 )
 def test_lost_executors_are_not_cancelled(text):
     assert why_cancelled(Context(), Exception(text)) == ""
-    assert isinstance(stage_error(Exception(text), "rank 0"), InfrastructureError)
+    raised = type("Py4JJavaError", (Exception,), {"__module__": "py4j.protocol"})
+    assert isinstance(stage_error(raised(text), "rank 0"), InfrastructureError)
 
 
 def test_a_stopped_application_counts_whatever_broke():

@@ -278,10 +278,11 @@ def test_the_driver_is_not_filled_up_by_a_rank(server_and_credentials, monkeypat
 def test_broken_seals_and_refused_connections_are_counted():
     why = f"it sent what no rank sends: record 7 {BROKEN}: it was changed, lost, repeated or moved"
     server = types.SimpleNamespace(events=queue.Queue(), refused={"10.0.0.7": 5}, send_all=lambda kind, **data: None)
-    launched = types.SimpleNamespace(running=True, error=None)
+    launched = types.SimpleNamespace(running=True, error=None, stuck=lambda missing, started: {})
+    launcher = types.SimpleNamespace(fresh=False)
     config = types.SimpleNamespace(ranks=2, settings=Settings())
     result = TrainingResult(model="")
-    attempt = Attempt(config, [], None, result, Observer(), "", None, threading.Event())
+    attempt = Attempt(config, [], launcher, result, Observer(), "", None, threading.Event())
     threading.Timer(0.5, server.events.put, [Event(1, "lost", {"why": why})]).start()
     with pytest.raises(RankLost, match="record 7 is not what the other end encrypted"):
         attempt.watch(server, launched)
@@ -290,10 +291,20 @@ def test_broken_seals_and_refused_connections_are_counted():
 
 @pytest.mark.parametrize(
     "kind, data",
-    [("nonsense", {}), ("progress", {}), ("progress", {"iteration": "x"}), ("test", {"iteration": []}), ("hello", {})],
+    [
+        ("nonsense", {}),
+        ("progress", {}),
+        ("progress", {"iteration": "x"}),
+        ("test", {"iteration": []}),
+        ("hello", {}),
+        ("hello", {"host": "a", "blas": {}}),
+        ("hello", {"host": "a", "blas": "OpenBLAS"}),
+        ("engine", {}),
+    ],
 )
 def test_what_no_rank_says_ends_the_attempt_with_its_rank(kind, data):
     config = types.SimpleNamespace(ranks=2, settings=Settings())
-    attempt = Attempt(config, [], None, TrainingResult(model=""), Observer(), "", None, threading.Event())
+    launcher = types.SimpleNamespace(fresh=False)
+    attempt = Attempt(config, [], launcher, TrainingResult(model=""), Observer(), "", None, threading.Event())
     with pytest.raises(RankLost, match=f"rank 1 of 2 sent a '{kind}' that no rank sends"):
         attempt.on_event(Event(1, kind, data), None)

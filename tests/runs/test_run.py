@@ -2,6 +2,8 @@
 
 import contextlib
 import threading
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +16,7 @@ from caffeonspark.report.result import TrainingResult
 from caffeonspark.runs.run import PreparedRun, _Run
 from caffeonspark.runs.snapshots import SnapshotStore, StartFiles, read_resume_point
 from caffeonspark.runs.start_check import with_best_model
+from caffeonspark.spark import jvm
 from tests.runs.test_snapshots import hand_over
 from tests.support import stock
 
@@ -32,6 +35,9 @@ def make_run(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "check_cluster", lambda *args: None)
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(_Run, "signals", contextlib.nullcontext)
+    monkeypatch.setattr(_Run, "check_cancelled", lambda self, error: None)  # no Spark here
+    for place in (module, jvm):
+        monkeypatch.setattr(place, "jvm_runs", lambda: True)
     (tmp_path / "net.prototxt").write_text(stock.input_net(10))
     (tmp_path / "solver.prototxt").write_text(
         'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 90 snapshot_prefix: "run" random_seed: 3'
@@ -40,12 +46,13 @@ def make_run(tmp_path, monkeypatch):
     def make(steps, **flags):
         conf, model = str(tmp_path / "solver.prototxt"), f"file:{tmp_path}/m.caffemodel"
         config = Config(None, conf=conf, model=model, clusterSize=2, sync="average", **flags).run_config
+        config = replace(config, session=SimpleNamespace(sparkContext=SimpleNamespace(applicationId="app")))
         observer = Heard()
-        store = SnapshotStore(config, observer.note, "app/1")
+        store = SnapshotStore(config, observer.note, "app/1", ())
         start, _ = read_resume_point(config, store)
-        prepared = PreparedRun(config, (), config.solver, (), store, start, 7)
+        prepared = PreparedRun(config, (), config.solver, (), store, start, 7, ())
         result = TrainingResult(model=config.model_uri)
-        run = _Run(prepared, result, observer, threading.Event(), str(tmp_path))
+        run = _Run(prepared, result, observer, threading.Event(), str(tmp_path), None)
         todo = iter(steps)
         run.attempt = lambda: next(todo)(run, run.start.point.iteration)
         run.notes = observer.notes

@@ -188,8 +188,8 @@ def test_snapshots_of_another_net_are_passed_over(make_store, tmp_path):
         third.look(f"file:{tmp_path}/run_iter_3.caffemodel", f"file:{tmp_path}/run_iter_3.solverstate")
     path = tmp_path / "run_iter_5.solverstate.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "net": [["ip"]]}))
-    with pytest.raises(DataError, match="is damaged"):
-        third.newest()
+    assert one.newest().point.iteration == 3
+    assert "is damaged" in one.said[-1]
 
 
 def test_another_number_of_ranks_starts_from_the_means_with_a_note(make_store, tmp_path):

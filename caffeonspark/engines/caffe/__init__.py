@@ -30,6 +30,11 @@ class CaffeEngine(Engine):
 
         return {"Python": f"{sys.version_info[0]}.{sys.version_info[1]}", "Caffe": str(caffe.__version__)}
 
+    def arithmetic(self) -> str:
+        from .arithmetic import digest
+
+        return digest()
+
     def layer_types(self) -> Sequence[str]:
         from .pycaffe import caffe
 

@@ -1,0 +1,113 @@
+"""OpenBLAS's kernels: ranks with different ones against ranks with one, and the chosen one against ``caffe train``."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import sys
+from typing import Dict, List, Sequence, Tuple
+
+from .common import BUILD, ROOT, alternate, cifar10_lmdbs, mnist_lmdbs, ratios, session
+from .one_rank import ours, prepare, stock
+
+ITERATIONS, ROUNDS = 1000, 5
+RANKS = (2, 4)
+NETS = ("lenet_lmdb", "cifar10_quick")
+EQUAL, OTHER = "Haswell", "Sandybridge"  # what even executors have, and odd ones where they are mixed
+
+# local-cluster gives each executor a working folder of its number
+_WORKER = """#!/bin/sh
+case "$(pwd -P)" in *[13579]) OPENBLAS_CORETYPE={odd} ;; *) OPENBLAS_CORETYPE={even} ;; esac
+export OPENBLAS_CORETYPE
+exec {python} "$@"
+"""
+
+
+def mixed_session(ranks: int, odd: str):
+    """A session whose executors' environments name their kernels."""
+    worker = BUILD / f"python-{odd}"
+    worker.write_text(_WORKER.format(odd=odd, even=EQUAL, python=sys.executable))
+    worker.chmod(0o755)
+    os.environ["PYSPARK_PYTHON"] = str(worker)
+    return session(f"local-cluster[{ranks},1,1024]")
+
+
+def with_validation(name: str, ranks: int) -> str:
+    """A net's prototxts with absolute paths and its batch shared by the ranks; the solver's path."""
+    folder = mnist_lmdbs() if name.startswith("lenet") else cifar10_lmdbs()
+    net = (ROOT / "prototxt" / f"{name}_train_test.prototxt").read_text().replace("../data/", f"{folder}/")
+    batch = int(re.search(r"batch_size: (\d+)", net).group(1))
+    net = net.replace(f"batch_size: {batch}", f"batch_size: {batch // ranks}", 1)
+    path = BUILD / f"{name}_{ranks}.prototxt"
+    path.write_text(net)
+    solver = (ROOT / "prototxt" / f"{name}_solver.prototxt").read_text()
+    solver = re.sub(r"(?m)^(net|max_iter|snapshot\w*|test_iter|test_interval|random_seed): .*\n", "", solver)
+    solver += (
+        f'net: "{path}" max_iter: {ITERATIONS} snapshot: {ITERATIONS // 4} random_seed: 1\n'
+        f"test_iter: 100 test_interval: {ITERATIONS // 2} test_initialization: false\n"
+    )
+    path = BUILD / f"{name}_{ranks}_solver.prototxt"
+    path.write_text(solver)
+    return str(path)
+
+
+def train(spark, solver: str, ranks: int) -> Tuple[float, float, List[str]]:
+    """(accuracy, milliseconds an iteration, kernels). It ends well only where all ranks have the same weights."""
+    from caffeonspark import CaffeOnSpark, Config, DataSource
+
+    config = Config(
+        spark,
+        conf=solver,
+        model=f"file:{BUILD}/kernels.caffemodel",
+        clusterSize=ranks,
+        quiet=True,
+        blasKernel="environment",
+    )
+    cos, data = CaffeOnSpark(spark), DataSource(spark)
+    cos.trainWithValidation(data.getSource(config, True), data.getSource(config, False)).collect()
+    timings = cos.result.timings[0]
+    pace = (timings[-1].training - timings[0].training) / (timings[-1].iteration - timings[0].iteration)
+    kernels = [cos.result.machines[rank].kernel for rank in range(ranks)]
+    return cos.result.tests[-1].outputs["accuracy"][0], pace * 1000, kernels
+
+
+def mixed(nets: Sequence[str] = NETS) -> None:
+    """Accuracy and cost of ranks that do not round alike."""
+    print(f"\nRanks with {EQUAL} and {OTHER} against ranks with {EQUAL} only, {ITERATIONS} iterations")
+    for name in nets:
+        for ranks in RANKS:
+            solver = with_validation(name, ranks)
+            found: Dict[str, Tuple[float, float, List[str]]] = {}
+            for kind, odd in (("equal", EQUAL), ("mixed", OTHER)):
+                spark = mixed_session(ranks, odd)
+                found[kind] = train(spark, solver, ranks)
+                spark.stop()
+            assert len(set(found["mixed"][2])) == 2, found["mixed"][2]
+            for kind, (accuracy, pace, _) in found.items():
+                print(f"  {name:14} {ranks} ranks, {kind}: accuracy {accuracy:.4f}, {pace:8.3f} ms an iteration")
+            print(f"  {'':14} ratio of times {found['mixed'][1] / found['equal'][1]:.3f}", flush=True)
+
+
+def chosen() -> None:
+    """One rank against ``caffe train``, with no variable set for either."""
+    from caffeonspark.engines import blas
+
+    os.environ.pop(blas.VARIABLE, None)
+    here = blas.facts()
+    print(
+        f"\n{here['processor']}: OpenBLAS {here['openblas']} takes {here['own']}, -blasKernel auto {here['kernels'][0]}"
+    )
+    solver = prepare(300)
+    spark = session("local-cluster[1,1,1024]")
+    runs = {"caffe train": lambda: stock(solver), "one rank": lambda: ours(spark, solver, kernel="auto")}
+    found = alternate(runs, ROUNDS)
+    spark.stop()
+    for name, values in found.items():
+        print(f"  LeNet, {name:12} {statistics.median(values):8.3f} ms an iteration")
+    print(f"  ratio {ratios(found, 'one rank', 'caffe train')}", flush=True)
+
+
+def main() -> None:
+    chosen()
+    mixed()
