@@ -7,6 +7,7 @@ import ctypes
 import os
 import select
 import signal
+import sys
 import time
 import traceback
 from typing import Callable, Iterable, Tuple
@@ -55,6 +56,14 @@ def _close_others(keep: Iterable[int]) -> None:
         if int(name) not in kept:
             with contextlib.suppress(OSError):
                 os.close(int(name))
+    # what is printed must not get into a pipe or file that is opened later and takes the number of one closed here
+    for fd in {0, 1} - kept:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != fd:
+            os.dup2(null, fd)
+            os.close(null)
+    sys.stdout = open(1, "w", errors="backslashreplace", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
 
 
 def reap(child: int, kill: bool = False) -> None:
