@@ -219,7 +219,8 @@ class _Sidecar:
                 self.kill_at = time.monotonic() + _PARTING
         self._drain_log()
         if not self.said_bye:
-            self._to_driver(Frame(FrameKind.DIED, {"log": list(self.lines), "at": self.whereabouts.read()}))
+            at = self.whereabouts.read() if self.kill_at is None else None  # who was called off died of that
+            self._to_driver(Frame(FrameKind.DIED, {"log": list(self.lines), "at": at}))
         if self.uplink is not None:
             with contextlib.suppress(OSError):
                 self.uplink.shutdown(socket.SHUT_WR)

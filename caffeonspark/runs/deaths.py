@@ -50,8 +50,8 @@ class Deaths:
             where = f"at iteration {place.iteration}, at {what}{batch}"
         who = f"rank {place.rank} of {attempt.ranks} on {attempt.result.hosts.get(place.rank, 'an unknown host')}"
         found = TrainingError(
-            f"{who}: its process ended a second time {where}: something in the records ends the process, and starting "
-            f"again would not help. First of all: {error.message}"
+            f"{who}: its process ended a second time {where}: something in the records ends the process, or it takes "
+            f"more memory than there is, and starting again would not help. First of all: {error.message}"
         )
         found.report = error.report
         return found

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 from ..plans.run_config import RunConfig
 from ..report.result import TrainingResult
 from .snapshots import SnapshotStore, StartFiles
 
-__all__ = ["way_on"]
+__all__ = ["flags_from", "way_on"]
 
 _PRIVATE = ("readerOptions", "mlflow")  # may hold passwords
 
 
-def way_on(config: RunConfig, snapshots: SnapshotStore, start: StartFiles, result: TrainingResult) -> str:
-    """The last snapshot whose weights gave a finite loss, and the command that goes on from it.
+def flags_from(weights: str, state: str) -> str:
+    """The flags of a fit that goes on from a snapshot, which has another name than the next fit's are going to have."""
+    return f"snapshot='{state}', weights='{weights}'"
+
+
+def way_on(
+    config: RunConfig, snapshots: SnapshotStore, start: StartFiles, result: TrainingResult, fit: bool = False
+) -> str:
+    """The last snapshot whose weights gave a finite loss, and the command, or a ``fit``'s flags, to go on from it.
 
     A snapshot's weights are judged by the loss of the iteration that comes after it: those of the newest snapshot may
     be what made the loss infinite.
@@ -32,7 +39,8 @@ def way_on(config: RunConfig, snapshots: SnapshotStore, start: StartFiles, resul
     weights, state, iteration = place
     return (
         f"the last snapshot with a finite loss is {state} (iteration {iteration}): with a lower base_lr in "
-        f"{config.solver_path} than {config.solver.base_lr:g}, go on by: {_command(config, weights, state)}"
+        f"{config.solver_path} than {config.solver.base_lr:g}, go on by: "
+        f"{f'a fit with {flags_from(weights, state)}' if fit else _command(config, weights, state)}"
     )
 
 
@@ -46,5 +54,12 @@ def _command(config: RunConfig, weights: str, state: str) -> str:
         if name in _PRIVATE:
             words.append("…")
         elif value is not True:
-            words.append(shlex.quote(",".join(value) if isinstance(value, list) else str(value)))
+            words.append(shlex.quote(_text(value)))
     return " ".join(words)
+
+
+def _text(value: Any) -> str:
+    """A flag's value as the command line takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, list) else str(value)

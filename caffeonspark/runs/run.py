@@ -44,7 +44,7 @@ from ..sync.registry import strategy_for
 from .attempt import Attempt
 from .cancelled import one_interruption_ends_all, why_cancelled
 from .deaths import Deaths
-from .diverged import way_on
+from .diverged import flags_from, way_on
 from .encryption import check_encryption
 from .kept import kept
 from .kernels import FreshWorkersNeeded
@@ -116,6 +116,7 @@ def _name_of_run(application: str) -> str:
     return f"{application}/{_runs[application]}"
 
 
+@explained()
 def _leases(config: RunConfig) -> Tuple[Lease, ...]:
     """Of the places where a run writes."""
     context = config.spark.sparkContext
@@ -279,7 +280,8 @@ class _Run:
                 except Interrupted as e:
                     raise self.interrupted() from e
                 except LossNotFinite as e:
-                    way = way_on(self.config, self.snapshots, self.start, self.result)
+                    fit = self.hand_over is not None
+                    way = way_on(self.config, self.snapshots, self.start, self.result, fit)
                     e.args = (f"{e.message}; {way}",)
                     raise
                 except FreshWorkersNeeded as e:
@@ -406,7 +408,7 @@ class _Run:
         newest = self.snapshots.newest_taken()
         saved = "no snapshot was saved"
         if newest is not None:
-            how = "-resume" if self.hand_over is None else f"snapshot='{newest.state}', weights='{newest.weights}'"
+            how = "-resume" if self.hand_over is None else flags_from(newest.weights, newest.state)
             saved = f"snapshot {newest.state} is saved, and {how} goes on from it"
         name = by or (signal.Signals(self.signal).name if self.signal else "request")
         kind = InterruptedByKeyboard if self.signal == signal.SIGINT else Interrupted

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,7 +55,8 @@ def test_the_second_identical_death():
     ):
         deaths.check(attempt(died(0, [57, 0, 0]), batch="d: 'a' to 'c'"), LOST)
     with pytest.raises(
-        TrainingError, match=r"rank 1 of 2 on b: .* at iteration 58, at its batch: something in the records"
+        TrainingError,
+        match=r"rank 1 of 2 on b: .* 58, at its batch: something in the records ends .* or it takes more memory",
     ):
         deaths.check(attempt(died(1, [58, 0, 0]), batch="of another rank"), LOST)
 
@@ -105,6 +107,25 @@ def test_the_sidecar_tells_where_a_rank_was(tmp_path):
             while event.kind != "died":  # the line of the one before breaks
                 event = server.events.get(timeout=WAIT)
             assert (event.rank, event.kind, event.data["at"]) == (rank, "died", place)
+
+
+def test_a_rank_that_was_called_off_died_nowhere(tmp_path):
+    """It had to be killed in the middle of a batch; that says nothing about what is in it."""
+    credentials = everyone()
+    with RankServer("127.0.0.1", (0, 0), credentials, 1, str(tmp_path)) as server:
+
+        def run():
+            connection = DriverConnection.open(server.address, credentials, 0)
+            connection.whereabouts.enter(57)
+            connection.send("hello")
+            time.sleep(WAIT)  # in native code: it does not hear that it is called off
+
+        child = fork(run, [])
+        assert server.events.get(timeout=WAIT).kind == "hello"
+        server.send_all("abort", reason="another rank failed")
+        event = server.events.get(timeout=WAIT)
+        reap(child)
+        assert (event.kind, event.data["at"]) == ("died", None)
 
 
 def test_the_suspect_names_its_batch(tmp_path):

@@ -150,7 +150,10 @@ def diverges(*finite, snapshots, folder):
 def test_a_loss_that_is_no_number_names_the_last_good_snapshot_and_the_way_on(make_run, tmp_path):
     """The snapshot at 31 has the weights that made the loss of iteration 31."""
     run = make_run(
-        [diverges(*range(31), snapshots=(10, 30, 31), folder=tmp_path)], resume=True, readerOptions="password=x"
+        [diverges(*range(31), snapshots=(10, 30, 31), folder=tmp_path)],
+        resume=True,
+        readerOptions="password=x",
+        checksum=False,
     )
     with pytest.raises(LossNotFinite) as e:
         run.go()
@@ -165,6 +168,16 @@ def test_a_loss_that_is_no_number_names_the_last_good_snapshot_and_the_way_on(ma
     words = e.value.message.partition("caffeonspark -train ")[2].replace(" -readerOptions …", "").split()
     again = Config(None, words).run_config
     assert read_resume_point(again, SnapshotStore(again, print, "app/2"))[0].point.iteration == 30
+    assert again.settings.checksum is False
+
+
+def test_a_fits_loss_that_is_no_number_names_the_flags_of_another_fit(make_run, tmp_path):
+    run = make_run([diverges(*range(31), snapshots=(10, 30), folder=tmp_path)])
+    run.hand_over = print
+    with pytest.raises(LossNotFinite) as e:
+        run.go()
+    base = f"file:{tmp_path}/run_iter_30"
+    assert e.value.message.endswith(f"go on by: a fit with snapshot='{base}.solverstate', weights='{base}.caffemodel'")
 
 
 def test_a_loss_that_is_no_number_in_the_first_iterations(make_run, tmp_path):

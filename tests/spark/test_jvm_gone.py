@@ -5,6 +5,7 @@ import glob
 import logging
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pyspark
 import pytest
@@ -14,6 +15,8 @@ from pyspark import SparkContext
 from caffeonspark.api.config import Config
 from caffeonspark.causes import JVM_GONE, STOPPED, explained
 from caffeonspark.errors import ConfigError, InfrastructureError, Interrupted
+from caffeonspark.report.base import Observer
+from caffeonspark.runs.run import train
 from caffeonspark.spark.jvm import jvm_needed, jvm_runs
 
 
@@ -94,5 +97,8 @@ def test_a_stopped_session():
         Config(context)
     with pytest.raises(ConfigError, match=f"^here: {STOPPED}"), explained("here"):
         context.setLogLevel("OFF")
+    config = SimpleNamespace(spark=SimpleNamespace(sparkContext=context))
+    with pytest.raises(ConfigError, match=STOPPED):  # a run is begun with what was made before
+        train(config, None, [], Observer(), None)
     with pytest.raises(AttributeError), explained("here"):
         None.anything  # noqa: B018, a bug of ours
