@@ -425,40 +425,6 @@ class SnapshotStore:
         seed = read_about(self._storage, snapshot.state).get("seed")
         return None if seed is None else int(seed)
 
-    def _about(self, state: str) -> Dict[str, Any]:
-        uri = state + ".json"
-        if not self._storage.exists(uri):
-            return {}
-        try:
-            about = dict(json.loads(self._storage.read(uri)))
-            _part_names(about)
-            recorded(about.get("net") or ())
-            return about
-        except (ValueError, TypeError):
-            raise DataError(f"{uri} is damaged: remove it to resume without it") from None
-
-
-def _part_names(about: Mapping[str, Any]) -> List[Tuple[int, str]]:
-    """(rank, ending) of each part of a snapshot, rank by rank."""
-    return [(rank, _checked(ending)) for rank, endings in enumerate(about.get("parts") or ()) for ending in endings]
-
-
-def _part_uri(state: str, rank: int, ending: str) -> str:
-    return f"{_stem(state)}.rank{rank}{ending}"
-
-
-def _stem(name: str) -> str:
-    """A path or URI without its ending, the same for both files of a snapshot."""
-    ending = ending_of(name)
-    return name[: -len(ending)] if name.endswith(ending) else name
-
-
-def _checked(ending: str) -> str:
-    """The ending of a part's name; raises ValueError for one that could lead elsewhere."""
-    if not re.fullmatch(r"(\.\w+)+", ending):
-        raise ValueError(f"'{ending}' is no ending of a part")
-    return ending
-
 
 def _tests_before(config: RunConfig, iteration: int) -> int:
     """How many validations stock Caffe had done when it stood at ``iteration``, before the one due there."""
