@@ -43,7 +43,6 @@ def parameters_by_name(net: Net, message: Any, shapes: Shapes) -> Tuple[LayerPar
     return tuple(
         LayerParameters(
             name,
-            str(message.layer[number].type),
             tuple(shapes[number]),
             tuple(bool(param.name) for param in message.layer[number].param),
         )

@@ -20,13 +20,12 @@ class LayerParameters:
 
     Attributes
     ----------
-    name, type : of the layer
+    name : of the layer
     shapes : of its parameters, in the layer's order
     shared : for the first of them, whether they have a name, by which layers share parameters
     """
 
     name: str
-    type: str = ""
     shapes: Tuple[Tuple[int, ...], ...] = ()
     shared: Tuple[bool, ...] = ()
 

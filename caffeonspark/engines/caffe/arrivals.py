@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import DataError
 from ...plans.indices import IndexedBottom
+from .pycaffe import places_of_layers
 
 __all__ = ["check_arrivals"]
 
@@ -25,7 +26,7 @@ def check_arrivals(net: Any, message: Any, indexed: Sequence[IndexedBottom]) -> 
     """
     if not indexed:
         return
-    places = _places(net, message)
+    places = places_of_layers(net, message)
     checks: Dict[int, List[IndexedBottom]] = {}
     for one in indexed:
         checks.setdefault(places[one.layer], []).append(one)
@@ -40,20 +41,6 @@ def check_arrivals(net: Any, message: Any, indexed: Sequence[IndexedBottom]) -> 
                 _check(one, blobs[one.bottom].data, blobs[0].data.shape[0] if one.of_batch else one.takes.count)
 
     net.before_forward(check)
-
-
-def _places(net: Any, message: Any) -> Dict[int, int]:
-    """The number in the built net, which has Split layers of Caffe's own, of each of the message's layers."""
-    places: Dict[int, int] = {}
-    wanted = 0
-    for place, (name, layer) in enumerate(zip(net._layer_names, net.layers)):
-        if wanted < len(message.layer) and (name, layer.type) == (
-            message.layer[wanted].name,
-            message.layer[wanted].type,
-        ):
-            places[wanted] = place
-            wanted += 1
-    return places
 
 
 def _check(one: IndexedBottom, values: np.ndarray, count: int) -> None:

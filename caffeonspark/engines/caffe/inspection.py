@@ -11,7 +11,7 @@ from ...nets.schema import NetParameter
 from ...plans.inspection import Inspection
 from ...process import run_in_child
 from .crash import fatal_message
-from .pycaffe import caffe, parameter_blobs, prototxt, unique
+from .pycaffe import caffe, parameter_blobs, places_of_layers, prototxt, unique
 
 __all__ = ["inspect_net", "reason"]
 
@@ -60,19 +60,11 @@ def _report_shapes(
             net.reshape()
         found = {name: list(blob.data.shape) for name, blob in net.blobs.items()}
         parameters = sum(int(blob.count) for blob in unique(parameter_blobs(net)))
-        stage = {"blobs": found, "parameters": parameters, "layers": _shapes_of_layers(net, message)}
+        layers = [
+            [list(blob.data.shape) for blob in net.layers[place].blobs] for place in places_of_layers(net, message)
+        ]
+        stage = {"blobs": found, "parameters": parameters, "layers": layers}
         send(json.dumps(stage).encode() + b"\n")
-
-
-def _shapes_of_layers(net: Any, message: Any) -> List[List[List[int]]]:
-    """The shapes of the parameters of each layer in the message; Caffe has its own splits between them."""
-    found: List[List[List[int]]] = []
-    for name, layer in zip(net._layer_names, net.layers):
-        if len(found) < len(message.layer):
-            own = message.layer[len(found)]
-            if (own.name, own.type) == (name, layer.type):
-                found.append([list(blob.data.shape) for blob in layer.blobs])
-    return found
 
 
 def reason(errors: bytes, status: int) -> str:

@@ -7,21 +7,15 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 
 from ...plans.normalization import is_counted, is_sum
+from .pycaffe import places_of_layers
 
 __all__ = ["LossNormalizer", "normalized_layers"]
 
 
 def normalized_layers(net: Any, message: Any) -> Dict[int, Any]:
-    """The layers of a pycaffe net whose losses the mean over the ranks is not right for: LayerParameters by number.
-
-    Caffe puts Split layers between those of the message, and keeps their order.
-    """
-    found: Dict[int, Any] = {}
-    built = [(str(name), str(layer.type)) for name, layer in zip(net._layer_names, net.layers)]
-    for layer in message.layer:
-        if is_counted(layer) or is_sum(layer):
-            found[built.index((layer.name, layer.type), max(found, default=-1) + 1)] = layer
-    return found
+    """The layers of a pycaffe net whose losses the mean over the ranks is not right for: LayerParameters by number."""
+    places = places_of_layers(net, message)
+    return {place: layer for place, layer in zip(places, message.layer) if is_counted(layer) or is_sum(layer)}
 
 
 class LossNormalizer:

@@ -24,7 +24,7 @@ with warnings.catch_warnings():
             "scripts/with-env"
         ) from None
 
-__all__ = ["caffe", "parameter_blobs", "prototxt", "unique"]
+__all__ = ["caffe", "parameter_blobs", "places_of_layers", "prototxt", "unique"]
 
 
 @contextlib.contextmanager
@@ -39,6 +39,18 @@ def prototxt(message: Any, folder: Optional[str] = None) -> Iterator[str]:
 def parameter_blobs(net: Any) -> List[Any]:
     """Every blob that is saved of a net, layer by layer; ``net.params`` has only one layer of each name."""
     return [blob for layer in net.layers for blob in layer.blobs]
+
+
+def places_of_layers(net: Any, message: Any) -> List[int]:
+    """For each layer of the message that a net was built from, its number in the net, which has Split layers of Caffe's
+    own between them."""
+    places: List[int] = []
+    for place, (name, layer) in enumerate(zip(net._layer_names, net.layers)):
+        if len(places) < len(message.layer):
+            wanted = message.layer[len(places)]
+            if (wanted.name, wanted.type) == (name, layer.type):
+                places.append(place)
+    return places
 
 
 def unique(blobs: Sequence[Any]) -> List[Any]:
