@@ -177,7 +177,7 @@ def check_before(config: Config, data: Any) -> None:
         check_output(config)
     if not (config.blobs or config.test):
         return
-    from .inference.tasks import check_model
+    from .inference.tasks import check_model, read_model
 
     source = data.getSource(config, False)
     if config.blobs:
@@ -186,7 +186,9 @@ def check_before(config: Config, data: Any) -> None:
         config.storage.check_writable(str(config.output))
     if config.train or config.dryRun:
         _ = source.plan  # opens the data and builds the net
-    if not config.train:
+    if config.dryRun and not config.train:
+        read_model(config.run_config, source.plan)
+    elif not config.train:
         check_model(config.run_config)
 
 

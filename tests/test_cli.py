@@ -4,10 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from caffeonspark import cli
+from caffeonspark import Config, cli
+from caffeonspark.errors import ConfigError, DataError
+from caffeonspark.formats.caffemodel import LayerWeights, write_caffemodel
+from caffeonspark.nets.net import TEST
+from caffeonspark.plans.net_source import NetSource
 from tests.support import stock
 from tests.support.paths import ROOT
 
@@ -117,6 +123,31 @@ def test_a_dry_run_checks_everything_and_does_nothing(run, folder):
         assert sorted(path.name for path in folder.iterdir()) == before
     status, _, err = run("-test", *flags)
     assert status == 1 and "the model (-model)" in err
+
+
+def test_a_dry_run_compares_the_model_with_the_net(folder):
+    """It said that all was well where -test and -features ended at once."""
+    model = folder / "m.caffemodel"
+    data = SimpleNamespace(getSource=lambda config, training: NetSource(config, config.net(TEST)))
+
+    def check(**flags):
+        conf, output = str(folder / "solver.prototxt"), f"file:{folder}/out"
+        cli.check_before(Config(None, conf=conf, model=f"file:{model}", output=output, dryRun=True, **flags), data)
+
+    shapes = {"conv": [(8, 1, 5, 5), (8,)], "ip1": [(150, 128), (150,)], "ip2": [(10, 150), (10,)]}
+    layers = [LayerWeights(name, "", [np.zeros(s, np.float32) for s in its]) for name, its in shapes.items()]
+    write_caffemodel(str(model), layers)
+    check(test=True)
+    check(features=["ip2"])
+    with pytest.raises(ConfigError, match="-blasKernel: 'Haswel' is no kernel"):
+        check(test=True, blasKernel="Haswel")
+    write_caffemodel(str(model), layers[:2])
+    with pytest.raises(ConfigError, match=r"m\.caffemodel has no parameters for ip2 of "):
+        check(test=True)
+    check(features=["ip1"])
+    model.write_bytes(b"")
+    with pytest.raises(DataError, match=r"m\.caffemodel is no model: it is empty"):
+        check(features=["ip1"])
 
 
 @pytest.mark.parametrize("dry", [["-dryRun"], []])

@@ -41,7 +41,16 @@ if TYPE_CHECKING:
 
     from ..plans.net_source import NetSource
 
-__all__ = ["Task", "check_model", "check_skipped", "features", "make_task", "mean_outputs", "with_outputs"]
+__all__ = [
+    "Task",
+    "check_model",
+    "check_skipped",
+    "features",
+    "make_task",
+    "mean_outputs",
+    "read_model",
+    "with_outputs",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +82,21 @@ class Task:
 
 
 def task_for(config: RunConfig, plan: NetPlan, blobs: Sequence[str]) -> Task:
-    """The task of running ``plan`` with the model of ``-model``. Raises ConfigError."""
+    """The task of running ``plan`` with the model of ``-model``. Raises as ``read_model``."""
+    path, content = read_model(config, plan)
+    return _make_task(config, plan, blobs, content, ending_of(path))
+
+
+def read_model(config: RunConfig, plan: NetPlan) -> Tuple[str, bytes]:
+    """Where the model of ``-model`` is, and its content.
+
+    Raises ConfigError, or DataError, unless it is what was saved and has every parameter of the net.
+    """
+    check_setting(config.settings.blasKernel)
     path = check_model(config)
-    return make_task(config, plan, blobs, read_checked(config.storage, path), ending_of(path), path)
+    content = read_checked(config.storage, path)
+    check_all_there(plan, path, content)
+    return path, content
 
 
 def check_model(config: RunConfig) -> str:
@@ -85,14 +106,16 @@ def check_model(config: RunConfig) -> str:
     return find_file(config.storage, config.settings.model, "the model (-model)")
 
 
-def make_task(
-    config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str, name: str = ""
-) -> Task:
-    """The task of running ``plan`` with the model file whose content is ``model``, which errors call ``name``.
+def make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
+    """The task of running ``plan`` with the model file whose content is ``model``.
 
     Raises ConfigError, or DataError, unless it has every parameter of the net.
     """
-    check_all_there(plan, name or f"the model{ending}", model)
+    check_all_there(plan, f"the model{ending}", model)
+    return _make_task(config, plan, blobs, model, ending)
+
+
+def _make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
     engine, kernel = config.settings.engine, check_setting(config.settings.blasKernel)
     digest = hashlib.sha256(engine.encode() + b"\0" + plan.content + model).hexdigest()
     context = config.spark.sparkContext
