@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any, List, Tuple
 
+from ..errors import StorageError
 from ..plans.run_config import RunConfig
 from ..report.result import TrainingResult
 from .snapshots import SnapshotStore, StartFiles
@@ -28,7 +29,10 @@ def way_on(
     be what made the loss infinite.
     """
     last = max((iteration for iteration, _, _ in result.history), default=-1)
-    found = snapshots.newest_taken(until=last)
+    try:
+        found = snapshots.newest_taken(until=last)
+    except StorageError as e:
+        return f"its snapshots cannot be looked at ({e.message})"
     place: Tuple[str, str, int]
     if found is not None:
         place = found.weights, found.state, found.point.iteration

@@ -405,11 +405,14 @@ class _Run:
             raise StorageError(f"{self.result.model} is not there any more: something removed it while the run was on")
 
     def interrupted(self, by: str = "") -> CaffeOnSparkError:
-        newest = self.snapshots.newest_taken()
         saved = "no snapshot was saved"
-        if newest is not None:
-            how = "-resume" if self.hand_over is None else flags_from(newest.weights, newest.state)
-            saved = f"snapshot {newest.state} is saved, and {how} goes on from it"
+        try:
+            newest = self.snapshots.newest_taken()
+            if newest is not None:
+                how = "-resume" if self.hand_over is None else flags_from(newest.weights, newest.state)
+                saved = f"snapshot {newest.state} is saved, and {how} goes on from it"
+        except StorageError as e:  # it is an interruption all the same
+            saved = f"its snapshots cannot be looked at ({e.message})"
         name = by or (signal.Signals(self.signal).name if self.signal else "request")
         kind = InterruptedByKeyboard if self.signal == signal.SIGINT else Interrupted
         return kind(f"stopped by {name} at iteration {self.result.iteration}: {saved}")

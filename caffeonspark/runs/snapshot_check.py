@@ -29,7 +29,7 @@ def problem_of(storage: Storage, weights: str, state: str) -> str:
     if storage.exists(state + ".json"):
         try:
             about = read_about(storage, state)
-        except (DataError, StorageError) as e:
+        except DataError as e:
             return e.message
     parts = [part_uri(state, rank, ending) for rank, ending in part_names(about)]
     for uri in (weights, state, *parts):
@@ -38,15 +38,24 @@ def problem_of(storage: Storage, weights: str, state: str) -> str:
         if storage.is_folder(uri):
             return f"{uri} is a folder"
         try:
-            content = storage.read(uri)
+            content = _content_of(storage, uri)
             check_content(content, about.get("files", {}).get(os.path.basename(uri)), uri, state + ".json")
             if uri == weights:
                 read_shapes(content, uri)
             elif uri == state:
                 _check_state(content, uri)
-        except (DataError, StorageError) as e:
+        except DataError as e:
             return e.message
     return ""
+
+
+def _content_of(storage: Storage, uri: str) -> bytes:
+    """What is in a file. Raises DataError where it cannot be read, StorageError where no file can."""
+    try:
+        return storage.read(uri)
+    except StorageError as e:
+        storage.exists(uri)  # raises where the file system does not answer
+        raise DataError(e.message) from e
 
 
 def _check_state(content: bytes, uri: str) -> None:
@@ -60,12 +69,13 @@ def _check_state(content: bytes, uri: str) -> None:
 
 
 def read_about(storage: Storage, state: str) -> Dict[str, Any]:
-    """What stands beside a solver state, {} where nothing does. Raises DataError if it is damaged."""
+    """What stands beside a solver state, {} where nothing does. Raises DataError if it is damaged, or a folder."""
     uri = state + ".json"
     if not storage.exists(uri):
         return {}
+    content = _content_of(storage, uri)
     try:
-        about = dict(json.loads(storage.read(uri)))
+        about = dict(json.loads(content))
         part_names(about)
         recorded(about.get("net") or ())
         for file in dict(about.get("files", {})).values():

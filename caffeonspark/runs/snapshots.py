@@ -345,7 +345,7 @@ class SnapshotStore:
         """How the net of a snapshot is another one than this run's; "" if it is not, or nothing is known of it."""
         try:
             return difference(read_about(self._storage, state).get("net"), self._net)
-        except (DataError, StorageError):  # it is damaged, or a folder
+        except DataError:
             return ""
 
     def _is_of_this_run(self, state: str) -> bool:

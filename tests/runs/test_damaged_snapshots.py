@@ -135,6 +135,34 @@ def test_what_does_not_answer_is_not_passed_over(make_store, tmp_path, monkeypat
         store.newest_taken()
 
 
+@pytest.mark.parametrize("reads", range(3))
+def test_what_ceases_to_answer_is_not_passed_over(make_store, tmp_path, monkeypatch, reads):
+    """Also where that is after it has been asked for the first time."""
+    store = make_store()
+    hand_over(store, tmp_path, 3)
+    storage, left = store.config.storage, [reads]
+
+    def read(uri, real=storage.read):
+        left[0] -= 1
+        if left[0] < 0:
+            monkeypatch.setattr(storage, "exists", read)
+            raise StorageError(f"{uri}: connection refused")
+        return real(uri)
+
+    monkeypatch.setattr(storage, "read", read)
+    with pytest.raises(StorageError, match="connection refused"):
+        store.newest_taken()
+    assert store.said == [f"saved file:{tmp_path}/run_iter_3.solverstate"]
+
+
+def test_a_folder_beside_the_state_of_a_first_attempt(make_store, tmp_path):
+    hand_over(make_store(), tmp_path, 3)
+    hand_over(make_store(), tmp_path, 5)
+    make_folder(tmp_path / "run_iter_5.solverstate.json")
+    store = make_store()
+    assert read_resume_point(store.config, store, again=True)[0].point.iteration == 3
+
+
 def test_the_last_verified_one_is_never_removed(make_store, tmp_path, monkeypatch):
     store = make_store(keepSnapshots=1)
     hand_over(store, tmp_path, 3)

@@ -9,7 +9,7 @@ import pytest
 
 import caffeonspark.runs.run as module
 from caffeonspark import Config
-from caffeonspark.errors import LossNotFinite, RankLost, StorageError
+from caffeonspark.errors import Interrupted, LossNotFinite, RankLost, StorageError
 from caffeonspark.plans.job import ResumePoint
 from caffeonspark.report.base import Observer
 from caffeonspark.report.result import TrainingResult
@@ -188,6 +188,23 @@ def test_a_loss_that_is_no_number_in_the_first_iterations(make_run, tmp_path):
     run = make_run([diverges(snapshots=(), folder=tmp_path)], resume=True)  # the resumed one itself is bad
     with pytest.raises(LossNotFinite, match="no snapshot of this run has a finite loss"):
         run.go()
+
+
+def test_why_it_ended_is_told_where_storage_does_not_answer(make_run, tmp_path, monkeypatch):
+    def interrupt(run, at):
+        raise Interrupted("before the ranks were ready")
+
+    def away(uri):
+        raise StorageError(f"{uri}: connection refused")
+
+    for step, error in ((diverges(5, snapshots=(), folder=tmp_path), LossNotFinite), (interrupt, Interrupted)):
+        run = make_run([step])
+        hand_over(run.snapshots, tmp_path, 3)
+        with monkeypatch.context() as m, pytest.raises(
+            error, match=r"its snapshots cannot be looked at \(.*refused\)$"
+        ):
+            m.setattr(run.config.storage, "exists", away)
+            run.go()
 
 
 def test_no_run_ends_well_without_its_model(make_run):
