@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import replace
 from typing import Optional, Tuple
@@ -9,15 +10,18 @@ from typing import Optional, Tuple
 from ..formats.endings import ending_of, is_hdf5, model_ending, name_beside, state_ending
 from ..plans.run_config import RunConfig
 from ..storage import join, parent
+from .snapshot_check import problem_of
 from .snapshots import snapshot_prefix
 
 __all__ = ["under_own_name"]
+
+_log = logging.getLogger(__name__)
 
 
 def under_own_name(config: RunConfig, uid: str) -> RunConfig:
     """The same run with files of its own beside ``-model``: named after it and after the solver's snapshots, and uid.
 
-    ``-resume`` goes on from the newest snapshot beside the model, whose fit it ever was.
+    ``-resume`` goes on from the newest whole snapshot beside the model, whose fit it ever was.
     """
     settings = config.settings
     if settings.resume and not settings.snapshot:
@@ -31,13 +35,15 @@ def under_own_name(config: RunConfig, uid: str) -> RunConfig:
 
 
 def _newest(config: RunConfig) -> Optional[Tuple[str, str]]:
-    """(weights, state) of the newest snapshot of this solver beside the model."""
+    """(weights, state) of the newest whole snapshot of this solver beside the model; others are passed over."""
     folder, hdf5 = parent(config.model_uri), is_hdf5(config.model_uri)
-    names = set(config.storage.names(folder))
     pattern = re.compile(rf"({re.escape(snapshot_prefix(config))}(?:\.\w+)?_iter_(\d+)){re.escape(state_ending(hdf5))}")
-    found = [(int(match.group(2)), match.group(1)) for match in map(pattern.fullmatch, names) if match]
-    whole = [one for one in found if one[1] + model_ending(hdf5) in names]
-    if not whole:
-        return None
-    base = join(folder, max(whole)[1])
-    return base + model_ending(hdf5), base + state_ending(hdf5)
+    matches = map(pattern.fullmatch, config.storage.names(folder))
+    found = [(int(match.group(2)), match.group(1)) for match in matches if match]
+    for _, name in sorted(found, reverse=True):
+        weights, state = (join(folder, name + ending(hdf5)) for ending in (model_ending, state_ending))
+        problem = problem_of(config.storage, weights, state)
+        if not problem:
+            return weights, state
+        _log.warning("caffeonspark: %s is passed over: %s", state, problem)
+    return None

@@ -1,11 +1,14 @@
 """Runs that share a -model have names of their own beside it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from caffeonspark import Config
+from caffeonspark.runs import fits
 from caffeonspark.runs.fits import under_own_name
 from caffeonspark.runs.snapshots import snapshot_prefix
-from tests.support import stock
+from tests.support import caffe_files, stock
 
 
 @pytest.fixture
@@ -30,14 +33,33 @@ def test_names_are_its_own(make, tmp_path):
     assert hdf5.model_uri == f"file:{tmp_path}/m.u.caffemodel.h5"
 
 
-def test_resume_finds_the_newest_whole_snapshot_of_any_fit(make, tmp_path):
+def test_resume_finds_the_newest_whole_snapshot_of_any_fit(make, tmp_path, monkeypatch):
     own = under_own_name(make(resume=True, weights="start.caffemodel"), "u")
     assert (own.settings.resume, own.settings.snapshot, own.settings.weights) == (False, "", "start.caffemodel")
-    for name in ("run_iter_9", "run.CaffeModel_a_iter_20", "other_iter_99", "run.CaffeModel_b_iter_30"):
-        (tmp_path / f"{name}.solverstate").write_text("")
-        if not name.endswith("30"):
-            (tmp_path / f"{name}.caffemodel").write_text("")
-    own = under_own_name(make(resume=True), "u")
-    newest = f"file:{tmp_path}/run.CaffeModel_a_iter_20"
-    assert (own.settings.snapshot, own.settings.weights) == (f"{newest}.solverstate", f"{newest}.caffemodel")
+    said = []
+    monkeypatch.setattr(fits, "_log", SimpleNamespace(warning=lambda text, *args: said.append(text % args)))
+    made = tmp_path / "made"
+    made.mkdir()
+    solver, *_ = caffe_files.snapshot(made)
+    for iteration in (9, 20, 30, 40):
+        solver.step(iteration - solver.iter)
+        solver.snapshot()
+        fit = {9: "run", 20: "run.CaffeModel_a", 30: "run.CaffeModel_b", 40: "other"}[iteration]
+        for ending in ("caffemodel", "solverstate"):
+            (made / f"caffe_iter_{iteration}.{ending}").rename(tmp_path / f"{fit}_iter_{iteration}.{ending}")
+
+    def newest():
+        settings = under_own_name(make(resume=True), "u").settings
+        assert settings.weights.replace("caffemodel", "solverstate") == settings.snapshot
+        return settings.snapshot
+
+    base = f"file:{tmp_path}/run"
+    assert newest() == f"{base}.CaffeModel_b_iter_30.solverstate"
+    assert said == []
+    cut = tmp_path / "run.CaffeModel_b_iter_30.caffemodel"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    assert newest() == f"{base}.CaffeModel_a_iter_20.solverstate"
+    assert said[0].startswith(f"caffeonspark: {base}.CaffeModel_b_iter_30.solverstate is passed over: ")
+    (tmp_path / "run.CaffeModel_a_iter_20.caffemodel").unlink()
+    assert newest() == f"{base}_iter_9.solverstate"
     assert not under_own_name(make(), "u").settings.snapshot
