@@ -12,18 +12,20 @@ import shlex
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 from ..api.config import Config
 from ..causes import cause_of
 from ..engines.base import Engine
 from ..errors import CaffeOnSparkError, ConfigError
 from ..formats.checksums import read_checked
+from ..inference.tasks import read_model
 from ..nets.net import TEST, TRAIN
 from ..nets.prototxt import Files
 from ..plans.net_plan import NetPlan
 from ..plans.net_source import NetSource
 from ..plans.weights_match import match_weights
+from ..runs.saved_net import check_files
 from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
 from ..storage import find_file, local_path
@@ -121,14 +123,23 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
             found.strategy = strategy_for(config.settings)
             found.train = [_plan(config, config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
+            _check_solver(config, found.engine, found.train)
             _compare_weights(config, found.train[0])
         if config.test or config.blobs:
             found.inference = [_plan(config, config.net(TEST), found, elsewhere)]
+            if not (config.train or config.blobs):  # of which a part of the net may be enough
+                read_model(config.run_config, found.inference[0])
     except _Unseen as e:
         found.unseen = e.message
     if yarn:
         found.limits = read_limits(hadoop_configuration(spark.sparkContext), options.get("spark.yarn.queue"))
     return found
+
+
+def _check_solver(config: Config, engine: Engine, nets: Sequence[NetPlan]) -> None:
+    """Raise what the driver would for a solver that cannot be built, or whose files cannot hold its model."""
+    train, *tests = (net.message() for net in nets)
+    check_files(config.solver, engine.check_solver(config.solver, train, tests, config.solver_path), config.solver_path)
 
 
 def _compare_weights(config: Config, plan: NetPlan) -> None:

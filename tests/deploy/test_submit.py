@@ -11,12 +11,15 @@ import subprocess
 import sys
 import tarfile
 
+import numpy as np
 import pytest
 
 from caffeonspark.deploy import submit
+from caffeonspark.deploy.job_check import check_job
 from caffeonspark.deploy.memory import driver_overhead, executor_overhead
 from caffeonspark.deploy.options import SubmitOptions, megabytes
 from caffeonspark.errors import CaffeOnSparkError, ConfigError
+from caffeonspark.formats.caffemodel import LayerWeights, write_caffemodel
 from caffeonspark.spark.library_zip import library_digest
 from caffeonspark.spark.yarn import Limits, check_request, explain_refusal
 from tests.support import stock
@@ -320,3 +323,26 @@ def test_memory_follows_the_nets(nets):
     averaging, reducing = (executor_overhead(engine, many, [], "SGD", s, 1, 1, 2) for s in (Averaging, AllReduce))
     assert 400 <= averaging - reducing <= 700
     assert driver_overhead(engine, [plan]) >= 512
+
+
+def test_what_the_driver_would_refuse_is_refused_here(nets):
+    """The solver is built, and the model of -test compared with the net."""
+
+    def check(**flags):
+        conf = str(nets / "solver.prototxt")
+        return check_job(None, {"conf": conf, "model": f"file:{nets}/m.caffemodel", **flags}, SubmitOptions([]), False)
+
+    assert [plan.parameters for plan in check(train=True).train]
+    shapes = {"conv": [(8, 1, 5, 5), (8,)], "ip1": [(150, 128), (150,)], "ip2": [(10, 150), (10,)]}
+    layers = [LayerWeights(name, "", [np.zeros(s, np.float32) for s in its]) for name, its in shapes.items()]
+    write_caffemodel(str(nets / "m.caffemodel"), layers)
+    check(test=True)
+    write_caffemodel(str(nets / "m.caffemodel"), layers[:2])
+    with pytest.raises(ConfigError, match=r"m\.caffemodel has no parameters for ip2 of "):
+        check(test=True)
+    check(features=["ip1"])
+    check(train=True, test=True)  # which makes another one
+    solver = (nets / "solver.prototxt").read_text()
+    (nets / "solver.prototxt").write_text(solver.replace('"fixed"', '"fixedd"'))
+    with pytest.raises(ConfigError, match="Caffe refuses the solver: Unknown learning rate policy: fixedd"):
+        check(train=True)
