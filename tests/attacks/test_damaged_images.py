@@ -1,5 +1,6 @@
 """Image files that are damaged or that lie, in little memory: each is soon decoded or a bad record, nothing else."""
 
+import functools
 import io
 import random
 import resource
@@ -12,7 +13,9 @@ import pytest
 from PIL import Image
 
 from caffeonspark.data.decode import CannotDecode, decode_image
-from caffeonspark.data.records import ENCODED, BadRecord, pack_image
+from caffeonspark.data.pool import drop_bad_images
+from caffeonspark.data.records import ENCODED, BadRecord, BadRecordPolicy, BadRecords, Records, pack_image
+from caffeonspark.data.store import RecordStore
 from caffeonspark.data.tops import ImageTop
 from tests.support.damage import in_child
 
@@ -95,42 +98,58 @@ def tiff_that_claims(height, width):
 
 
 SMALL = bytes((1 + 3 * WIDTH) * HEIGHT)
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40000 40000\n%%EndComments\n"
+#: Made when they are looked at: some take seconds.
 LIES = {
-    "JPEG 40000x40000": jpeg_that_claims(40_000, 40_000),
-    "JPEG 65500x65500": jpeg_that_claims(65_500, 65_500),
-    "progressive JPEG 40000x40000": jpeg_that_claims(40_000, 40_000, "progressive JPEG"),
-    "CMYK JPEG 40000x40000": jpeg_that_claims(40_000, 40_000, "CMYK JPEG"),
-    "JPEG within -maxPixels": jpeg_that_claims(9_900, 9_900),
-    "JPEG of one row": jpeg_that_claims(1, 65_500),
-    "JPEG without a row": jpeg_that_claims(0, 0),
-    "PNG 40000x40000": png(40_000, 40_000, SMALL),
-    "PNG 2147483647x2147483647": png((1 << 31) - 1, (1 << 31) - 1, SMALL),
-    "PNG 0x0": png(0, 0, SMALL),
-    "PNG bomb": png_bomb(40_000, 40_000),
-    "PNG bomb within -maxPixels": png_bomb(9_900, 9_900),
-    "PNG whose pixels go on": png(HEIGHT, WIDTH, bytes(400 << 20)),
-    "PNG with a text bomb": png(HEIGHT, WIDTH, SMALL, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(400 << 20)))),
-    "PNG with a profile bomb": png(HEIGHT, WIDTH, SMALL, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(400 << 20)))),
-    "PNG with a chunk of 2 GB": png(HEIGHT, WIDTH, SMALL, struct.pack(">I", (1 << 31) - 1) + b"tEXtabc"),
-    "GIF 65535x65535": with_number("GIF", 6, (65_535, 65_535), "<HH"),
-    "BMP 40000x40000": with_number("BMP", 18, (40_000, 40_000), "<ii"),
-    "BMP -2147483648": with_number("BMP", 18, (-(1 << 31), -(1 << 31)), "<ii"),
-    "TIFF 40000x40000": tiff_that_claims(40_000, 40_000),
-    "TIFF 4294967295x4294967295": tiff_that_claims((1 << 32) - 1, (1 << 32) - 1),
-    "PPM 40000x40000": b"P6 40000 40000 255\n" + bytes(1000),
-    "PPM of 10^30 pixels": b"P6 1" + b"0" * 30 + b" 1 255\n" + bytes(1000),
-    "EPS, which would start Ghostscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40000 40000\n%%EndComments\n",
+    "JPEG 40000x40000": lambda: jpeg_that_claims(40_000, 40_000),
+    "JPEG 65500x65500": lambda: jpeg_that_claims(65_500, 65_500),
+    "progressive JPEG 40000x40000": lambda: jpeg_that_claims(40_000, 40_000, "progressive JPEG"),
+    "CMYK JPEG 40000x40000": lambda: jpeg_that_claims(40_000, 40_000, "CMYK JPEG"),
+    "JPEG within -maxPixels": lambda: jpeg_that_claims(9_900, 9_900),
+    "JPEG of one row": lambda: jpeg_that_claims(1, 65_500),
+    "JPEG without a row": lambda: jpeg_that_claims(0, 0),
+    "PNG 40000x40000": lambda: png(40_000, 40_000, SMALL),
+    "PNG 2147483647x2147483647": lambda: png((1 << 31) - 1, (1 << 31) - 1, SMALL),
+    "PNG 0x0": lambda: png(0, 0, SMALL),
+    "PNG bomb": lambda: png_bomb(40_000, 40_000),
+    "PNG bomb within -maxPixels": lambda: png_bomb(9_900, 9_900),
+    "PNG whose pixels go on": lambda: png(HEIGHT, WIDTH, bytes(400 << 20)),
+    "PNG with a text bomb": lambda: png(
+        HEIGHT, WIDTH, SMALL, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(400 << 20)))
+    ),
+    "PNG with a profile bomb": lambda: png(
+        HEIGHT, WIDTH, SMALL, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(400 << 20)))
+    ),
+    "PNG with a chunk of 2 GB": lambda: png(HEIGHT, WIDTH, SMALL, struct.pack(">I", (1 << 31) - 1) + b"tEXtabc"),
+    "GIF 65535x65535": lambda: with_number("GIF", 6, (65_535, 65_535), "<HH"),
+    "BMP 40000x40000": lambda: with_number("BMP", 18, (40_000, 40_000), "<ii"),
+    "BMP -2147483648": lambda: with_number("BMP", 18, (-(1 << 31), -(1 << 31)), "<ii"),
+    "TIFF 40000x40000": lambda: tiff_that_claims(40_000, 40_000),
+    "TIFF 4294967295x4294967295": lambda: tiff_that_claims((1 << 32) - 1, (1 << 32) - 1),
+    "PPM 40000x40000": lambda: b"P6 40000 40000 255\n" + bytes(1000),
+    "PPM of 10^30 pixels": lambda: b"P6 1" + b"0" * 30 + b" 1 255\n" + bytes(1000),
+    "EPS, which would start Ghostscript": lambda: EPS,
 }
+
+
+@functools.lru_cache(maxsize=None)
+def lie(name):
+    return LIES[name]()
 
 
 # ---- looking at them
 
 
-def looked_at(files):
-    """For each file: what became of it as a record, and as a first record; and the seconds that took."""
+def limit_memory():
+    """This process may take ROOM beside what it has."""
     with open("/proc/self/statm") as f:
         mapped = int(f.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + ROOM, mapped + ROOM))
+
+
+def looked_at(files):
+    """For each file: what became of it as a record, and as a first record; and the seconds that took."""
+    limit_memory()
     found = []
     for data in files:
         start = time.monotonic()
@@ -188,7 +207,7 @@ def test_whole_ones_are_decoded_in_that_memory():
 
 @pytest.mark.parametrize("name", LIES)
 def test_lies(name):
-    (cause,) = survive([LIES[name]])
+    (cause,) = survive([lie(name)])
     if name.startswith("PNG w") or name == "JPEG of one row":
         assert cause in ("decoded", "undecodable image", "wrong image size", "image too large")
     else:
@@ -203,3 +222,32 @@ def test_500_mutated(seed):
     causes = survive(files)
     assert set(causes) <= {"decoded", "undecodable image", "wrong image size", "image too large"}
     assert len(set(causes)) > 1
+
+
+@pytest.mark.parametrize("helpers", [0, 2])
+def test_they_are_skipped_and_the_rest_is_used(tmp_path, helpers):
+    """By way of a rank's store, with helper processes or without."""
+    chance = random.Random(7)
+    damaged = [mutated(chance.choice(list(FILES.values())), chance) for _ in range(100)] + [
+        lie() for lie in LIES.values()
+    ]
+    records = [pack_image(ENCODED, (0, 0, 0), data) for data in (*damaged, *FILES.values())]
+
+    def work():
+        limit_memory()
+        store = RecordStore([TOP], str(tmp_path))
+        store.append(Records([str(n) for n in range(len(records))], [records], np.arange(len(records))))
+        store.finish()
+        bad = BadRecords("images", BadRecordPolicy(skip=True, maximum=1))
+        drop_bad_images(store, bad, helpers)
+        blob = np.empty((1, *TOP.shape), np.float32)
+        for number in range(len(store)):
+            TOP.fill(store.read(np.array([number]))[0], blob, np.zeros((1, 3)))
+            assert np.isfinite(blob).all()
+        return [bad.counts, store.indices.tolist()]
+
+    counts, used = in_child(work, timeout=240)
+    assert set(counts) <= {"undecodable image", "wrong image size", "image too large"}
+    assert len(used) + sum(counts.values()) == len(records)
+    assert used[-len(FILES) :] == list(range(len(damaged), len(records)))  # whole ones, whatever came before
+    assert sum(counts.values()) > len(LIES) - 5
