@@ -100,7 +100,8 @@ def describe_differences(digests: Sequence[str], names: Sequence[str]) -> List[s
     if not others:
         return []
     who = ", ".join(f"{rank} ({names[rank]})" for rank in others)
-    return [f"rank {who} does not round as rank 0 ({names[0]}) does: they settle on rank 0's weights now and then"]
+    do = "does" if len(others) == 1 else "do"
+    return [f"rank {who} {do} not round as rank 0 ({names[0]}) does: they settle on rank 0's weights now and then"]
 
 
 def crowded(hosts: Sequence[str], ranks: Sequence[Mapping[str, Any]], threads: Sequence[int]) -> List[str]:
