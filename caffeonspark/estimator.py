@@ -96,9 +96,14 @@ class CaffeEstimator(EstimatorFlags, Estimator, _CaffeParams, DefaultParamsReada
     """
 
     def _fit(self, dataset: DataFrame) -> CaffeModel:
+        flags, named = self.flags(), bool(self.flags().get("model"))
+        if flags.get("resume") and not named:
+            raise ConfigError(
+                "resume goes on from the newest snapshot beside model, and no model is named: set it, or name a "
+                "snapshot and its weights"
+            )
         check_frame(dataset)
         model = CaffeModel()
-        flags, named = self.flags(), bool(self.flags().get("model"))
         contents: List[bytes] = []  # of the model, as it comes; the newest last
 
         def take(path: str) -> None:

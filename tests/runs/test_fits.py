@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from caffeonspark import Config
+from caffeonspark import CaffeEstimator, Config
+from caffeonspark.errors import ConfigError
 from caffeonspark.runs import fits
 from caffeonspark.runs.fits import under_own_name
 from caffeonspark.runs.snapshots import snapshot_prefix
@@ -63,3 +64,9 @@ def test_resume_finds_the_newest_whole_snapshot_of_any_fit(make, tmp_path, monke
     (tmp_path / "run.CaffeModel_a_iter_20.caffemodel").unlink()
     assert newest() == f"{base}_iter_9.solverstate"
     assert not under_own_name(make(), "u").settings.snapshot
+
+
+def test_a_fit_cannot_resume_where_nothing_is_kept():
+    """It began anew without a word."""
+    with pytest.raises(ConfigError, match="resume goes on from the newest snapshot beside model, and no model"):
+        CaffeEstimator(conf="solver.prototxt", resume=True)._fit(None)
