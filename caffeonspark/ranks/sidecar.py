@@ -201,6 +201,7 @@ class _Sidecar:
         self.said_bye = False
         self.stream_log = False
         self.kill_at: Optional[float] = None
+        self.killed = False  # here, and by nothing that it worked on
         local.setblocking(True)
         uplink.sock.settimeout(60)
         self.selector = selectors.DefaultSelector()
@@ -216,10 +217,11 @@ class _Sidecar:
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.rank_pid, signal.SIGKILL)
+                self.killed = True
                 self.kill_at = time.monotonic() + _PARTING
         self._drain_log()
         if not self.said_bye:
-            at = self.whereabouts.read() if self.kill_at is None else None  # who was called off died of that
+            at = None if self.killed else self.whereabouts.read()
             self._to_driver(Frame(FrameKind.DIED, {"log": list(self.lines), "at": at}))
         if self.uplink is not None:
             with contextlib.suppress(OSError):
