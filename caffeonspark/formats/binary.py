@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import Any, Tuple
@@ -11,10 +12,10 @@ from google.protobuf.message import DecodeError
 
 from ..errors import ConfigError, DataError
 from ..nets.proto_file import Messages, read_proto
-from ..nets.schema import BlobProto
+from ..nets.schema import BlobProto, describe
 from .mistaken import refuse_mistaken
 
-__all__ = ["NetParameter", "SolverState", "blob_array", "fill_blob", "read_message", "write_message"]
+__all__ = ["NetParameter", "SolverState", "blob_array", "fill_blob", "read_message", "whole_net", "write_message"]
 
 _LARGEST = 2**31 - 1  # bytes of a protobuf message
 
@@ -22,6 +23,18 @@ _messages = Messages(read_proto("caffeonspark.formats", "files.proto"))
 
 NetParameter: Any = _messages["NetParameter"]
 SolverState: Any = _messages["SolverState"]
+
+
+@functools.lru_cache(maxsize=1)
+def whole_net() -> Any:
+    """The class of a NetParameter with all of its fields, whose blobs' numbers are bytes, too."""
+    description = describe()
+    (blob,) = (message for message in description.message_type if message.name == "BlobProto")
+    for field in blob.field:
+        if field.type in (field.TYPE_FLOAT, field.TYPE_DOUBLE):
+            field.type = field.TYPE_BYTES
+            field.ClearField("options")  # packed
+    return Messages(description)["NetParameter"]
 
 
 def read_message(path: str, name: str, kind: Any, what: str) -> Any:

@@ -56,14 +56,14 @@ class Net:
 
     def blob_names(self) -> List[str]:
         """Every blob, in the order the layers make them."""
-        names = list(self.message.input)
+        names: List[str] = []
         for layer in self.message.layer:
             names += [top for top in layer.top if top not in names]
         return names
 
     def output_blobs(self) -> List[str]:
         """The blobs no layer consumes: the net's outputs, in Caffe's order."""
-        left: Dict[str, None] = dict.fromkeys(self.message.input)
+        left: Dict[str, None] = {}
         for layer in self.message.layer:
             for bottom in layer.bottom:
                 left.pop(bottom, None)
@@ -145,7 +145,7 @@ class Net:
     def check(self, known_types: Iterable[str]) -> None:
         """Raise ConfigError for what would make Caffe abort: unknown layer types and blobs, names used twice."""
         types = set(known_types)
-        blobs: Set[str] = set(self.message.input)
+        blobs: Set[str] = set()
         names: Set[str] = set()
         for number, layer in enumerate(self.message.layer):
             where = f"{self.path}: layer '{layer.name or number}' ({self.phase_name} phase)"

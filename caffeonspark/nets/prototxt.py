@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import Any, Callable, List, Optional, Sequence
@@ -10,11 +11,11 @@ from google.protobuf import text_format
 
 from ..errors import ConfigError, StorageError, suggest
 from .schema import NetParameter, SolverParameter, field_names
+from .upgrade import SOLVER_TYPES, Changes, upgrade_net, upgrade_solver
 
-__all__ = ["SOLVER_TYPES", "Files", "parse_net", "parse_solver"]
+__all__ = ["SOLVER_TYPES", "Files", "parse_message", "parse_net", "parse_solver"]
 
-#: In the order of the deprecated enum SolverType.
-SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+_log = logging.getLogger(__name__)
 
 _NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
@@ -97,7 +98,11 @@ def _explain(problem: str) -> str:
     return re.sub(r"^\d+:\d+ : ", "", problem)
 
 
-def _parse(content: bytes, message: Any, path: str) -> Any:
+def parse_message(content: bytes, message: Any, path: str) -> Any:
+    """The message, filled from the text of the prototxt ``path`` as it stands: old fields are not brought up to date.
+
+    Raises ConfigError, which names file and line.
+    """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -112,25 +117,18 @@ def _parse(content: bytes, message: Any, path: str) -> Any:
 
 
 def parse_net(content: bytes, path: str) -> Any:
-    """A ``NetParameter`` from the text of the prototxt ``path``."""
-    net = _parse(content, NetParameter(), path)
-    if len(net.layers):
-        raise ConfigError(
-            f"{path}: this net uses the old 'layers' fields; run Caffe's upgrade_net_proto_text on it once "
-            "and use the file it writes"
-        )
+    """A ``NetParameter`` from the text of the prototxt ``path``, brought up to date (``nets/upgrade.py``)."""
+    net = parse_message(content, NetParameter(), path)
+    _tell(upgrade_net(net, path), path)
     if not len(net.layer):
         raise ConfigError(f"{path}: the net has no layer")
     return net
 
 
 def parse_solver(content: bytes, path: str) -> Any:
-    """A ``SolverParameter`` from the text of the prototxt ``path``, its deprecated fields brought up to date."""
-    solver = _parse(content, SolverParameter(), path)
-    if solver.HasField("solver_type"):
-        if not solver.HasField("type"):
-            solver.type = SOLVER_TYPES[solver.solver_type]
-        solver.ClearField("solver_type")
+    """A ``SolverParameter`` from the text of the prototxt ``path``, brought up to date with the nets in it."""
+    solver = parse_message(content, SolverParameter(), path)
+    _tell(upgrade_solver(solver, path), path)
     if solver.type not in SOLVER_TYPES:
         hint = suggest(solver.type, SOLVER_TYPES)
         raise ConfigError(f"{path}: unknown solver type '{solver.type}'. {hint}")
@@ -139,3 +137,17 @@ def parse_solver(content: bytes, path: str) -> Any:
     if solver.iter_size < 1:
         raise ConfigError(f"{path}: iter_size must be at least 1, not {solver.iter_size}")
     return solver
+
+
+def _tell(changes: Changes, path: str) -> None:
+    """Say in a line each what was old in a file, and what in it has no meaning."""
+    if changes.done:
+        _log.warning(
+            "caffeonspark: %s is of an older version of Caffe (%s) and was brought up to date, as Caffe does: "
+            "'caffeonspark upgrade %s NEW' writes the result to the file NEW",
+            path,
+            ", ".join(changes.done),
+            path,
+        )
+    if changes.ignored:
+        _log.warning("caffeonspark: %s: ignored, as by Caffe: %s", path, "; ".join(changes.ignored))
