@@ -16,7 +16,6 @@ from ..nets.schema import NetParameter, SolverParameter
 from ..nets.upgrade import Changes, upgrade_net, upgrade_solver
 from ..spark.session import start_spark, storage_of
 from ..storage import Storage, scheme
-from .outputs import check_free
 
 __all__ = ["main", "upgrade_file"]
 
@@ -53,7 +52,8 @@ def upgrade_file(storage: Storage, source: str, output: str, overwrite: bool = F
     StorageError
         If a file cannot be read or written.
     """
-    check_free(storage, output, overwrite)
+    if not overwrite and storage.exists(output):
+        raise ConfigError(f"{output} exists already: -overwrite replaces it")
     content = storage.read(source)
     if content.startswith(b"\x89HDF"):
         raise ConfigError(
@@ -84,13 +84,15 @@ def _upgraded_text(content: bytes, name: str) -> Tuple[str, Optional[bytes], Cha
 def _parse(content: bytes, name: str) -> Tuple[str, Any]:
     """A net, or a solver where it is no net; of two errors the one that is further down."""
     try:
-        return "net", parse_message(content, NetParameter(), name)
-    except ConfigError as e:
-        error = e
-    try:
-        return "solver", parse_message(content, SolverParameter(), name)
-    except ConfigError as e:
-        raise (e if _line(e, name) > _line(error, name) else error) from None
+        kind, message = "net", parse_message(content, NetParameter(), name)
+    except ConfigError as error:
+        try:
+            kind, message = "solver", parse_message(content, SolverParameter(), name)
+        except ConfigError as other:
+            raise (other if _line(other, name) > _line(error, name) else error) from None
+    if not message.ListFields():
+        raise ConfigError(f"{name}: there is nothing in it")
+    return kind, message
 
 
 def _line(error: ConfigError, name: str) -> int:

@@ -122,7 +122,7 @@ def test_layers_with_some_of_their_fields(tmp_path, seed):
     few = 0.15
     v1, v0 = caffe_pb2.NetParameter(), caffe_pb2.NetParameter(input=["in"])
     for _ in range(60):
-        name, number = rng.choice(V1)
+        _, number = rng.choice(V1)
         layer = v1.layers.add()
         fill(layer, ("layer", "type"), lambda: rng.random() < few)
         layer.type = number
@@ -290,7 +290,7 @@ def test_what_caffe_would_make_nonsense_of(text, message):
 def test_models_field_by_field(tmp_path):
     """With their numbers, which are bytes to us: packed, in double precision, and differences."""
     v1, v0 = caffe_pb2.NetParameter(), caffe_pb2.NetParameter(input=["in"], input_dim=[1, 2, 3, 4])
-    for name, number in V1:
+    for _, number in V1:
         layer = v1.layers.add()
         fill(layer, ("layer", "type"))
         layer.type = number
@@ -331,7 +331,7 @@ def test_a_solver_with_both_types(tmp_path):
     text = "net: 'n' max_iter: 3 solver_type: SGD type: 'SGD'"
     (tmp_path / "old.prototxt").write_text(text)
     assert not stock_tools.run("upgrade_solver_proto_text", tmp_path / "old.prototxt", tmp_path / "new.prototxt")[0]
-    with pytest.raises(ConfigError, match="^s.prototxt: solver_type is the old name of type: give one of them"):
+    with pytest.raises(ConfigError, match=r"^s\.prototxt: solver_type is the old name of type: give one of them"):
         parse_solver(text.encode(), "s.prototxt")
 
 
@@ -343,8 +343,8 @@ def test_nets_that_stand_in_a_solver(tmp_path, field, capfd):
     assert (net[0] if field == "test_net_param" else net) == by_stock(tmp_path, PADDED)
     (line,) = capfd.readouterr().err.splitlines()
     assert line == (
-        "caffeonspark: s.prototxt is of an older version of Caffe (layers of before 2014, input fields) and was brought "
-        "up to date, as Caffe does: 'caffeonspark upgrade s.prototxt NEW' writes the result to the file NEW"
+        "caffeonspark: s.prototxt is of an older version of Caffe (layers of before 2014, input fields) and was "
+        "brought up to date, as Caffe does: 'caffeonspark upgrade s.prototxt NEW' writes the result to the file NEW"
     )
     with pytest.raises(ConfigError, match=r"^s.prototxt: layer 'c': unknown layer type 'covn'"):
         parse_solver(
