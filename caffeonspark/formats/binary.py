@@ -15,7 +15,16 @@ from ..nets.proto_file import Messages, read_proto
 from ..nets.schema import BlobProto, describe
 from .mistaken import refuse_mistaken
 
-__all__ = ["NetParameter", "SolverState", "blob_array", "fill_blob", "read_message", "whole_net", "write_message"]
+__all__ = [
+    "NetParameter",
+    "SolverState",
+    "blob_array",
+    "fill_blob",
+    "parse_message",
+    "read_message",
+    "whole_net",
+    "write_message",
+]
 
 _LARGEST = 2**31 - 1  # bytes of a protobuf message
 
@@ -38,7 +47,17 @@ def whole_net() -> Any:
 
 
 def read_message(path: str, name: str, kind: Any, what: str) -> Any:
-    """The message in the local file ``path``.
+    """The message in the local file ``path``; the rest is as in ``parse_message``."""
+    try:
+        with open(path, "rb") as f:
+            content = f.read()
+    except OSError as e:
+        raise DataError(f"{name} cannot be read: {e.strerror}") from None
+    return parse_message(content, name, kind, what)
+
+
+def parse_message(content: bytes, name: str, kind: Any, what: str) -> Any:
+    """The message that is all of a file's content.
 
     Parameters
     ----------
@@ -51,11 +70,6 @@ def read_message(path: str, name: str, kind: Any, what: str) -> Any:
     DataError
         If there is no such message in the file.
     """
-    try:
-        with open(path, "rb") as f:
-            content = f.read()
-    except OSError as e:
-        raise DataError(f"{name} cannot be read: {e.strerror}") from None
     refuse_mistaken(content[:4096], name, what, hdf5=False)
     damaged = DataError(f"{name} is no {what} of Caffe's, or it is damaged or cut short")
     with warnings.catch_warnings(record=True) as unread:  # protobuf's C++ warns when it stops before the end

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import replace
 from typing import Any, Iterator, Optional, Sequence, Tuple
 
 from google.protobuf import text_format
 
 from ..errors import ConfigError
-from ..formats.binary import read_message, whole_net
+from ..formats import binary
 from ..nets.prototxt import parse_message
 from ..nets.schema import NetParameter, SolverParameter
 from ..nets.upgrade import Changes, upgrade_net, upgrade_solver
@@ -101,10 +100,7 @@ def _line(error: ConfigError, name: str) -> int:
 
 
 def _upgraded_model(content: bytes, name: str) -> Tuple[str, Optional[bytes], Changes]:
-    with tempfile.NamedTemporaryFile(prefix="caffeonspark-") as f:
-        f.write(content)
-        f.flush()
-        net = read_message(f.name, name, whole_net(), "model")
+    net = binary.parse_message(content, name, binary.whole_net(), "model")
     if not (len(net.layers) or len(net.layer)):
         raise ConfigError(f"{name} is no model of Caffe's: there is no layer in it")
     before = net.ByteSize()
