@@ -7,6 +7,7 @@ The rules for ``include``/``exclude`` are those of Caffe's ``Net::FilterNet`` an
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
@@ -211,6 +212,7 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
     their numbers.
     """
 
+    @functools.lru_cache(maxsize=None)  # what is old in a file is told once
     def load(name: str) -> Tuple[Any, str]:
         content = files.read(name, "the net", beside=path)
         where = local_path(files.find(name, beside=path) or name)  # what the net names lies beside it

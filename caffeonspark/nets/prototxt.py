@@ -13,7 +13,7 @@ from ..errors import ConfigError, StorageError, suggest
 from .schema import NetParameter, SolverParameter, field_names
 from .upgrade import SOLVER_TYPES, Changes, upgrade_net, upgrade_solver
 
-__all__ = ["SOLVER_TYPES", "Files", "parse_message", "parse_net", "parse_solver"]
+__all__ = ["SOLVER_TYPES", "Files", "parse_as_written", "parse_net", "parse_solver"]
 
 _log = logging.getLogger(__name__)
 
@@ -98,11 +98,7 @@ def _explain(problem: str) -> str:
     return re.sub(r"^\d+:\d+ : ", "", problem)
 
 
-def parse_message(content: bytes, message: Any, path: str) -> Any:
-    """The message, filled from the text of the prototxt ``path`` as it stands: old fields are not brought up to date.
-
-    Raises ConfigError, which names file and line.
-    """
+def _parse(content: bytes, message: Any, path: str) -> Any:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -118,7 +114,7 @@ def parse_message(content: bytes, message: Any, path: str) -> Any:
 
 def parse_net(content: bytes, path: str) -> Any:
     """A ``NetParameter`` from the text of the prototxt ``path``, brought up to date (``nets/upgrade.py``)."""
-    net = parse_message(content, NetParameter(), path)
+    net = _parse(content, NetParameter(), path)
     _tell(upgrade_net(net, path), path)
     if not len(net.layer):
         raise ConfigError(f"{path}: the net has no layer")
@@ -126,8 +122,8 @@ def parse_net(content: bytes, path: str) -> Any:
 
 
 def parse_solver(content: bytes, path: str) -> Any:
-    """A ``SolverParameter`` from the text of the prototxt ``path``, brought up to date with the nets in it."""
-    solver = parse_message(content, SolverParameter(), path)
+    """A ``SolverParameter`` from the text of the prototxt ``path``, its deprecated fields brought up to date."""
+    solver = _parse(content, SolverParameter(), path)
     _tell(upgrade_solver(solver, path), path)
     if solver.type not in SOLVER_TYPES:
         hint = suggest(solver.type, SOLVER_TYPES)
@@ -137,6 +133,28 @@ def parse_solver(content: bytes, path: str) -> Any:
     if solver.iter_size < 1:
         raise ConfigError(f"{path}: iter_size must be at least 1, not {solver.iter_size}")
     return solver
+
+
+def parse_as_written(content: bytes, path: str) -> Any:
+    """A ``NetParameter``, or a ``SolverParameter`` where it is no net, from the text of the prototxt ``path`` as it is.
+
+    Raises ConfigError, of the two the one that is further down in the file.
+    """
+    try:
+        message = _parse(content, NetParameter(), path)
+    except ConfigError as error:
+        try:
+            message = _parse(content, SolverParameter(), path)
+        except ConfigError as other:
+            raise (other if _line(other, path) > _line(error, path) else error) from None
+    if not message.ListFields():
+        raise ConfigError(f"{path}: there is nothing in it")
+    return message
+
+
+def _line(error: ConfigError, path: str) -> int:
+    number = error.message[len(path) + 1 :].partition(":")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def _tell(changes: Changes, path: str) -> None:

@@ -157,7 +157,7 @@ def upgrade_net(net: Any, path: str) -> Changes:
         For what Caffe refuses, too, and for what it would lose: layers of several versions in one net.
     """
     done: List[str] = []
-    ignored = [_ignored_transform(layer) for layer in net.layer]
+    ignored: List[str] = []
     if len(net.layers) and len(net.layer):
         raise ConfigError(
             f"{path}: layer '{net.layer[0].name}': this net has 'layer' and, of older versions of Caffe, 'layers' "
@@ -176,7 +176,7 @@ def upgrade_net(net: Any, path: str) -> Changes:
         _upgrade_inputs(net, path)
     if _upgrade_batch_norm(net):
         done.append("learning rates of BatchNorm's statistics")
-    return Changes(tuple(done), tuple(text for text in ignored if text))
+    return Changes(tuple(done), tuple(ignored))
 
 
 def upgrade_solver(solver: Any, path: str) -> Changes:
@@ -359,15 +359,6 @@ def _upgrade_v1_layer(old: Any, new: Any, ignored: List[str]) -> None:
 
 
 # ---- today's layers
-
-
-def _ignored_transform(layer: Any) -> str:
-    """Which transformation fields of a layer of today stand where Caffe read them before 2015; "" for none."""
-    message = {layer_type(kind): message for kind, message in _TRANSFORMED.items()}.get(layer.type)
-    names = [name for name in _TRANSFORM if message is not None and getattr(layer, message).HasField(name)]
-    if not names:
-        return ""
-    return f"{', '.join(names)} of {message} in layer '{layer.name}' (what counts stands in transform_param)"
 
 
 def _upgrade_inputs(net: Any, path: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from typing import Any, Iterator, Optional, Sequence, Tuple
+from typing import Iterator, Optional, Sequence, Tuple
 
 from google.protobuf import text_format
 
 from ..errors import ConfigError
 from ..formats import binary
-from ..nets.prototxt import parse_message
-from ..nets.schema import NetParameter, SolverParameter
+from ..nets.prototxt import parse_as_written
+from ..nets.schema import NetParameter
 from ..nets.upgrade import Changes, upgrade_net, upgrade_solver
 from ..spark.session import start_spark, storage_of
 from ..storage import Storage, scheme
@@ -72,31 +72,13 @@ def _is_text(content: bytes) -> bool:
 
 def _upgraded_text(content: bytes, name: str) -> Tuple[str, Optional[bytes], Changes]:
     """(what it is, its new content or None, what was done)"""
-    kind, message = _parse(content, name)
+    message = parse_as_written(content, name)
+    kind = "net" if isinstance(message, NetParameter) else "solver"
     before = message.SerializeToString(deterministic=True)
     changes = (upgrade_net if kind == "net" else upgrade_solver)(message, name)
     if message.SerializeToString(deterministic=True) == before:
         return kind, None, changes
     return kind, text_format.MessageToString(message, as_utf8=True).encode(), changes
-
-
-def _parse(content: bytes, name: str) -> Tuple[str, Any]:
-    """A net, or a solver where it is no net; of two errors the one that is further down."""
-    try:
-        kind, message = "net", parse_message(content, NetParameter(), name)
-    except ConfigError as error:
-        try:
-            kind, message = "solver", parse_message(content, SolverParameter(), name)
-        except ConfigError as other:
-            raise (other if _line(other, name) > _line(error, name) else error) from None
-    if not message.ListFields():
-        raise ConfigError(f"{name}: there is nothing in it")
-    return kind, message
-
-
-def _line(error: ConfigError, name: str) -> int:
-    number = error.message[len(name) + 1 :].partition(":")[0]
-    return int(number) if number.isdigit() else 0
 
 
 def _upgraded_model(content: bytes, name: str) -> Tuple[str, Optional[bytes], Changes]:

@@ -7,6 +7,7 @@ import re
 import pytest
 from google.protobuf import text_format
 
+from caffeonspark import Config
 from caffeonspark.errors import ConfigError
 from caffeonspark.formats.binary import whole_net
 from caffeonspark.nets.prototxt import parse_net, parse_solver
@@ -353,10 +354,24 @@ def test_nets_that_stand_in_a_solver(tmp_path, field, capfd):
 
 
 def test_lines_at_the_start(capfd):
-    parse_net(b"layer { name: 'r' type: 'ReLU' }", "n.prototxt")
-    assert capfd.readouterr().err == ""
-    parse_net(b"layer { name: 'd' type: 'Data' data_param { scale: 0.5 crop_size: 3 } }", "n.prototxt")
+    parse_net(
+        b"layer { name: 'n' type: 'BatchNorm' param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 } }", "n"
+    )
+    assert capfd.readouterr().err == ""  # no run would notice
+    parse_net(b"layers { layer { name: 'r' type: 'relu' num_output: 3 } top: 'r' }", "n.prototxt")
     assert capfd.readouterr().err.splitlines() == [
-        "caffeonspark: n.prototxt: ignored, as by Caffe: scale, crop_size of data_param in layer 'd' (what counts "
-        "stands in transform_param)"
+        "caffeonspark: n.prototxt is of an older version of Caffe (layers of before 2014) and was brought up to date, "
+        "as Caffe does: 'caffeonspark upgrade n.prototxt NEW' writes the result to the file NEW",
+        "caffeonspark: n.prototxt: ignored, as by Caffe: num_output in layer 'r' of type relu",
     ]
+
+
+def test_a_file_of_several_nets_is_told_of_once(tmp_path, capfd):
+    (tmp_path / "old.prototxt").write_text(PADDED)
+    (tmp_path / "solver.prototxt").write_text(
+        "train_net: 'old.prototxt' test_net: 'old.prototxt' test_net: 'old.prototxt' "
+        "test_iter: 1 test_iter: 1 max_iter: 1"
+    )
+    config = Config(None, conf=str(tmp_path / "solver.prototxt"))
+    assert [layer.name for layer in config.nets.train.message.layer] == ["input", "c", "m", "again"]
+    assert capfd.readouterr().err.count("was brought up to date") == 1
