@@ -147,7 +147,11 @@ def test_places(run, tmp_path):
     assert run("old.prototxt", "old.prototxt", "-overwrite")[0] == 0  # in its own place
     assert (tmp_path / "new.prototxt").read_text() == (tmp_path / "old.prototxt").read_text()
     assert "missing.prototxt" in run("missing.prototxt", "out")[2]
-    assert "no/such/folder" in run("old.prototxt", "no/such/folder/new.prototxt")[2] or (tmp_path / "no").exists()
+    assert run("old.prototxt", "folders/are/made/new.prototxt")[0] == 0
+    (tmp_path / "folder").mkdir()
+    status, _, err = run("old.prototxt", "folder", "-overwrite")
+    assert status == 1 and err.count("\n") == 1 and "folder" in err
+    assert sorted(os.listdir(tmp_path)) == ["folder", "folders", "new.prototxt", "old.prototxt"]
     assert run("old.prototxt")[2].startswith("caffeonspark: upgrade takes a file and the place to write to, not old")
     assert run("old.prototxt", "b", "-overwritten")[0] == 1
     assert run("-help")[0] == 0 and run()[0] == 1
