@@ -43,6 +43,7 @@ COMMANDS: Dict[str, Tuple[str, str]] = {
     "pack": ("caffeonspark.deploy.pack", "Pack this Python environment for the nodes of a cluster"),
     "snapshots": ("caffeonspark.tools.snapshots", "List the snapshots and models in a folder, and check their files"),
     "submit": ("caffeonspark.deploy.submit", "Write the spark-submit line for a cluster, and run it"),
+    "upgrade": ("caffeonspark.tools.upgrade", "Write a net, solver or model of an older version of Caffe as today's"),
 }
 
 

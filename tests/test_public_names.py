@@ -101,6 +101,7 @@ USED = [
     ("caffeonspark pack", README, "deploy/test_pack.py", "pack"),
     ("caffeonspark submit", README, "deploy/test_submit.py", "submit"),
     ("caffeonspark snapshots FOLDER", README, "tools/test_snapshots_command.py", '"snapshots"'),
+    ("caffeonspark upgrade IN OUT", README, "tools/test_upgrade_command.py", '"upgrade"'),
     ("--dry-run", README, "deploy/test_submit.py", "--dry-run"),
     ("--no-check", YARN, "deploy/test_submit.py", "--no-check"),
     ("caffeonspark LMDB2DataFrame", DATA, "tools/test_tools.py", '"LMDB2DataFrame"'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import Any, Tuple
@@ -11,10 +12,19 @@ from google.protobuf.message import DecodeError
 
 from ..errors import ConfigError, DataError
 from ..nets.proto_file import Messages, read_proto
-from ..nets.schema import BlobProto
+from ..nets.schema import BlobProto, describe
 from .mistaken import refuse_mistaken
 
-__all__ = ["NetParameter", "SolverState", "blob_array", "fill_blob", "read_message", "write_message"]
+__all__ = [
+    "NetParameter",
+    "SolverState",
+    "blob_array",
+    "fill_blob",
+    "parse_message",
+    "read_message",
+    "whole_net",
+    "write_message",
+]
 
 _LARGEST = 2**31 - 1  # bytes of a protobuf message
 
@@ -24,8 +34,30 @@ NetParameter: Any = _messages["NetParameter"]
 SolverState: Any = _messages["SolverState"]
 
 
+@functools.lru_cache(maxsize=1)
+def whole_net() -> Any:
+    """The class of a NetParameter with all of its fields, whose blobs' numbers are bytes, too."""
+    description = describe()
+    (blob,) = (message for message in description.message_type if message.name == "BlobProto")
+    for field in blob.field:
+        if field.type in (field.TYPE_FLOAT, field.TYPE_DOUBLE):
+            field.type = field.TYPE_BYTES
+            field.ClearField("options")  # packed
+    return Messages(description)["NetParameter"]
+
+
 def read_message(path: str, name: str, kind: Any, what: str) -> Any:
-    """The message in the local file ``path``.
+    """The message in the local file ``path``; the rest is as in ``parse_message``."""
+    try:
+        with open(path, "rb") as f:
+            content = f.read()
+    except OSError as e:
+        raise DataError(f"{name} cannot be read: {e.strerror}") from None
+    return parse_message(content, name, kind, what)
+
+
+def parse_message(content: bytes, name: str, kind: Any, what: str) -> Any:
+    """The message that is all of a file's content.
 
     Parameters
     ----------
@@ -38,11 +70,6 @@ def read_message(path: str, name: str, kind: Any, what: str) -> Any:
     DataError
         If there is no such message in the file.
     """
-    try:
-        with open(path, "rb") as f:
-            content = f.read()
-    except OSError as e:
-        raise DataError(f"{name} cannot be read: {e.strerror}") from None
     refuse_mistaken(content[:4096], name, what, hdf5=False)
     damaged = DataError(f"{name} is no {what} of Caffe's, or it is damaged or cut short")
     with warnings.catch_warnings(record=True) as unread:  # protobuf's C++ warns when it stops before the end

@@ -9,28 +9,15 @@ import numpy as np
 
 from ..errors import ConfigError, DataError
 from ..nets import schema
+from ..nets.upgrade import layer_type
 from .binary import NetParameter, blob_array, fill_blob, read_message, write_message
 from .endings import is_hdf5
 from .hdf5 import checked, open_hdf5, reading_hdf5
+from .mistaken import refuse_versions
 
 __all__ = ["LayerWeights", "read_caffemodel", "write_caffemodel"]
 
 _MOST_BLOBS = 10_000  # of a layer, in a file that is not damaged
-
-#: The names that layer types of before 2015 have now, where they are more than written in another way.
-_V1_TYPES = {
-    "NONE": "",
-    "ABSVAL": "AbsVal",
-    "ARGMAX": "ArgMax",
-    "BNLL": "BNLL",
-    "HDF5_DATA": "HDF5Data",
-    "HDF5_OUTPUT": "HDF5Output",
-    "LRN": "LRN",
-    "MVN": "MVN",
-    "RELU": "ReLU",
-    "SOFTMAX_LOSS": "SoftmaxWithLoss",
-    "TANH": "TanH",
-}
 
 
 @dataclass(frozen=True)
@@ -92,10 +79,19 @@ def write_caffemodel(path: str, layers: Sequence[LayerWeights], net_name: str = 
 
 def _read_binary(path: str, name: str) -> List[LayerWeights]:
     net = read_message(path, name, NetParameter, "model")
-    if any(layer.HasField("layer") for layer in net.layers):
-        raise DataError(f"{name} is a model of before 2014: run Caffe's upgrade_net_proto_binary on it once")
-    old = [_layer(layer, _type_since_2015(layer.type), name) for layer in net.layers]
-    return old + [_layer(layer, layer.type, name) for layer in net.layer]
+    refuse_versions(
+        name,
+        [(one.layer.name, one.layer.type) if one.HasField("layer") else (one.name, None) for one in net.layers],
+        [layer.name for layer in net.layer],
+    )
+    old = [_old_layer(layer, name) for layer in net.layers if layer.layer.type != "padding"]
+    return old or [_layer(layer, layer.type, name) for layer in net.layer]
+
+
+def _old_layer(layer: Any, name: str) -> LayerWeights:
+    if layer.HasField("layer"):
+        return _layer(layer.layer, layer_type(layer.layer.type), name)
+    return _layer(layer, _type_since_2015(layer.type), name)
 
 
 def _layer(layer: Any, kind: str, name: str) -> LayerWeights:
@@ -109,8 +105,7 @@ def _type_since_2015(number: int) -> str:
     types = schema.NetParameter().layers.add().LayerType
     if number not in types.values():
         return ""
-    old = types.Name(number)
-    return _V1_TYPES.get(old, "".join(word.capitalize() for word in old.split("_")))
+    return layer_type(types.Name(number))
 
 
 def _write_binary(path: str, layers: Sequence[LayerWeights], net_name: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from ..errors import DataError
+from typing import Optional, Sequence, Tuple
 
-__all__ = ["refuse_mistaken"]
+from ..errors import DataError, suggest
+from ..nets.upgrade import V0_TYPES
+
+__all__ = ["refuse_mistaken", "refuse_versions"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _TEXT = bytes({*range(32, 127), 9, 10, 13})
@@ -38,3 +41,27 @@ def refuse_mistaken(start: bytes, name: str, what: str, hdf5: bool) -> None:
                 f"{name} is no HDF5 file, or it is damaged: Caffe takes every name that ends in .h5 for one"
             )
         raise DataError(f"{name} is an HDF5 file: Caffe takes only names that end in .h5 for one, so add that")
+
+
+def refuse_versions(name: str, old: Sequence[Tuple[str, Optional[str]]], new: Sequence[str]) -> None:
+    """Raise DataError where Caffe cannot bring a binary model up to date.
+
+    Parameters
+    ----------
+    name : of the file
+    old : name and, of layers of before 2014, type of each layer of before 2015; the type of others is None
+    new : names of the others
+    """
+    if old and new:
+        raise DataError(
+            f"{name}: layer '{new[0]}': this model has 'layer' and, of older versions of Caffe, 'layers' "
+            f"('{old[0][0]}'), which Caffe does not take: save it anew"
+        )
+    kinds = [kind for _, kind in old if kind is not None]
+    for layer, kind in old:
+        if kind is None and kinds:
+            raise DataError(f"{name}: layer '{layer}' is of 2014 and others are of before, which Caffe does not take")
+        if kind and kind not in (*V0_TYPES, "padding"):
+            raise DataError(
+                f"{name}: layer '{layer}': unknown layer type '{kind}' of before 2014. {suggest(kind, V0_TYPES)}"
+            )

@@ -10,7 +10,7 @@ from typing import Any, Iterator, List, Optional, Tuple, Union
 from ..errors import DataError
 from .endings import is_hdf5
 from .hdf5 import reading_hdf5
-from .mistaken import refuse_mistaken
+from .mistaken import refuse_mistaken, refuse_versions
 
 __all__ = ["BlobShape", "LayerShapes", "read_shapes"]
 
@@ -96,24 +96,31 @@ def _read_hdf5(content: bytes, name: str) -> List[LayerShapes]:
 
 
 def _read_net(net: memoryview, file: str) -> List[LayerShapes]:
-    old, new = [], []
+    old: List[LayerShapes] = []
+    new: List[LayerShapes] = []
+    kinds: List[Optional[str]] = []  # of the old ones
     for number, _, value in _fields(net):
         if number == 2:  # of before 2015
-            old.append(_layer(_message(value), file, name_field=4, blobs_field=6, older=True))
+            layer = _message(value)
+            inner = [_message(part) for key, _, part in _fields(layer) if key == 1]  # of before 2014
+            if inner:
+                old.append(_layer(inner[-1], file, name_field=1, blobs_field=50))
+                types = [part for key, _, part in _fields(inner[-1]) if key == 2]
+                kinds.append(bytes(_message(types[-1])).decode() if types else "")
+            else:
+                old.append(_layer(layer, file, name_field=4, blobs_field=6))
+                kinds.append(None)
         elif number == 100:
             new.append(_layer(_message(value), file, name_field=1, blobs_field=7))
-    return old + new
+    refuse_versions(file, [(layer.name, kind) for layer, kind in zip(old, kinds)], [layer.name for layer in new])
+    return [layer for layer, kind in zip(old, kinds) if kind != "padding"] or new
 
 
-def _layer(
-    layer: memoryview, file: str, name_field: int, blobs_field: int, older: bool = False, name: str = ""
-) -> LayerShapes:
+def _layer(layer: memoryview, file: str, name_field: int, blobs_field: int) -> LayerShapes:
+    name = ""
     blobs: List[Optional[BlobShape]] = []
     for number, _, value in _fields(layer):
-        if older and number == 1:  # of before 2014: the layer that is meant is inside
-            inner = _layer(_message(value), file, name_field=1, blobs_field=50)
-            name, blobs = inner.name, [*blobs, *inner.blobs]
-        elif number == name_field:
+        if number == name_field:
             name = bytes(_message(value)).decode()
         elif number == blobs_field:
             blobs.append(_blob(_message(value), f"{file}: layer '{name}': blob {len(blobs)}"))

@@ -7,6 +7,7 @@ The rules for ``include``/``exclude`` are those of Caffe's ``Net::FilterNet`` an
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
@@ -56,14 +57,14 @@ class Net:
 
     def blob_names(self) -> List[str]:
         """Every blob, in the order the layers make them."""
-        names = list(self.message.input)
+        names: List[str] = []
         for layer in self.message.layer:
             names += [top for top in layer.top if top not in names]
         return names
 
     def output_blobs(self) -> List[str]:
         """The blobs no layer consumes: the net's outputs, in Caffe's order."""
-        left: Dict[str, None] = dict.fromkeys(self.message.input)
+        left: Dict[str, None] = {}
         for layer in self.message.layer:
             for bottom in layer.bottom:
                 left.pop(bottom, None)
@@ -145,7 +146,7 @@ class Net:
     def check(self, known_types: Iterable[str]) -> None:
         """Raise ConfigError for what would make Caffe abort: unknown layer types and blobs, names used twice."""
         types = set(known_types)
-        blobs: Set[str] = set(self.message.input)
+        blobs: Set[str] = set()
         names: Set[str] = set()
         for number, layer in enumerate(self.message.layer):
             where = f"{self.path}: layer '{layer.name or number}' ({self.phase_name} phase)"
@@ -211,6 +212,7 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
     their numbers.
     """
 
+    @functools.lru_cache(maxsize=None)  # what is old in a file is told once
     def load(name: str) -> Tuple[Any, str]:
         content = files.read(name, "the net", beside=path)
         where = local_path(files.find(name, beside=path) or name)  # what the net names lies beside it

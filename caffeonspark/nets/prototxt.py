@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import Any, Callable, List, Optional, Sequence
@@ -10,11 +11,11 @@ from google.protobuf import text_format
 
 from ..errors import ConfigError, StorageError, suggest
 from .schema import NetParameter, SolverParameter, field_names
+from .upgrade import SOLVER_TYPES, Changes, upgrade_net, upgrade_solver
 
-__all__ = ["SOLVER_TYPES", "Files", "parse_net", "parse_solver"]
+__all__ = ["SOLVER_TYPES", "Files", "parse_as_written", "parse_net", "parse_solver"]
 
-#: In the order of the deprecated enum SolverType.
-SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+_log = logging.getLogger(__name__)
 
 _NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
@@ -112,13 +113,9 @@ def _parse(content: bytes, message: Any, path: str) -> Any:
 
 
 def parse_net(content: bytes, path: str) -> Any:
-    """A ``NetParameter`` from the text of the prototxt ``path``."""
+    """A ``NetParameter`` from the text of the prototxt ``path``, brought up to date (``nets/upgrade.py``)."""
     net = _parse(content, NetParameter(), path)
-    if len(net.layers):
-        raise ConfigError(
-            f"{path}: this net uses the old 'layers' fields; run Caffe's upgrade_net_proto_text on it once "
-            "and use the file it writes"
-        )
+    _tell(upgrade_net(net, path), path)
     if not len(net.layer):
         raise ConfigError(f"{path}: the net has no layer")
     return net
@@ -127,10 +124,7 @@ def parse_net(content: bytes, path: str) -> Any:
 def parse_solver(content: bytes, path: str) -> Any:
     """A ``SolverParameter`` from the text of the prototxt ``path``, its deprecated fields brought up to date."""
     solver = _parse(content, SolverParameter(), path)
-    if solver.HasField("solver_type"):
-        if not solver.HasField("type"):
-            solver.type = SOLVER_TYPES[solver.solver_type]
-        solver.ClearField("solver_type")
+    _tell(upgrade_solver(solver, path), path)
     if solver.type not in SOLVER_TYPES:
         hint = suggest(solver.type, SOLVER_TYPES)
         raise ConfigError(f"{path}: unknown solver type '{solver.type}'. {hint}")
@@ -139,3 +133,39 @@ def parse_solver(content: bytes, path: str) -> Any:
     if solver.iter_size < 1:
         raise ConfigError(f"{path}: iter_size must be at least 1, not {solver.iter_size}")
     return solver
+
+
+def parse_as_written(content: bytes, path: str) -> Any:
+    """A ``NetParameter``, or a ``SolverParameter`` where it is no net, from the text of the prototxt ``path`` as it is.
+
+    Raises ConfigError, of the two the one that is further down in the file.
+    """
+    try:
+        message = _parse(content, NetParameter(), path)
+    except ConfigError as error:
+        try:
+            message = _parse(content, SolverParameter(), path)
+        except ConfigError as other:
+            raise (other if _line(other, path) > _line(error, path) else error) from None
+    if not message.ListFields():
+        raise ConfigError(f"{path}: there is nothing in it")
+    return message
+
+
+def _line(error: ConfigError, path: str) -> int:
+    number = error.message[len(path) + 1 :].partition(":")[0]
+    return int(number) if number.isdigit() else 0
+
+
+def _tell(changes: Changes, path: str) -> None:
+    """Say in a line each what was old in a file, and what in it has no meaning."""
+    if changes.done:
+        _log.warning(
+            "caffeonspark: %s is of an older version of Caffe (%s) and was brought up to date, as Caffe does: "
+            "'caffeonspark upgrade %s NEW' writes the result to the file NEW",
+            path,
+            ", ".join(changes.done),
+            path,
+        )
+    if changes.ignored:
+        _log.warning("caffeonspark: %s: ignored, as by Caffe: %s", path, "; ".join(changes.ignored))

@@ -18,18 +18,33 @@ from ..errors import ConfigError
 from .forks import find_generated, lay_over, read_generated
 from .proto_file import Messages, read_proto
 
-__all__ = ["BlobProto", "Datum", "LayerParameter", "NetParameter", "SolverParameter", "SolverState", "field_names"]
+__all__ = [
+    "BlobProto",
+    "Datum",
+    "LayerParameter",
+    "NetParameter",
+    "SolverParameter",
+    "SolverState",
+    "describe",
+    "field_names",
+]
+
+
+def describe() -> Any:
+    """The ``FileDescriptorProto`` of all the messages. Raises ConfigError if the installed Caffe's cannot be read."""
+    stock, ours = (read_proto("caffeonspark.nets", name) for name in ("caffe.proto", "caffeonspark.proto"))
+    path = find_generated()
+    installed = stock if path is None else lay_over(stock, read_generated(path))
+    return lay_over(installed, ours)
 
 
 def _load() -> Messages:
-    stock, ours = (read_proto("caffeonspark.nets", name) for name in ("caffe.proto", "caffeonspark.proto"))
-    path = find_generated()
-    if path is None:
-        return Messages(lay_over(stock, ours))
-    installed = lay_over(stock, read_generated(path))
     try:
-        return Messages(lay_over(installed, ours))
+        return Messages(describe())
     except (TypeError, KeyError) as e:
+        path = find_generated()
+        if path is None:
+            raise
         why = textwrap.shorten(str(e), 300, placeholder=" …")  # protobuf lists everything that is wrong
         raise ConfigError(
             f"{path}: the installed Caffe's messages do not go with stock Caffe's: {why}; install another Caffe"

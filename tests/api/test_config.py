@@ -157,8 +157,8 @@ def test_a_net_is_looked_for_beside_the_solver_then_where_one_is(tmp_path, monke
         ('net: "net.prototxt"\nmax_iter: many', "", r"solver.prototxt:2: "),
         (
             SOLVER,
-            "layers { }",
-            r"net.prototxt: this net uses the old 'layers' fields; run Caffe's upgrade_net_proto_text",
+            "layers { name: 'a' type: RELU } layer { name: 'b' type: 'ReLU' }",
+            r"net.prototxt: layer 'b': this net has 'layer' and, of older versions of Caffe, 'layers' \('a'\)",
         ),
         (SOLVER, 'name: "nothing"', r"net.prototxt: the net has no layer"),
         (SOLVER, "layer { type: ", r"net.prototxt:1: "),

@@ -180,13 +180,21 @@ def test_types_of_before_2015_have_their_names_of_today(tmp_path):
     assert (types["RELU"], types["SOFTMAX_LOSS"], types["CONVOLUTION"]) == ("ReLU", "SoftmaxWithLoss", "Convolution")
 
 
-def test_a_model_of_before_2014_is_named(tmp_path):
+def test_a_model_of_before_2014(tmp_path):
     old = caffe_pb2.NetParameter()
-    old.layers.add().layer.name = "conv1"
+    old.layers.add().layer.MergeFrom(caffe_pb2.V0LayerParameter(name="p", type="padding", pad=2))
+    weights = np.random.default_rng(2).normal(size=(1, 1, 5, 108)).astype(np.float32)
+    for kind in ("conv", "softmax_loss", "innerproduct"):
+        layer = old.layers.add().layer
+        layer.name, layer.type = kind, kind
+    blob = layer.blobs.add(data=weights.ravel().tolist())
+    blob.num, blob.channels, blob.height, blob.width = weights.shape
     path = tmp_path / "old.caffemodel"
     path.write_bytes(old.SerializeToString())
-    with pytest.raises(DataError, match=re.escape(f"{path} is a model of before 2014: run Caffe's upgrade_net")):
-        read_caffemodel(str(path))
+    layers = read_caffemodel(str(path))
+    assert [layer.type for layer in layers] == ["Convolution", "SoftmaxWithLoss", "InnerProduct"]
+    assert [layer.name for layer in layers] == ["conv", "softmax_loss", "innerproduct"]
+    same(layers[2].blobs[0], weights)
 
 
 def test_numbers_in_double_precision_and_numbers_one_by_one(tmp_path):

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 
 from caffeonspark.errors import DataError
 from caffeonspark.formats.caffemodel import read_caffemodel
@@ -72,15 +73,39 @@ def blob(message, shape, old=False, packed=True):
 def test_models_of_before_2014_and_2015():
     net = caffe_pb2.NetParameter()
     blob(net.layers.add(name="v1"), (1, 1, 5, 4), old=True)
+    (one,) = read_shapes(net.SerializeToString(), "old.caffemodel")
+    net = caffe_pb2.NetParameter()
+    net.layers.add().layer.MergeFrom(caffe_pb2.V0LayerParameter(name="p", type="padding"))
     inner = net.layers.add().layer
-    inner.name = "v0"
+    inner.name, inner.type = "v0", "conv"
     blob(inner, (5, 4, 1, 1), old=True)
-    one, other = read_shapes(net.SerializeToString(), "old.caffemodel")
+    (other,) = read_shapes(net.SerializeToString(), "old.caffemodel")
     assert (one.name, one.blobs) == ("v1", [BlobShape((1, 1, 5, 4), True)])
     assert (other.name, other.blobs) == ("v0", [BlobShape((5, 4, 1, 1), True)])
     assert one.blobs[0].fits((5, 4)) and one.blobs[0].fits((1, 5, 4)) and not one.blobs[0].fits((4, 5))
     assert other.blobs[0].fits((5, 4, 1, 1)) and not other.blobs[0].fits((5, 4))
     assert not BlobShape((1, 1, 5, 4)).fits((5, 4))  # new ones are what they say
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("layers { name: 'a' } layer { name: 'b' }", "m: layer 'b': this model has 'layer' and, of older versions"),
+        ("layers { name: 'a' } layers { layer { name: 'b' } }", "m: layer 'a' is of 2014 and others are of before"),
+        (
+            "layers { layer { name: 'a' type: 'convv' } }",
+            r"m: layer 'a': unknown layer type 'convv' of before 2014. Did you mean 'conv'\?",
+        ),
+    ],
+)
+def test_models_that_caffe_cannot_bring_up_to_date(tmp_path, text, message):
+    """It ends the process for the first and the last, and loses layers of the second."""
+    content = text_format.Parse(text, caffe_pb2.NetParameter()).SerializeToString()
+    with pytest.raises(DataError, match=f"^{message}"):
+        read_shapes(content, "m")
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(DataError, match=f"^{message}"):
+        read_caffemodel(str(tmp_path / "m"), "m")
 
 
 def test_numbers_and_shape_that_do_not_go_together():

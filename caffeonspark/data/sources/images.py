@@ -106,18 +106,6 @@ class ImageSource(Source):
             raise ConfigError(f"{self.where}: memory_data_param needs channels, height and width of at least 1")
         return shape
 
-    def transform_param(self) -> Any:
-        """The layer's transform_param, with the fields that old nets have elsewhere moved there, as Caffe's
-        UpgradeNetDataTransformation does."""
-        param = type(self.layer.transform_param)()
-        param.CopyFrom(self.layer.transform_param)
-        if self.layer.type in ("Data", "ImageData"):
-            old = self.parameters()
-            for name in ("scale", "mean_file", "crop_size", "mirror"):
-                if old.HasField(name) and not param.HasField(name):
-                    setattr(param, name, getattr(old, name))
-        return param
-
     def colours(self) -> int:
         """The channels images are decoded to: 1, 3, or 0 for what the first one has."""
         declared = self.declared()
@@ -139,7 +127,7 @@ class ImageSource(Source):
     def make_tops(self, record: str, image: Optional[np.ndarray], data: bytes) -> Tuple[Top, ...]:
         """The tops, given the first record: raw pixels, or an image file's bytes with ``image`` None."""
         self.expect_tops(1, 2)
-        transform = self.transform(self.transform_param())
+        transform = self.transform(self.layer.transform_param)
         channels = self.colours()
         upright = bool(channels)
         encoded = image is None
