@@ -140,6 +140,7 @@ class _Stage(RunningRanks):
         return self._python.look(waited_for, started)
 
     def end(self, patience: float) -> List[str]:
+        self._python.close()
         self._thread.join(patience)
         if not self._thread.is_alive():
             return []

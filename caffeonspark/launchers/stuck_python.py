@@ -31,6 +31,7 @@ class StuckPython:
         self._found: Dict[int, Tuple[str, int, str, float]] = {}  # executor, task, state, and since when
         self._asked = 0.0
         self._thread: threading.Thread = threading.Thread()
+        self._over = threading.Event()
 
     def look(self, ranks: Sequence[int], started: bool) -> Dict[str, str]:
         """By executor, why the ``ranks`` will not come, by what the last looks found.
@@ -53,8 +54,8 @@ class StuckPython:
         return stuck
 
     def _run(self) -> None:
-        """Look until nobody has asked for a while."""
-        while time.monotonic() - self._asked < 2 * _LOOK_SECONDS:
+        """Look until nobody has asked for a while, or ``close``."""
+        while not self._over.is_set() and time.monotonic() - self._asked < 2 * _LOOK_SECONDS:
             begin = time.monotonic()
             try:
                 for rank, (executor, task) in self._tasks().items():
@@ -66,4 +67,10 @@ class StuckPython:
                         self._found[rank] = (*now, time.monotonic())
             except Exception:  # executors that are gone, or the JVM: others find that
                 self._found.clear()
-            time.sleep(max(_LOOK_SECONDS, _SHARE * (time.monotonic() - begin)))
+            self._over.wait(max(_LOOK_SECONDS, _SHARE * (time.monotonic() - begin)))
+
+    def close(self) -> None:
+        """End the thread; one that waits for an executor that does not answer ends when it is told so."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join(1.0)
