@@ -222,6 +222,13 @@ class Engine(ABC):
         """Why the engine ended its process, in one sentence, from the last lines of its standard error; "" if it did
         not."""
 
+    def show_log(self, everything: bool) -> None:
+        """From now on, write to standard error all there is to say, or what went wrong only.
+
+        For engines that talk; others need not do anything.
+        """
+        return
+
     # ---- memory of a Python process beside what it has without a net, in MB
 
     @abstractmethod

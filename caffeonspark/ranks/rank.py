@@ -203,6 +203,7 @@ class Rank:
         """Load the engine with this kernel of its BLAS, and tell the driver how it computes; its
         ``arithmetic``, where there are others to compare it with."""
         blas.use(kernel)
+        self.engine.show_log(self.job.settings.logRanks)
         versions, digest = self.engine.versions(), ""
         if self.job.ranks > 1:
             digest = self.engine.arithmetic()

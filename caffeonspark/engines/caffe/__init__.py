@@ -35,6 +35,11 @@ class CaffeEngine(Engine):
 
         return digest()
 
+    def show_log(self, everything: bool) -> None:
+        from .pycaffe import show_log
+
+        show_log(everything)
+
     def layer_types(self) -> Sequence[str]:
         from .pycaffe import caffe
 
@@ -58,6 +63,7 @@ class CaffeEngine(Engine):
     def predictor(self, net: Any, weights: str) -> Predictor:
         from .predictor import load_net
 
+        self.show_log(False)  # a rank that ran in this process before may have been asked to show it
         return load_net(net, weights)
 
     def explain_crash(self, log: Sequence[str]) -> str:

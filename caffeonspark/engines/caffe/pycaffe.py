@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 import warnings
 from typing import Any, Dict, Iterator, List, Optional, Sequence
@@ -11,9 +10,9 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 from google.protobuf import text_format
 
 from ...errors import ConfigError
+from . import glog
 
-os.environ.setdefault("GLOG_minloglevel", "2")  # read when caffe is loaded: errors only
-with warnings.catch_warnings():
+with glog.loading_quietly(), warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the old packages caffe imports
     try:
         import caffe
@@ -24,7 +23,15 @@ with warnings.catch_warnings():
             "scripts/with-env"
         ) from None
 
-__all__ = ["caffe", "parameter_blobs", "places_of_layers", "prototxt", "unique"]
+__all__ = ["caffe", "parameter_blobs", "places_of_layers", "prototxt", "show_log", "unique"]
+
+
+def show_log(everything: bool) -> None:
+    """Whether all of Caffe's log goes to standard error, or errors only, unless GLOG_minloglevel says more."""
+    glog.show(str(caffe._caffe.__file__), everything)
+
+
+show_log(False)  # whoever imported caffe before us did it loudly
 
 
 @contextlib.contextmanager
