@@ -27,6 +27,8 @@ Self = TypeVar("Self")
 
 def type_of(flag: Flag, given: bool) -> str:
     """The type of a flag's value: of what may be given for it, or of the value there is then."""
+    if given and flag.name == "conf":
+        return "Any"  # also a message or a NetSpec
     if flag.alone is not None:
         return "Union[str, int]"  # True: the flag without a value
     if flag.kind == "choice":

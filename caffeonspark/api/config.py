@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .. import log
 from ..engines.base import Engine
 from ..engines.registry import engine_named
-from ..errors import ConfigError
+from ..errors import ConfigError, StorageError
+from ..nets.given import as_text, is_text
 from ..nets.net import Net, SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
 from ..plans.run_config import RunConfig
 from ..settings import FLAGS, Settings
 from ..spark.session import session_of, storage_of
-from ..storage import Storage, local_path
+from ..storage import Storage, expand, local_path
 from .keywords import ConfigFlags
+from .legacy import LegacyAttributes, split, translated
 
 __all__ = ["Config"]
 
 _PARSED = ("solver", "solver_path", "nets")
 
 
-class Config(ConfigFlags):
+def _meant(name: str, value: Any) -> Any:
+    """What a flag is given, where that may be something else than its text."""
+    bare = name.lstrip("-")
+    return as_text(value) if FLAGS.aliases.get(bare, bare) == "conf" else translated(name, value)
+
+
+def _expanded(name: str, value: Any) -> Any:
+    """The value of a flag, with what stands for a folder in its paths replaced."""
+    if FLAGS[name].argument not in ("FILE", "PATH", "DIR") or is_text(value):
+        return value
+    return ",".join(map(expand, value.split(",")))
+
+
+class Config(ConfigFlags, LegacyAttributes):
     """What to run, from flags in any of four forms.
 
     >>> Config(spark, ["-conf", "solver.prototxt", "-clusterSize", "2"])   # a command line
@@ -31,7 +46,10 @@ class Config(ConfigFlags):
 
     Every flag is an attribute (``config.conf``, ``config.devices``), and so are CaffeOnSpark's own names for
     them (``config.protoFile``, ``config.modelPath``). Assigning one checks the value; assigning ``conf``
-    reads the prototxt files anew.
+    reads the prototxt files anew, and so does ``DataSource.getSource`` where their content is another than it was.
+
+    ``conf`` may also be an object: a SolverParameter, a NetParameter or ``caffe.NetSpec`` (to test and extract
+    features), or ``(solver, net)``; or the text of a solver, of more than one line.
 
     Parameters
     ----------
@@ -52,8 +70,10 @@ class Config(ConfigFlags):
         if isinstance(args, str) or not isinstance(args, (Mapping, Sequence, type(None))):
             kind = type(args).__name__
             raise ConfigError(f"flags are given as a dict, as keywords, or as a list of words, not as {kind}: {args!r}")
-        given = FLAGS.parse_mapping(args) if isinstance(args, Mapping) else FLAGS.parse_args(args or [])
-        given.update(FLAGS.parse_mapping(flags))
+        words, legacy = split({**args, **flags} if isinstance(args, Mapping) else flags)
+        given = {} if args is None or isinstance(args, Mapping) else FLAGS.parse_args(args)
+        given.update(FLAGS.parse_mapping({name: _meant(name, value) for name, value in words.items()}))
+        given = {name: _expanded(name, value) for name, value in given.items()}
         values: Dict[str, Any] = {name: flag.default for name, flag in FLAGS.items()}
         values.update(given)
         log.show_unless_configured()
@@ -62,8 +82,11 @@ class Config(ConfigFlags):
         set_(self, "_values", values)
         set_(self, "storage", storage_of(session))
         set_(self, "files", self._make_files())
+        set_(self, "_read", {})
         for name in _PARSED:
             set_(self, name, None)
+        for name, value in legacy.items():
+            self._assign_legacy(name, value)
         if self.conf:
             self._load()
 
@@ -74,8 +97,9 @@ class Config(ConfigFlags):
     nets: SolverNets
     storage: Storage
     files: Files
+    _read: Dict[str, bytes]
 
-    def _make_files(self) -> Files:
+    def _make_files(self, read: Optional[Callable[[str], bytes]] = None) -> Files:
         shipped = []
         if self._spark is not None:
             from pyspark import SparkFiles
@@ -83,18 +107,44 @@ class Config(ConfigFlags):
             shipped.append(SparkFiles.getRootDirectory())
             if self._spark.sparkContext.getConf().get("spark.submit.deployMode", "client") == "cluster":
                 shipped.append(os.getcwd())  # where YARN puts them for a driver it starts
-        return Files(self.storage.read, self.storage.exists, shipped)
+        return Files(read or self.storage.read, self.storage.exists, shipped)
 
     def _load(self) -> None:
-        content = self.files.read(self.conf, "the solver (-conf)")
-        path = self.files.find(self.conf) or self.conf
+        read: Dict[str, bytes] = {}
+
+        def reading(path: str) -> bytes:
+            read[path] = self.storage.read(path)
+            return read[path]
+
+        files = self._make_files(reading)
+        if is_text(self.conf):
+            content, path = self.conf.encode(), "solver.prototxt"  # its name for people, and for snapshots
+        else:
+            content = files.read(self.conf, "the solver (-conf)")
+            path = files.find(self.conf) or self.conf
+        solver = parse_solver(content, local_path(path))
+        nets = solver_nets(solver, local_path(path), files)
         set_ = object.__setattr__
-        set_(self, "solver_path", local_path(path))
-        set_(self, "solver", parse_solver(content, local_path(path)))
-        set_(self, "nets", solver_nets(self.solver, local_path(path), self.files))
+        for name, value in zip(_PARSED, (solver, local_path(path), nets)):
+            set_(self, name, value)
+        set_(self, "_read", read)
+
+    def refresh(self) -> None:
+        """Read the solver and its nets again, if their files are not what they were."""
+        if self.conf and any(self._is_another(path, content) for path, content in self._read.items()):
+            self._load()
+
+    def _is_another(self, path: str, content: bytes) -> bool:
+        try:
+            return self.storage.read(path) != content
+        except StorageError:  # what was read counts, where the file is gone by now
+            return False
 
     def _assign(self, name: str, value: Any) -> None:
-        self._values.update(FLAGS.parse_mapping({name: value}))
+        if self._assign_legacy(name, value):
+            return
+        given = FLAGS.parse_mapping({name: _meant(name, value)})
+        self._values.update({flag: _expanded(flag, text) for flag, text in given.items()})
         if FLAGS.aliases.get(name, name) == "conf" and self.conf:
             self._load()
 

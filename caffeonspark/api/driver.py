@@ -67,9 +67,10 @@ class CaffeOnSpark:
         Returns
         -------
         DataFrame
-            One row for each validation of the first test net: ``iteration`` (long), ``epoch`` (double, how often
-            the training records were gone through), ``seconds`` since the start (double), ``rows`` (long, how many
-            it covered), and an ``array<float>`` for each output blob. ``trainingCurve`` has the loss.
+            One row for each validation of the first test net: an ``array<float>`` for each output blob in Caffe's
+            order, which is by name, as CaffeOnSpark has them; then ``iteration`` (long), ``epoch`` (double, how often
+            the training records were gone through), ``seconds`` since the start (double) and ``rows`` (long, how many
+            it covered). ``trainingCurve`` has the loss.
         """
         sources = [validation_source] if isinstance(validation_source, NetSource) else list(validation_source)
         self._train(train_source, sources)
@@ -81,20 +82,20 @@ class CaffeOnSpark:
         assert self.result is not None
         schema = T.StructType(
             [
+                *[T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in outputs],
                 T.StructField("iteration", T.LongType(), False),
                 T.StructField("epoch", T.DoubleType(), False),
                 T.StructField("seconds", T.DoubleType(), False),
                 T.StructField("rows", T.LongType(), False),
-                *[T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in outputs],
             ]
         )
         rows: List[Any] = [
             (
+                *[test.outputs[name] for name in outputs],
                 test.iteration,
                 self.result.epoch(test.iteration),
                 test.seconds,
                 test.rows,
-                *[test.outputs[name] for name in outputs],
             )
             for test in self.result.tests
             if test.net == 0

@@ -7,6 +7,7 @@ one, for editors and type checkers.
 from __future__ import annotations
 
 from ..errors import ConfigError, suggest
+from ..nets.given import as_text
 from ..settings import FLAGS, NOT_PARAMS
 
 __all__ = ["ConfigFlags", "EstimatorFlags", "FlagParams"]
@@ -51,5 +52,7 @@ class EstimatorFlags:
         for name in params:
             if name not in names:
                 raise ConfigError(f"{type(self).__name__} has no parameter '{name}'. {suggest(name, names, _HELP)}")
+        if "conf" in params:
+            params["conf"] = as_text(params["conf"])
         self._set(**params)
         return self

@@ -40,5 +40,8 @@ class DataSource:
         ------
         ConfigError
             If the net has no data layer in the phase, or one that cannot be used.
+
+        The solver and its nets are read again if their files have changed since.
         """
+        conf.refresh()
         return NetSource(conf, conf.net(TRAIN if isTraining else TEST), dataframe)

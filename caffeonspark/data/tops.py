@@ -203,7 +203,8 @@ class ImageTop(Top):
             found = f"the image is {height}x{width}, not {self.expect[0]}x{self.expect[1]}; -resize would resize it"
             raise BadRecord(record, "wrong image size", found, row)
         if self.resize is None and not self.transform.crop and (height, width) != self.shape[1:]:
-            found = f"the image is {height}x{width} and does not fill the blob's {'x'.join(map(str, self.shape))}"
+            blob = "x".join(map(str, self.shape))
+            found = f"the image is {height}x{width} and does not fill the blob's {blob}; -resize would resize it"
             raise BadRecord(record, "wrong image size", found, row)
 
     def fill(self, column: Column, out: np.ndarray, draws: np.ndarray) -> None:

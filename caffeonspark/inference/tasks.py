@@ -6,6 +6,7 @@ records through it in batches of the prototxt's size; the last batch of a task i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import tempfile
@@ -26,7 +27,7 @@ from ..engines.blas import check_setting, use_for
 from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError
 from ..formats.checksums import read_checked
-from ..formats.endings import ending_of
+from ..formats.endings import ending_of, is_hdf5, with_format
 from ..plans.net_plan import LayerPlan, NetPlan
 from ..plans.run_config import RunConfig
 from ..plans.weights_match import check_all_there
@@ -103,7 +104,24 @@ def check_model(config: RunConfig) -> str:
     """Where the file of ``-model`` is. Raises ConfigError where there is none."""
     if not config.settings.model:
         raise ConfigError("-model is missing: name the model to use")
-    return find_file(config.storage, config.settings.model, "the model (-model)")
+    return find_model(config)
+
+
+def find_model(config: RunConfig) -> str:
+    """Where the file of ``-model`` is. Raises ConfigError where there is none.
+
+    A solver's ``snapshot_format`` adds ``.h5`` to a model's name or takes it away: the other name counts where there is
+    no file of this one, or where ``-train`` has just written it.
+    """
+    model = config.settings.model
+    other = with_format(model, not is_hdf5(model))
+    names = [model, other]
+    if config.settings.train and config.solver is not None and config.model_uri == other:
+        names.reverse()
+    for name in names:
+        with contextlib.suppress(ConfigError):
+            return find_file(config.storage, name, "")
+    return find_file(config.storage, model, "the model (-model)")
 
 
 def make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:

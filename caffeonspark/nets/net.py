@@ -63,14 +63,14 @@ class Net:
         return names
 
     def output_blobs(self) -> List[str]:
-        """The blobs no layer consumes: the net's outputs, in Caffe's order."""
+        """The blobs no layer consumes: the net's outputs, in Caffe's order, which is by name."""
         left: Dict[str, None] = {}
         for layer in self.message.layer:
             for bottom in layer.bottom:
                 left.pop(bottom, None)
             for top in layer.top:
                 left[top] = None
-        return list(left)
+        return sorted(left)
 
     def with_inputs(self, shapes: Mapping[str, Sequence[Tuple[str, Tuple[int, ...]]]]) -> Any:
         """The net for stock pycaffe: each data layer replaced by ``Input`` layers.

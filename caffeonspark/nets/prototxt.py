@@ -10,7 +10,9 @@ from typing import Any, Callable, List, Optional, Sequence
 from google.protobuf import text_format
 
 from ..errors import ConfigError, StorageError, suggest
+from ..storage import expand
 from .schema import NetParameter, SolverParameter, field_names
+from .text import decoded, is_readable
 from .upgrade import SOLVER_TYPES, Changes, upgrade_net, upgrade_solver
 
 __all__ = ["SOLVER_TYPES", "Files", "parse_as_written", "parse_net", "parse_solver"]
@@ -45,9 +47,10 @@ class Files:
 
     def find(self, path: str, beside: Optional[str] = None) -> Optional[str]:
         """Where ``path`` is, or None. ``beside`` is the file that names it."""
-        for candidate in self._candidates(path, beside):
-            if self._exists(candidate):
-                return candidate
+        for written in dict.fromkeys((path, expand(path))):  # a file of such a name comes first, as Caffe takes it
+            for candidate in self._candidates(written, beside):
+                if self._exists(candidate):
+                    return candidate
         return None
 
     def _candidates(self, path: str, beside: Optional[str]) -> List[str]:
@@ -99,12 +102,10 @@ def _explain(problem: str) -> str:
 
 
 def _parse(content: bytes, message: Any, path: str) -> Any:
+    if not is_readable(content):
+        raise ConfigError(f"{path}: not a prototxt: it is not text")
     try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a prototxt: it is not text") from None
-    try:
-        text_format.Parse(text, message)
+        text_format.Parse(decoded(content), message)
     except text_format.ParseError as e:
         line = e.GetLine()
         where = f"{path}:{line}" if line is not None else path
@@ -124,12 +125,15 @@ def parse_net(content: bytes, path: str) -> Any:
 def parse_solver(content: bytes, path: str) -> Any:
     """A ``SolverParameter`` from the text of the prototxt ``path``, its deprecated fields brought up to date."""
     solver = _parse(content, SolverParameter(), path)
+    if "type" not in field_names("caffe.SolverParameter"):
+        raise ConfigError(
+            f"{path}: the installed Caffe has another field in the place of SolverParameter.type: it is a fork older "
+            "than October 2015, and cannot be used; bring it up to Caffe 1.0, or install conda-forge's or Debian's"
+        )
     _tell(upgrade_solver(solver, path), path)
     if solver.type not in SOLVER_TYPES:
         hint = suggest(solver.type, SOLVER_TYPES)
         raise ConfigError(f"{path}: unknown solver type '{solver.type}'. {hint}")
-    if not solver.HasField("max_iter"):
-        raise ConfigError(f"{path}: max_iter is missing: say how many iterations to train for")
     if solver.iter_size < 1:
         raise ConfigError(f"{path}: iter_size must be at least 1, not {solver.iter_size}")
     return solver

@@ -6,6 +6,7 @@ import shlex
 from typing import Any, List, Tuple
 
 from ..errors import StorageError
+from ..nets.given import is_text
 from ..plans.run_config import RunConfig
 from ..report.result import TrainingResult
 from .snapshots import SnapshotStore, StartFiles
@@ -57,8 +58,8 @@ def _command(config: RunConfig, weights: str, state: str) -> str:
         words.append(f"-{name}")
         if name in _PRIVATE:
             words.append("…")
-        elif value is not True:
-            words.append(shlex.quote(_text(value)))
+        elif value is not True:  # a solver that was given as text has no file to name
+            words.append(shlex.quote(config.solver_path if name == "conf" and is_text(value) else _text(value)))
     return " ".join(words)
 
 

@@ -22,7 +22,7 @@ from ..storage import DRIVER_SETTING, check_room, temporary_folder
 from ..sync.registry import strategy_for
 from .saved_net import check_files
 
-__all__ = ["check_cluster", "check_driver", "look_at_solver"]
+__all__ = ["check_cluster", "check_driver", "check_solver_fields", "look_at_solver"]
 
 _LOCAL_WAIT, _CLUSTER_WAIT = 60.0, 600.0  # seconds for executors to register
 
@@ -74,6 +74,13 @@ def check_driver(config: RunConfig) -> None:
     check_executors(context.getConf())
     strategy_for(config.settings)
     _check_snapshot_format(config)
+    check_solver_fields(config)
+
+
+def check_solver_fields(config: RunConfig) -> None:
+    """Raise ConfigError for what training needs of a solver, and scoring does not."""
+    if not config.solver.HasField("max_iter"):
+        raise ConfigError(f"{config.solver_path}: max_iter is missing: say how many iterations to train for")
 
 
 def look_at_solver(config: RunConfig, solver: Any, train: NetPlan, tests: Sequence[NetPlan]) -> SolverInspection:

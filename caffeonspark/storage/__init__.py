@@ -8,6 +8,7 @@ from .disks import (
     reserved,
     temporary_folder,
 )
+from .expand import expand
 from .hadoop import HadoopFiles, java_message
 from .local import LocalFiles, whole_file
 from .storage import Storage, all_or_nothing, find_file
@@ -21,6 +22,7 @@ __all__ = [
     "Storage",
     "all_or_nothing",
     "check_room",
+    "expand",
     "find_file",
     "is_local",
     "java_message",

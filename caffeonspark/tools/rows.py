@@ -16,6 +16,7 @@ from ..causes import explained
 from ..data.records import BadRecord
 from ..data.sources.lmdb import datum_array, find_lmdb, look_at, parse_datum, read_entries
 from ..errors import ConfigError, DataError
+from ..nets.text import without_mark
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds
 from .outputs import spark_path
@@ -122,7 +123,7 @@ def read_label_file(config: Config, path: str, fields: int) -> List[List[str]]:
     Raises ConfigError for a line that has fewer, or whose label (the second field) is no number.
     """
     lines = []
-    text = config.files.read(path, "the label file (-labelFile)").decode("utf-8", "surrogateescape")
+    text = without_mark(config.files.read(path, "the label file (-labelFile)")).decode("utf-8", "surrogateescape")
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue

@@ -146,7 +146,6 @@ def test_a_net_is_looked_for_beside_the_solver_then_where_one_is(tmp_path, monke
     ("solver", "net", "message"),
     [
         ("max_iter: 1", "", r"solver.prototxt: exactly one of net, net_param, train_net and train_net_param"),
-        ('net: "net.prototxt"', "", r"solver.prototxt: max_iter is missing"),
         ('net: "net.prototxt" max_iter: 1 type: "Adma"', "", r"unknown solver type 'Adma'\. Did you mean 'Adam'\?"),
         ('net: "net.prototxt" max_iter: 1 iter_size: 0', "", r"iter_size must be at least 1"),
         (

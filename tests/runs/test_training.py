@@ -238,8 +238,9 @@ def test_saved_model_loads_in_the_caffe_tool_with_the_same_accuracy(spark, tmp_p
     config = Config(spark, conf=str(tmp_path / "solver.prototxt"), model=f"file:{model}", clusterSize=2, quiet=True)
     data = DataSource(spark)
     curve = CaffeOnSpark(spark).trainWithValidation(data.getSource(config, True), data.getSource(config, False))
-    assert curve.columns == ["iteration", "epoch", "seconds", "rows", "accuracy", "loss"]
+    assert curve.columns == ["accuracy", "loss", "iteration", "epoch", "seconds", "rows"]
     rows = curve.collect()
+    assert [row[0] for row in rows] == [row.accuracy for row in rows]  # as CaffeOnSpark's users read it
     assert [row.iteration for row in rows] == [0, 20, 40]
     assert {row.rows for row in rows} == {600}
     command = ["caffe", "test", "-model", str(tmp_path / "net.prototxt"), "-weights", str(model), "-iterations", "12"]

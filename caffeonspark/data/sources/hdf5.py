@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import ConfigError, DataError
 from ...formats.hdf5 import checked, reading_hdf5
+from ...nets.text import without_mark
 from ..records import BadRecords, Column, Records
 from ..tops import NumberTop
 from .base import RangeReader, RangeSource
@@ -75,7 +76,11 @@ class HDF5Source(RangeSource):
             raise ConfigError(f"{self.where}: HDF5Data does not transform data: take transform_param away")
         self.shuffle = bool(param.shuffle)
         listing = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
-        names = [line.strip() for line in listing.decode("utf-8", "surrogateescape").splitlines() if line.strip()]
+        names = [
+            line.strip()
+            for line in without_mark(listing).decode("utf-8", "surrogateescape").splitlines()
+            if line.strip()
+        ]
         if not names:
             raise DataError(f"{self.where}: {self.description} is empty")
         self._paths = tuple(self._find(name) for name in names)

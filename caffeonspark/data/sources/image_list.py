@@ -7,6 +7,7 @@ same path on every node. Images are read whole and decoded later.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import ClassVar, Iterator, List, Mapping, Optional, Tuple
@@ -14,6 +15,7 @@ from typing import ClassVar, Iterator, List, Mapping, Optional, Tuple
 import numpy as np
 
 from ...errors import ConfigError, DataError
+from ...nets.text import without_mark
 from ..decode import MAX_PIXELS
 from ..records import BadRecord, BadRecords, Column, Records
 from ..tops import ImageTop, Top
@@ -23,6 +25,8 @@ from .images import ImageSource, image_entry
 __all__ = ["ImageListReader", "ImageListSource"]
 
 _CHUNK = 64  # images
+_LABELS = re.compile(r"(?:\s+[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)+$")  # numbers at the end of a line
+_SEVERAL = "for labels that are several, or no whole numbers, use CoSData over a DataFrame, or HDF5Data"
 _BYTES = 8  # of a pixel at most: four channels of 16 bits
 _HEADERS = 16 << 20  # and what else is in a file: a colour profile, a preview
 
@@ -104,7 +108,7 @@ class ImageListSource(ImageSource, RangeSource):
         param = self.parameters()
         self.shuffle = bool(param.shuffle)
         content = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
-        self._paths, self._labels = self._parse(content.decode("utf-8", "surrogateescape"))
+        self._paths, self._labels = self._parse(without_mark(content).decode("utf-8", "surrogateescape"))
         self._root = self._find_root()
         problem: Optional[DataError] = None
         for name in self._paths if self.config.skip else self._paths[:1]:  # the first image that can be used
@@ -113,6 +117,7 @@ class ImageListSource(ImageSource, RangeSource):
                 self.tops = self.make_tops(name, None, data)
                 return
             except BadRecord as e:
+                self._check_labels(name)
                 problem = problem or DataError(f"{self.where}: {self.description}: {self._root}{name}: {e.detail}")
             except DataError as e:
                 problem = problem or e
@@ -133,11 +138,18 @@ class ImageListSource(ImageSource, RangeSource):
                 raise ConfigError(
                     f"{self.where}: source {self.parameters().source}:{number}: a line is a path, a space and a "
                     f"whole number, not '{line.strip()[:60]}'"
+                    + (f"; {_SEVERAL}" if _LABELS.search(line.rstrip()) else "")
                 )
             paths.append(path.rstrip())
         if not paths:
             raise DataError(f"{self.where}: {self.description} is empty")
         return tuple(paths), np.array(labels, np.float32)
+
+    def _check_labels(self, name: str) -> None:
+        """Raise ConfigError where an image that is not there would be, had its line but one label."""
+        several = _LABELS.search(name)
+        if several and os.path.isfile(self._root + name[: several.start()]):
+            raise ConfigError(f"{self.where}: {self.description}: a line has several labels; {_SEVERAL}")
 
     def _find_root(self) -> str:
         """The root folder, ending as given: Caffe puts it before the path as it is."""

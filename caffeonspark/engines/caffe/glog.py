@@ -20,7 +20,7 @@ _ERRORS = "2"
 
 @contextlib.contextmanager
 def loading_quietly() -> Iterator[None]:
-    """Load Caffe in this block: it will log errors only, unless the environment says otherwise, which stays as it is."""
+    """Load Caffe in this block: it will log errors only, unless the environment says otherwise."""
     given = os.environ.get(_SETTING)
     os.environ.setdefault(_SETTING, _ERRORS)
     try:

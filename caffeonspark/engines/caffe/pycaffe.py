@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import warnings
 from typing import Any, Dict, Iterator, List, Optional, Sequence
@@ -22,6 +23,12 @@ with glog.loading_quietly(), warnings.catch_warnings():
             "conda-forge's caffe (conda env create -f conda-env.yml) or Debian's python3-caffe, or start with "
             "scripts/with-env"
         ) from None
+
+if "Input" not in caffe.layer_type_list():
+    raise ConfigError(
+        f"the engine 'caffe' needs layers of type Input, and the Caffe in {os.path.dirname(caffe.__file__)} is a fork "
+        "older than they are (January 2016): bring it up to Caffe 1.0, or install conda-forge's or Debian's Caffe"
+    )
 
 __all__ = ["caffe", "parameter_blobs", "places_of_layers", "prototxt", "show_log", "unique"]
 
