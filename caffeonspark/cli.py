@@ -6,6 +6,7 @@ Every failure is one line on standard error and exit status 1.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -71,6 +72,8 @@ def help_text() -> str:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    with contextlib.suppress(AttributeError):  # where the locale's encoding lacks a letter, ? stands for it
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         if words and not words[0].startswith("-"):
             log.show()

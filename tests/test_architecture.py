@@ -32,6 +32,7 @@ ORDER = [
     "runs",
     "inference",
     "api",
+    "compat",
     "estimator",  # at the top: what is saved names its classes by their module
     "tools",
     "deploy",
@@ -54,6 +55,7 @@ KNOW_PYSPARK = (
     "plans/net_source.py",  # the type of a DataFrame that stands for a source's
     "inference/tasks.py",
     "api/",
+    "compat/",
     "estimator.py",
     "tools/",
     "deploy/",

@@ -11,9 +11,9 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 from google.protobuf import text_format
 
 from ...errors import ConfigError
-from . import glog
+from .glog import loading_quietly, show
 
-with glog.loading_quietly(), warnings.catch_warnings():
+with loading_quietly(), warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the old packages caffe imports
     try:
         import caffe
@@ -35,7 +35,7 @@ __all__ = ["caffe", "parameter_blobs", "places_of_layers", "prototxt", "show_log
 
 def show_log(everything: bool) -> None:
     """Whether all of Caffe's log goes to standard error, or errors only, unless GLOG_minloglevel says more."""
-    glog.show(str(caffe._caffe.__file__), everything)
+    show(str(caffe._caffe.__file__), everything)
 
 
 show_log(False)  # whoever imported caffe before us did it loudly

@@ -1,0 +1,27 @@
+"""CaffeOnSpark's Python modules by their old names, for programs that were written for it.
+
+>>> import caffeonspark.compat
+>>> from com.yahoo.ml.caffe.CaffeOnSpark import CaffeOnSpark
+>>> from com.yahoo.ml.caffe.DisplayUtils import show_df, show_network
+
+From then on modules below ``com.yahoo.ml.caffe`` are found, where no others of these names are installed, and a
+``caffe.NetSpec`` whose layers have fields of CaffeOnSpark's (``source_class``, ``cos_data_param``, …) has a
+``to_proto``.
+"""
+
+from __future__ import annotations
+
+from .display import get_np_array, image_tag, show_df, show_network
+from .finder import install
+from .udfs import floatarray2doubleUDF, floatarray2doublevectorUDF
+
+__all__ = [
+    "floatarray2doubleUDF",
+    "floatarray2doublevectorUDF",
+    "get_np_array",
+    "image_tag",
+    "show_df",
+    "show_network",
+]
+
+install()

@@ -1,0 +1,36 @@
+"""CaffeOnSpark's class with the constructor and the functions that its programs know."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from ..api.driver import CaffeOnSpark as _CaffeOnSpark
+from ..report import Observer
+from .udfs import floatarray2doubleUDF, floatarray2doublevectorUDF
+
+__all__ = ["CaffeOnSpark", "registerContext", "registerSQLContext"]
+
+
+class CaffeOnSpark(_CaffeOnSpark):
+    """``caffeonspark.CaffeOnSpark``, made as ``CaffeOnSpark(sc)`` or ``CaffeOnSpark(sc, sqlContext)``.
+
+    Parameters
+    ----------
+    sc : SparkContext or SparkSession
+    sqlContext : not needed
+    observers : see ``caffeonspark.CaffeOnSpark``
+    """
+
+    floatarray2doubleUDF = staticmethod(floatarray2doubleUDF)
+    floatarray2doublevectorUDF = staticmethod(floatarray2doublevectorUDF)
+
+    def __init__(self, sc: Any, sqlContext: Any = None, observers: Sequence[Observer] = ()) -> None:
+        super().__init__(sc, observers)
+
+
+def registerContext(sc: Any) -> None:
+    """Nothing needs a context to be registered."""
+
+
+def registerSQLContext(sqlContext: Any) -> None:
+    """Nothing needs a context to be registered."""
