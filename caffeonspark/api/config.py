@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .. import log
 from ..engines.base import Engine
@@ -35,6 +35,22 @@ def _expanded(name: str, value: Any) -> Any:
     if FLAGS[name].argument not in ("FILE", "PATH", "DIR") or is_text(value):
         return value
     return ",".join(map(expand, value.split(",")))
+
+
+class _Noted(Files):
+    """Files that remember the contents they gave, by their places."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self.contents: Dict[str, bytes] = {}
+
+    def find(self, path: str, beside: Optional[str] = None) -> Optional[str]:
+        return self._files.find(path, beside)
+
+    def read(self, path: str, what: str, beside: Optional[str] = None) -> bytes:
+        content = self._files.read(path, what, beside)
+        self.contents[self._files.find(path, beside) or path] = content
+        return content
 
 
 class Config(ConfigFlags, LegacyAttributes):
@@ -99,7 +115,7 @@ class Config(ConfigFlags, LegacyAttributes):
     files: Files
     _read: Dict[str, bytes]
 
-    def _make_files(self, read: Optional[Callable[[str], bytes]] = None) -> Files:
+    def _make_files(self) -> Files:
         shipped = []
         if self._spark is not None:
             from pyspark import SparkFiles
@@ -107,16 +123,10 @@ class Config(ConfigFlags, LegacyAttributes):
             shipped.append(SparkFiles.getRootDirectory())
             if self._spark.sparkContext.getConf().get("spark.submit.deployMode", "client") == "cluster":
                 shipped.append(os.getcwd())  # where YARN puts them for a driver it starts
-        return Files(read or self.storage.read, self.storage.exists, shipped)
+        return Files(self.storage.read, self.storage.exists, shipped)
 
     def _load(self) -> None:
-        read: Dict[str, bytes] = {}
-
-        def reading(path: str) -> bytes:
-            read[path] = self.storage.read(path)
-            return read[path]
-
-        files = self._make_files(reading)
+        files = _Noted(self.files)
         if is_text(self.conf):
             content, path = self.conf.encode(), "solver.prototxt"  # its name for people, and for snapshots
         else:
@@ -127,7 +137,7 @@ class Config(ConfigFlags, LegacyAttributes):
         set_ = object.__setattr__
         for name, value in zip(_PARSED, (solver, local_path(path), nets)):
             set_(self, name, value)
-        set_(self, "_read", read)
+        set_(self, "_read", files.contents)
 
     def refresh(self) -> None:
         """Read the solver and its nets again, if their files are not what they were."""
