@@ -43,6 +43,8 @@ USED = [
         "CaffeOnSpark(spark)",
     ),
     ("Config(spark, conf=", README, "api/test_config.py", "Config(spark"),
+    ("import caffeonspark.compat", README, "compat/test_compat.py", "import caffeonspark.compat"),
+    ("caffeonspark.compat", README, "compat/test_compat.py", "from caffeonspark.compat import"),
     ("DataSource(spark)", README, "data/test_sources.py", "DataSource(spark)"),
     ("data.getSource(cfg, True)", README, "data/test_sources.py", "getSource(config, True)"),
     ("data.getSource(cfg, False)", README, "data/test_sources.py", "getSource(config, False)"),

@@ -26,7 +26,7 @@ __all__ = ["ImageListReader", "ImageListSource"]
 
 _CHUNK = 64  # images
 _LABELS = re.compile(r"(?:\s+[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)+$")  # numbers at the end of a line
-_SEVERAL = "for labels that are several, or no whole numbers, use CoSData over a DataFrame, or HDF5Data"
+_SEVERAL = "several labels, and fractions, need CoSData over a DataFrame, or HDF5Data"
 _BYTES = 8  # of a pixel at most: four channels of 16 bits
 _HEADERS = 16 << 20  # and what else is in a file: a colour profile, a preview
 

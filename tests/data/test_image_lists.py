@@ -1,0 +1,58 @@
+"""What is in the list of an ImageData layer that cannot be used, and what says so."""
+
+import codecs
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from caffeonspark import Config, ConfigError, NetSource
+from caffeonspark.data.records import BadRecords
+from caffeonspark.nets.net import TRAIN
+
+
+def source_of(folder, lines, batch=1, sizes=((8, 8),), mark=b""):
+    for number, size in enumerate(sizes):
+        Image.fromarray(np.zeros((*size, 3), np.uint8)).save(folder / f"{number} a.png")
+    (folder / "list.txt").write_bytes(mark + lines.encode())
+    (folder / "net.prototxt").write_text(
+        'layer { name: "d" type: "ImageData" top: "data" top: "label" '
+        f'image_data_param {{ source: "list.txt" root_folder: "{folder}/" batch_size: {batch} }} }}'
+    )
+    (folder / "solver.prototxt").write_text('net: "net.prototxt" max_iter: 1')
+    config = Config(None, conf=str(folder / "solver.prototxt"))
+    return NetSource(config, config.net(TRAIN))
+
+
+SEVERAL = "several labels, and fractions, need CoSData over a DataFrame, or HDF5Data"
+
+
+@pytest.mark.parametrize("labels", ["0 1", "1 0 1", "0.5 1", "0 -1"])
+def test_several_labels(labels, tmp_path):
+    with pytest.raises(ConfigError, match=rf"layer 'd': .*list.txt: a line has several labels; {SEVERAL}$"):
+        _ = source_of(tmp_path, f"0 a.png {labels}\n").plan
+
+
+@pytest.mark.parametrize("labels", ["0.5", "0 0.5", "1e-3"])
+def test_labels_that_are_fractions(labels, tmp_path):
+    with pytest.raises(ConfigError, match=rf"list.txt:1: a line is a path, a space and a whole number, .*; {SEVERAL}$"):
+        _ = source_of(tmp_path, f"0 a.png {labels}\n").plan
+
+
+def test_a_byte_order_mark(tmp_path):
+    plan = source_of(tmp_path, "0 a.png 3\r\n", mark=codecs.BOM_UTF8).plan
+    assert plan.layers[0].reader.paths == ("0 a.png",)
+
+
+def test_images_of_several_sizes(tmp_path):
+    """Stock Caffe shapes its blobs anew where the batch is one image; ranks do not, and say what to do."""
+    plan = source_of(tmp_path, "0 a.png 0\n1 a.png 1\n", sizes=((8, 8), (8, 9))).plan
+    layer = plan.layers[0]
+    bad = BadRecords(layer.description, layer.bad)
+    (records,) = layer.reader.read(0, 2, 1, bad)
+    top = layer.tops[0]
+    top.check(records.columns[0][0])
+    with pytest.raises(
+        Exception, match=r"the image is 8x9 and does not fill the blob's 3x8x8; -resize would resize it"
+    ):
+        top.check(records.columns[0][1])
