@@ -25,6 +25,7 @@ from ..nets.prototxt import Files
 from ..plans.net_plan import NetPlan
 from ..plans.net_source import NetSource
 from ..plans.weights_match import match_weights
+from ..runs.preflight import check_solver_fields
 from ..runs.saved_net import check_files
 from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
@@ -111,6 +112,8 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
         raise ConfigError("no solver is given: set -conf to the solver prototxt")
     found.engine = config.load_engine()
     found.solver = str(config.solver.type)
+    if config.train:
+        check_solver_fields(config.run_config)
     found.read = config.read
     for name in ("weights", "snapshot", *(() if values.get("train") else ("model",))):
         for path in [part.strip() for part in str(getattr(config, name)).split(",") if part.strip()]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
 from ..engines.registry import engine_named
 from ..errors import Interrupted
 from ..formats.endings import name_beside
+from ..nets.given import is_text
 from ..storage import local_path
 from .base import Observer, Record
 from .result import RankMachine, RankTiming, TrainingResult, ValidationResult
@@ -191,6 +192,8 @@ def one_line(error: BaseException) -> str:
 def shown_settings(settings: Settings) -> Dict[str, Any]:
     """The flags that were given, without passwords."""
     shown = settings.changed()
+    if is_text(settings.conf):
+        shown["conf"] = "(given as an object)"
     if "readerOptions" in shown:
         shown["readerOptions"] = [
             f"{option.partition('=')[0]}=…" if _SECRET.search(option.partition("=")[0]) else option

@@ -8,6 +8,7 @@ import pytest
 from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError
 from caffeonspark.nets.net import TEST, Net
 from caffeonspark.nets.prototxt import parse_net
+from caffeonspark.report.records import shown_settings
 from caffeonspark.report.result import TrainingResult, ValidationResult
 from tests.support import stock
 from tests.support.stock import caffe
@@ -117,6 +118,7 @@ def test_a_net_made_in_python_with_the_extensions_fields():
     """Stock Caffe's own to_proto has not these fields; and has them no more afterwards."""
     config = Config(None, conf=(solver_message(), net_spec()))
     assert config.solver.max_iter == 3 and config.solver_path == "solver.prototxt"
+    assert shown_settings(config.settings) == {"conf": "(given as an object)"}  # in the metrics file, on the page
     layer = config.netParam.layer[0]
     assert (layer.type, layer.cos_data_param.batch_size) == ("CoSData", 4)
     assert [top.name for top in layer.cos_data_param.top] == ["data", "label"]

@@ -137,3 +137,25 @@ def test_under_the_locale_of_c(tmp_path, name, more):
     env = {**os.environ, "LC_ALL": "C", "PYTHONPATH": str(ROOT), **more}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+
+def test_forks_that_are_too_old_are_one_line(monkeypatch):
+    """Their messages may have another field where SolverParameter.type is; and they have no Input layers."""
+    monkeypatch.setattr("caffeonspark.nets.prototxt.field_names", lambda message: ["base_lr", "solver_type"])
+    with pytest.raises(
+        ConfigError, match=r"s: the installed Caffe has another field in the place of SolverParameter\.type"
+    ):
+        parse_solver(SOLVER, "s")
+    code = (
+        "import caffe\n"
+        "caffe.layer_type_list = lambda: ['Data', 'InnerProduct']\n"
+        "from caffeonspark import ConfigError\n"
+        "from caffeonspark.engines.caffe import CaffeEngine\n"
+        "try:\n"
+        "    CaffeEngine().versions()\n"
+        "except ConfigError as e:\n"
+        "    print(e.message)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert "'caffe' needs layers of type Input, and the Caffe in " in done.stdout and "January 2016" in done.stdout
