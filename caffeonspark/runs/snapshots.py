@@ -234,6 +234,7 @@ class SnapshotStore:
         return {
             "run": self._run,
             "net": recorded(self._net),
+            "solver": str(self._config.solver.type),
             "seed": seed,
             "ranks": self._config.ranks,
             "sync": settings.sync,
