@@ -63,4 +63,5 @@ def _table(gamma: int) -> np.ndarray:
     values = np.arange(256, dtype=np.uint8)
     if not _counts(gamma):
         return values
-    return np.floor(255.0 * np.power(values / 255.0, gamma / _ONE) + 0.5).astype(np.uint8)
+    table: np.ndarray = np.floor(255.0 * np.power(values / 255.0, gamma / _ONE) + 0.5).astype(np.uint8)
+    return table

@@ -30,6 +30,7 @@ from ..plans.net_source import NetSource
 from ..runs.preflight import check_solver
 from ..runs.snapshots import StartFiles
 from ..runs.start_check import check_start
+from ..runs.start_weights import find_start_weights, solver_weights
 from ..runs.state_check import check_state
 from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
@@ -147,7 +148,10 @@ def _check_solver(config: Config, found: JobCheck) -> None:
     run, settings = config.run_config, config.settings
     found.notes += [f"{run.solver_path}: {note}" for note in solver_notes(run.solver)]
     inspection = check_solver(run, run.solver, found.train[0], found.train[1:])
-    names = [find_file(config.storage, name, "the file of -weights") for name in settings.weight_files]
+    names = find_start_weights(run)
+    for name, place in zip(solver_weights(run), names):
+        if config.storage.on_local_disk(place):
+            found.read[name] = os.path.abspath(local_path(place))
     contents = [read_checked(config.storage, name) for name in names]
     point = ResumePoint()
     if settings.snapshot:
