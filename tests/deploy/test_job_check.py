@@ -63,3 +63,13 @@ def test_a_state_of_another_type(tmp_path, digits):
     assert not look(tmp_path, digits, SOLVER + 'type: "Nesterov" momentum: 0.9', **start).notes
     with pytest.raises(ConfigError, match=r"s_iter_1\.solverstate is of another solver type: it has one array"):
         look(tmp_path, digits, SOLVER + 'type: "Adam"', **start)
+
+
+def test_files_that_caffe_opens_itself_are_sent_to_the_driver(tmp_path, digits):
+    made = stock.make_solver(SOLVER.replace('net: "net.prototxt"', "").format(tmp_path), stock.input_net(4))
+    made.net.save(str(tmp_path / "start.caffemodel"))
+    found = look(tmp_path, digits, SOLVER + 'weights: "start.caffemodel"')
+    assert found.read["start.caffemodel"] == f"{tmp_path}/start.caffemodel"
+    assert found.notes == [f"weights of file:{tmp_path}/start.caffemodel: 3 layers taken (conv, ip1, ip2)"]
+    with pytest.raises(ConfigError, match=r"solver\.prototxt: weights: nowhere\.h5 does not exist"):
+        look(tmp_path, digits, SOLVER + 'weights: "nowhere.h5"')
