@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator, Mapping, Optional, Tuple, Union
 import numpy as np
 
 from ..errors import CaffeOnSparkError, ConfigError
-from .grey import SRGB_GAMMA, to_grey
+from .grey import SRGB_GAMMA, is_srgb, to_grey
 
 __all__ = ["MAX_PIXELS", "CannotDecode", "decode_image", "resize"]
 
@@ -146,8 +146,8 @@ def _decode_other(data: Bytes, channels: int, max_pixels: int, check: CheckSize)
 
 
 def _gamma_of(info: Mapping[str, Any]) -> Optional[int]:
-    """The gamma that a PNG file says, times 100,000, or None. libpng takes the sRGB chunk's before the gAMA chunk's."""
-    if "srgb" in info:
+    """The gamma that a PNG file says, times 100,000, or None. libpng takes sRGB's before the gAMA chunk's."""
+    if "srgb" in info or is_srgb(info.get("icc_profile") or b""):
         return SRGB_GAMMA
     return round(float(info["gamma"]) * 100_000) if "gamma" in info else None
 

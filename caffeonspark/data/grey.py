@@ -5,16 +5,33 @@ JPEG files are not converted: libjpeg hands out their own luminance.
 
 from __future__ import annotations
 
+import zlib
 from typing import Optional, Tuple
 
 import numpy as np
 
-__all__ = ["SRGB_GAMMA", "to_grey"]
+__all__ = ["SRGB_GAMMA", "is_srgb", "to_grey"]
 
 #: What libpng takes for a file with an sRGB chunk, times 100,000.
 SRGB_GAMMA = 45455
 
+#: Length, Adler-32 and CRC-32 of the colour profiles that libpng 1.6 takes for sRGB (png.c).
+_SRGB_PROFILES = {
+    (3048, 0x0A3FD9F6, 0x3B8772B9),
+    (3052, 0x4909E5E1, 0x427EBB21),
+    (60988, 0xFD2144A1, 0x306FD8AE),
+    (60960, 0x209C35D2, 0xBBEF7812),
+    (3024, 0xA054D762, 0x5D5129CE),
+    (3144, 0xF784F3FB, 0x182EA552),  # Hewlett-Packard's, which many programs embed
+    (3144, 0x0398F3FC, 0xF29E526D),
+}
+
 _ONE, _NEAR = 100_000, 5_000  # libpng's fixed point, and what it takes for the same
+
+
+def is_srgb(profile: bytes) -> bool:
+    """Whether libpng knows an ICC profile as sRGB."""
+    return (len(profile), zlib.adler32(profile), zlib.crc32(profile)) in _SRGB_PROFILES
 
 
 def to_grey(pixels: np.ndarray, kind: str, gamma: Optional[int] = None) -> np.ndarray:

@@ -1,13 +1,16 @@
 """Colour images in a grey net have the pixels that stock Caffe's decoder gives them, every one of them."""
 
 import io
+import pathlib
 
 import numpy as np
 import pytest
+import skimage
 from PIL import Image, PngImagePlugin
 
 from caffeonspark.data import decode
 from caffeonspark.data.decode import decode_image
+from caffeonspark.data.grey import is_srgb
 from tests.support.stock import caffe
 
 IMAGES = 6
@@ -86,3 +89,20 @@ def test_grey_is_stock_caffes_to_the_level(tmp_path, kind):
 def test_jpegs_without_simplejpeg(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(decode, "_decode_jpeg", lambda *args: None)
     test_grey_is_stock_caffes_to_the_level(tmp_path, kind)
+
+
+PHOTOS = pathlib.Path(skimage.__file__).parent / "data"
+
+
+@pytest.mark.parametrize("name", ["astronaut.png", "coffee.png", "color.png", "motorcycle_left.png", "ihc.png"])
+def test_photographs(tmp_path, name):
+    """With what programs write into their files: gamma, chromaticities, colour profiles."""
+    content = (PHOTOS / name).read_bytes()
+    with Image.open(io.BytesIO(content)) as photo:
+        if name == "astronaut.png":
+            assert is_srgb(photo.info["icc_profile"])
+        small = photo.convert("RGB").resize((90, 70))
+        profile = {"icc_profile": photo.info["icc_profile"]} if "icc_profile" in photo.info else {}
+        files = [content, saved(small, "PNG", [gamma(60000)], **profile), saved(small, "PNG", [SRGB], **profile)]
+    for file, theirs in zip(files, stock_grey(files, tmp_path, "png")):
+        np.testing.assert_array_equal(decode_image(file, 1), theirs)
