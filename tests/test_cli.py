@@ -164,7 +164,7 @@ def test_what_would_fail_after_training_is_found_before_it(run, folder, dry):
     (folder / "m.caffemodel").rmdir()
     solver = (folder / "solver.prototxt").read_text()
     (folder / "solver.prototxt").write_text(solver.replace('"fixed"', '"fixedd"'))
-    refused("Caffe refuses the solver: Unknown learning rate policy: fixedd")
+    refused("solver.prototxt: unknown lr_policy 'fixedd'. Did you mean 'fixed'?")
     (folder / "solver.prototxt").write_text(solver + " snapshot_format: HDF5")
     (folder / "net.prototxt").write_text((folder / "net.prototxt").read_text().replace('"ip2"', '"head/ip2"'))
     refused("layer 'head/ip2' has a '/' in its name")

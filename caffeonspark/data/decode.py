@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any, Callable, Iterator, Optional, Tuple, Union
+from typing import Any, Callable, Iterator, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
 from ..errors import CaffeOnSparkError, ConfigError
+from .grey import SRGB_GAMMA, is_srgb, to_grey
 
 __all__ = ["MAX_PIXELS", "CannotDecode", "decode_image", "resize"]
 
@@ -120,6 +121,8 @@ def _decode_other(data: Bytes, channels: int, max_pixels: int, check: CheckSize)
                 raise CannotDecode(f"it is {image.format}, and only images of pixels are decoded")
             check(image.height, image.width)
             Image.MAX_IMAGE_PIXELS = max_pixels  # of images inside images: Pillow refuses twice as many
+            if channels == 1 and image.format in ("JPEG", "MPO"):
+                image.draft("L", image.size)  # the file's own luminance
             image.load()
             if not channels:
                 alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
@@ -128,14 +131,25 @@ def _decode_other(data: Bytes, channels: int, max_pixels: int, check: CheckSize)
                 wide = np.asarray(image).astype(np.uint32) >> 8
                 pixels = wide.astype(np.uint8)
                 return pixels if channels == 1 else np.repeat(pixels[:, :, np.newaxis], channels, axis=2)
-            decoded: np.ndarray = np.asarray(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]))
-            return decoded if channels == 1 else decoded[:, :, [2, 1, 0, 3][:channels]]
+            if channels == 1:
+                if image.mode in ("1", "L", "LA", "F"):
+                    return np.asarray(image.convert("L"))
+                return to_grey(np.asarray(image.convert("RGB")), str(image.format), _gamma_of(image.info))
+            decoded: np.ndarray = np.asarray(image.convert("RGB" if channels == 3 else "RGBA"))
+            return decoded[:, :, [2, 1, 0, 3][:channels]]
     except (CannotDecode, CaffeOnSparkError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise CannotDecode("it is in no image format that is known here") from None
     except Exception as e:  # Pillow raises many types for damaged files
         raise CannotDecode(f"damaged image ({e})") from None
+
+
+def _gamma_of(info: Mapping[str, Any]) -> Optional[int]:
+    """The gamma that a PNG file says, times 100,000, or None. libpng takes sRGB's before the gAMA chunk's."""
+    if "srgb" in info or is_srgb(info.get("icc_profile") or b""):
+        return SRGB_GAMMA
+    return round(float(info["gamma"]) * 100_000) if "gamma" in info else None
 
 
 @contextlib.contextmanager

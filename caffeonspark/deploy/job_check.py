@@ -12,21 +12,26 @@ import shlex
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 
 from ..api.config import Config
 from ..causes import cause_of
 from ..engines.base import Engine
 from ..errors import CaffeOnSparkError, ConfigError
 from ..formats.checksums import read_checked
+from ..formats.endings import ending_of
 from ..inference.tasks import read_model
 from ..nets.net import TEST, TRAIN
 from ..nets.prototxt import Files
+from ..nets.solver_values import solver_notes
+from ..plans.job import ResumePoint
 from ..plans.net_plan import NetPlan
 from ..plans.net_source import NetSource
-from ..plans.weights_match import match_weights
-from ..runs.preflight import check_solver_fields
-from ..runs.saved_net import check_files
+from ..runs.preflight import check_solver, check_solver_fields
+from ..runs.snapshots import StartFiles
+from ..runs.start_check import check_start
+from ..runs.start_weights import find_start_weights, solver_weights
+from ..runs.state_check import check_state
 from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
 from ..storage import find_file, local_path
@@ -52,6 +57,7 @@ class JobCheck:
     data : (where it is named, path) of data on local disks
     unseen : why the data could not be looked at from here, or ""
     limits : YARN's
+    notes : what is odd in the solver or in what training starts from
     """
 
     engine: Optional[Engine] = None
@@ -63,6 +69,7 @@ class JobCheck:
     data: List[Tuple[str, str]] = field(default_factory=list)
     unseen: str = ""
     limits: Optional[Limits] = None
+    notes: List[str] = field(default_factory=list)
 
 
 class _Recorded(Files):
@@ -126,8 +133,7 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
             found.strategy = strategy_for(config.settings)
             found.train = [_plan(config, config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
-            _check_solver(config, found.engine, found.train)
-            _compare_weights(config, found.train[0])
+            _check_solver(config, found)
         if config.test or config.blobs:
             found.inference = [_plan(config, config.net(TEST), found, elsewhere)]
             if not (config.train or config.blobs):  # of which a part of the net may be enough
@@ -139,17 +145,24 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     return found
 
 
-def _check_solver(config: Config, engine: Engine, nets: Sequence[NetPlan]) -> None:
-    """Raise what the driver would for a solver that cannot be built, or whose files cannot hold its model."""
-    train, *tests = (net.message() for net in nets)
-    check_files(config.solver, engine.check_solver(config.solver, train, tests, config.solver_path), config.solver_path)
-
-
-def _compare_weights(config: Config, plan: NetPlan) -> None:
-    """Raise what the driver would for ``-weights`` that do not fit."""
-    names = [find_file(config.storage, name, "the file of -weights") for name in config.settings.weight_files]
-    if names:
-        match_weights(plan, [(name, read_checked(config.storage, name)) for name in names])
+def _check_solver(config: Config, found: JobCheck) -> None:
+    """Raise what the driver would for the solver and for what training starts from."""
+    run, settings = config.run_config, config.settings
+    found.notes += [f"{run.solver_path}: {note}" for note in solver_notes(run.solver)]
+    inspection = check_solver(run, run.solver, found.train[0], found.train[1:])
+    names = find_start_weights(run)
+    for name, place in zip(solver_weights(run), names):
+        if config.storage.on_local_disk(place):
+            found.read[name] = os.path.abspath(local_path(place))
+    contents = [read_checked(config.storage, name) for name in names]
+    point = ResumePoint()
+    if settings.snapshot:
+        names.append(find_file(config.storage, settings.snapshot, "the solver state (-snapshot)"))
+        contents.append(read_checked(config.storage, names[-1]))
+        point = ResumePoint(state=ending_of(names[-1]))
+    start = StartFiles(point, contents, names=names)
+    check_start(found.train[0], start, found.notes.append)
+    check_state(run, start, inspection, found.notes.append)
 
 
 class _Unseen(CaffeOnSparkError):

@@ -110,6 +110,8 @@ class _Job:
         if reachable and not unchecked:
             with local_session(self.options) as spark:
                 found = check_job(spark, self.values, self.options, self.yarn)
+        for note in found.notes:
+            _say(f"note: {note}")
         if found.unseen:
             _say(f"note: {found.unseen}; every node has to have it. The memory for the nets is a guess")
         if self.yarn:

@@ -147,7 +147,8 @@ class Trainer(ABC):
 class Engine(ABC):
     """Something that computes nets. Made without arguments, on the driver and on executors; holds no state.
 
-    Nets are NetParameters whose data comes in through ``Input`` layers, with ``state.phase`` settled.
+    Nets are NetParameters whose data comes in through ``Input`` layers, with ``state.phase`` settled. A field that
+    names a file for a layer to open (``infogain_loss_param.source``) holds the file itself: ``nets.embedded``.
     """
 
     @abstractmethod

@@ -90,11 +90,12 @@ class Net:
         for layer in self.message.layer:
             if reads_data(layer):
                 tops = shapes[layer.name]
-                for top, shape in tops:
+                for number, (top, shape) in enumerate(tops):
                     # no '/' in the name: Caffe's HDF5 writer takes it for a group
                     new = net.layer.add(name=layer.name if len(tops) == 1 else f"{layer.name}_{top}", type="Input")
                     new.top.append(top)
                     new.input_param.shape.add().dim.extend(shape)
+                    new.loss_weight.extend(layer.loss_weight[number : number + 1])
                 continue
             new = net.layer.add()
             new.CopyFrom(layer)

@@ -11,6 +11,7 @@ from google.protobuf import text_format
 
 from ..errors import ConfigError, StorageError, suggest
 from ..storage import expand
+from .fork_fields import advice
 from .schema import NetParameter, SolverParameter, field_names
 from .text import decoded, is_readable
 from .upgrade import SOLVER_TYPES, Changes, upgrade_net, upgrade_solver
@@ -93,7 +94,8 @@ def _explain(problem: str) -> str:
     match = _NO_FIELD.search(problem)
     if match:
         message, field = match.groups()
-        hint = suggest(field, field_names(message), otherwise="")
+        of_data = message.endswith(("DataParameter", "TransformationParameter"))
+        hint = (advice(field) if of_data else "") or suggest(field, field_names(message), otherwise="")
         return f"{message.rpartition('.')[2]} has no field '{field}'. {hint}".strip()
     match = _NO_VALUE.search(problem)
     if match:

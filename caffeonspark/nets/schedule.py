@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -25,10 +25,20 @@ def learning_rate(solver: Any, iteration: int) -> float:
     if policy == "inv":
         return float(base * (1.0 + gamma * iteration) ** -power)
     if policy == "multistep":
-        passed = sum(1 for value in solver.stepvalue if iteration >= value)
-        return float(base * gamma**passed)
+        return float(base * gamma ** _steps_passed(solver.stepvalue, iteration))
     if policy == "poly":
         return float(base * (1.0 - iteration / float(solver.max_iter)) ** power)
     if policy == "sigmoid":
         return base / (1.0 + float(np.exp(-gamma * (iteration - solver.stepsize))))
     return base
+
+
+def _steps_passed(values: Sequence[int], iteration: int) -> int:
+    """How many steps Caffe has taken, which takes at most one an iteration, in the order in which they stand."""
+    passed, at = 0, -1
+    for value in values:
+        at = max(int(value), at + 1)
+        if at > iteration:
+            break
+        passed += 1
+    return passed

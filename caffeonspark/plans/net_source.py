@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..nets.net import Net
 from .indices import follow_indices
 from .layer_names import parameters_by_name
+from .net_files import embed_files
 from .net_plan import LayerPlan, NetPlan
 from .run_config import Configured, RunConfig
 
@@ -76,6 +77,7 @@ class NetSource:
             source.open()
         layers = tuple(self._layer_plan(source) for source in self.sources)
         message = self.net.with_inputs({layer.name: list(layer.shapes().items()) for layer in layers})
+        embed_files(self.net, message, self.run_config.files)
         larger = {}
         for layer in layers:
             larger.update(layer.shapes(layer.batch_size + 1))

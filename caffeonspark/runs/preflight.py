@@ -12,6 +12,7 @@ from ..engines.registry import engine_named
 from ..errors import ConfigError
 from ..formats.hdf5 import import_h5py
 from ..nets.schema import SolverParameter
+from ..nets.solver_values import solver_mistake, solver_notes
 from ..plans.inspection import SolverInspection
 from ..plans.net_plan import NetPlan
 from ..plans.run_config import RunConfig
@@ -22,7 +23,7 @@ from ..storage import DRIVER_SETTING, check_room, temporary_folder
 from ..sync.registry import strategy_for
 from .saved_net import check_files
 
-__all__ = ["check_cluster", "check_driver", "check_solver_fields", "look_at_solver"]
+__all__ = ["check_cluster", "check_driver", "check_solver", "check_solver_fields", "look_at_solver"]
 
 _LOCAL_WAIT, _CLUSTER_WAIT = 60.0, 600.0  # seconds for executors to register
 
@@ -83,11 +84,26 @@ def check_solver_fields(config: RunConfig) -> None:
         raise ConfigError(f"{config.solver_path}: max_iter is missing: say how many iterations to train for")
 
 
-def look_at_solver(config: RunConfig, solver: Any, train: NetPlan, tests: Sequence[NetPlan]) -> SolverInspection:
-    """Build the solver once, as ranks will. Raises ConfigError, or StorageError, where they could not go on with it."""
+def check_solver(config: RunConfig, solver: Any, train: NetPlan, tests: Sequence[NetPlan]) -> SolverInspection:
+    """Build the solver once, as ranks will; it takes no cluster. Raises ConfigError where it cannot be built."""
     engine, where = engine_named(config.settings.engine), config.solver_path
-    found = engine.check_solver(solver, train.message(), [test.message() for test in tests], where)
+    try:
+        found = engine.check_solver(solver, train.message(), [test.message() for test in tests], where)
+    except ConfigError as e:
+        mistake = solver_mistake(solver)
+        raise ConfigError(f"{where}: {mistake}" if mistake else e.message) from None
     check_files(solver, found, where)
+    return found
+
+
+def look_at_solver(
+    config: RunConfig, solver: Any, train: NetPlan, tests: Sequence[NetPlan], say: Callable[[str], None]
+) -> SolverInspection:
+    """What ``check_solver`` finds; ``say`` is told what is odd. Raises StorageError where this machine has no room for
+    what ranks save."""
+    found = check_solver(config, solver, train, tests)
+    for note in solver_notes(solver):
+        say(f"{config.solver_path}: {note}")
     check_room(temporary_folder(), found.model_bytes + found.state_bytes, "what ranks save", DRIVER_SETTING)
     return found
 

@@ -53,6 +53,7 @@ from .preflight import check_cluster, check_driver, look_at_solver
 from .restarts import Restarts
 from .snapshots import SnapshotStore, StartFiles, read_resume_point, snapshot_base
 from .start_check import check_nets, check_start, with_best_model
+from .state_check import check_state
 
 if TYPE_CHECKING:
     from ..plans.net_source import NetSource
@@ -198,18 +199,19 @@ def prepare(
     validations = tuple(_validation(config, data) for data in sources[1:])
     check_monitored(config, validations)
     check_nets(plan, validations, observer.note)
-    check_cluster(config, observer.note, stop)
-    context = config.spark.sparkContext
-    ship_library(context)
     solver = type(config.solver)()
     solver.CopyFrom(config.solver)
     if validations and not solver.test_interval:
         solver.test_interval = solver.max_iter
-    found = look_at_solver(config, solver, plan, [validation.net for validation in validations])
+    found = look_at_solver(config, solver, plan, [validation.net for validation in validations], observer.note)
+    check_cluster(config, observer.note, stop)
+    context = config.spark.sparkContext
+    ship_library(context)
     snapshots = SnapshotStore(config, observer.note, _name_of_run(context.applicationId), found.learned)
     attempt = attempt_number(context)
     start, seed = read_resume_point(config, snapshots, again=attempt > 1)
     check_start(plan, start, observer.note)
+    check_state(config, start, found, observer.note)
     start = with_best_model(config, start, observer.note)
     if attempt > 1:
         observer.note(f"attempt {attempt} of {context.applicationId} goes on from iteration {start.point.iteration}")

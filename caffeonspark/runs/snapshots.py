@@ -25,6 +25,7 @@ from ..sync.registry import strategy_for
 from .kept import kept
 from .saved_net import Layers, difference, recorded
 from .snapshot_check import checked_ending, part_names, part_uri, problem_of, read_about, stem
+from .start_weights import find_start_weights
 
 __all__ = [
     "Snapshot",
@@ -129,7 +130,7 @@ def read_resume_point(
         state = find_file(config.storage, config.settings.snapshot, "the solver state (-snapshot)")
         found = snapshots.look(weights, state)
         return snapshots.read(found), seed if seed is not None else snapshots.seed(found)
-    paths = [find_file(config.storage, name, "the model (-weights)") for name in names]
+    paths = find_start_weights(config)
     contents = [read_checked(config.storage, path) for path in paths]
     return StartFiles(ResumePoint(weights=tuple(ending_of(path) for path in paths)), contents, names=paths), seed
 
@@ -234,6 +235,7 @@ class SnapshotStore:
         return {
             "run": self._run,
             "net": recorded(self._net),
+            "solver": str(self._config.solver.type),
             "seed": seed,
             "ranks": self._config.ranks,
             "sync": settings.sync,

@@ -44,7 +44,7 @@ def check_start(plan: NetPlan, start: StartFiles, say: Callable[[str], None]) ->
         )
     elif start.names:
         match = match_weights(plan, list(zip(start.names, start.contents)))
-        say(f"-weights {', '.join(start.names)}: {match.describe()}")
+        say(f"weights of {', '.join(start.names)}: {match.describe()}")
 
 
 def with_best_model(config: RunConfig, start: StartFiles, say: Callable[[str], None]) -> StartFiles:

@@ -1,4 +1,4 @@
-"""Image files become what stock Caffe's OpenCV makes of them, within two grey levels."""
+"""Image files become what stock Caffe's OpenCV makes of them, within two levels; colour to grey is in test_grey.py."""
 
 import io
 

@@ -182,7 +182,7 @@ def test_encoded_datums_are_decoded_as_caffe_does(tmp_path):
             data, _ = stock_batch(folder, text, TEST)
             ours = our_batch(source_for(folder, text, TEST), folder)[0]
             assert ours.shape == data.shape
-            assert np.abs(ours - data).max() <= tolerance + (1 if force == "force_gray: true" and mode == "RGB" else 0)
+            assert np.abs(ours - data).max() <= tolerance
 
 
 def test_reading_leaves_the_database_alone(tmp_path):

@@ -344,5 +344,5 @@ def test_what_the_driver_would_refuse_is_refused_here(nets):
     check(train=True, test=True)  # which makes another one
     solver = (nets / "solver.prototxt").read_text()
     (nets / "solver.prototxt").write_text(solver.replace('"fixed"', '"fixedd"'))
-    with pytest.raises(ConfigError, match="Caffe refuses the solver: Unknown learning rate policy: fixedd"):
+    with pytest.raises(ConfigError, match="unknown lr_policy 'fixedd'"):
         check(train=True)

@@ -61,7 +61,7 @@ def test_finetuning_says_what_it_took_and_features_need_only_their_part(spark, t
     solver.net.save(str(path))
     heard, net = Heard(), stock.lmdb_net(small_lmdb, 10)
     train(spark, tmp_path, SGD + "max_iter: 2", net, 2, observers=[heard], weights=f"file:{path}")
-    assert f"-weights file:{path}: 2 layers taken (conv, ip1), 1 new (ip2), 1 left over (fc8)" in heard.notes
+    assert f"weights of file:{path}: 2 layers taken (conv, ip1), 1 new (ip2), 1 left over (fc8)" in heard.notes
     assert (tmp_path / "model.caffemodel.sha256").exists()
     config = config_of(spark, tmp_path, net, model=f"file:{path}", features="ip1")
     cos = CaffeOnSpark(spark)

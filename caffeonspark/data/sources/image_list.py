@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import zlib
 from dataclasses import dataclass
 from typing import ClassVar, Iterator, List, Mapping, Optional, Tuple
 
@@ -108,7 +109,9 @@ class ImageListSource(ImageSource, RangeSource):
         param = self.parameters()
         self.shuffle = bool(param.shuffle)
         content = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
-        self._paths, self._labels = self._parse(without_mark(content).decode("utf-8", "surrogateescape"))
+        paths, labels = self._parse(without_mark(content).decode("utf-8", "surrogateescape"))
+        skip = self._skip(content, len(paths))
+        self._paths, self._labels = paths[skip:] + paths[:skip], np.roll(labels, -skip)
         self._root = self._find_root()
         problem: Optional[DataError] = None
         for name in self._paths if self.config.skip else self._paths[:1]:  # the first image that can be used
@@ -123,6 +126,11 @@ class ImageListSource(ImageSource, RangeSource):
                 problem = problem or e
         assert problem is not None
         raise problem
+
+    def _skip(self, content: bytes, count: int) -> int:
+        """How many images are passed over at first, and come last: below ``rand_skip``, as chance has it, but the same
+        whenever the list is the same, so that a resumed run begins where it began."""
+        return zlib.crc32(content) % min(int(self.parameters().rand_skip) or 1, count)
 
     def _parse(self, text: str) -> Tuple[Tuple[str, ...], np.ndarray]:
         paths, labels = [], []

@@ -132,6 +132,8 @@ class ImageSource(Source):
         upright = bool(channels)
         encoded = image is None
         if image is None:
+            if self.layer.transform_param.force_color and self.layer.transform_param.force_gray:
+                raise ConfigError(f"{self.where}: transform_param: set force_color or force_gray, not both")
             try:
                 image = decode_image(data, channels, upright, self.config.max_pixels)
             except CannotDecode as e:

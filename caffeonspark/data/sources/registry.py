@@ -14,6 +14,7 @@ from ...nets.net import Net
 from ...plugins import class_named, installed
 from .base import FrameSource, Source, SourceConfig
 from .dataframe import DataFrameSource
+from .fields import check_fields
 from .images import ImageDataFrame
 
 if TYPE_CHECKING:
@@ -65,9 +66,11 @@ def make_source(config: SourceConfig, net: Net, layer: Any, frame: Optional[Data
     Raises ConfigError.
     """
     where = f"{net.path}: layer '{layer.name}'"
+    cls = (_FOR_FRAMES.get(layer.type) if frame is not None else None) or _class_of(layer, where)
+    if cls.__module__.startswith(f"{__package__}."):  # others know which fields they read
+        check_fields(layer, where)
     if frame is None:
-        return _class_of(layer, where)(config, net, layer)
-    cls = _FOR_FRAMES.get(layer.type) or _class_of(layer, where)
+        return cls(config, net, layer)
     if not issubclass(cls, FrameSource):
         raise ConfigError(f"{where}: a DataFrame cannot stand for the data of a {layer.type} layer; use CoSData")
     return cls(config, net, layer, frame)

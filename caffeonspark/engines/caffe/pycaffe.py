@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 from google.protobuf import text_format
 
 from ...errors import ConfigError
+from ...nets.embedded import embedded
 from .glog import loading_quietly, show
 
 with loading_quietly(), warnings.catch_warnings():
@@ -43,9 +44,21 @@ show_log(False)  # whoever imported caffe before us did it loudly
 
 @contextlib.contextmanager
 def prototxt(message: Any, folder: Optional[str] = None) -> Iterator[str]:
-    """A file with the message's text, for the constructors of pycaffe, which read files only."""
-    with tempfile.NamedTemporaryFile("w", suffix=".prototxt", dir=folder) as f:
-        f.write(text_format.MessageToString(message))
+    """A file with the message's text, for the constructors of pycaffe, which read files only; the files inside its nets
+    (``nets/embedded``) are there as long as it is."""
+    with contextlib.ExitStack() as stack:
+        plain = type(message)()
+        plain.CopyFrom(message)
+        nets = [plain] if hasattr(plain, "layer") else [plain.train_net_param, *plain.test_net_param]
+        for layer in (layer for net in nets for layer in net.layer if layer.type == "InfogainLoss"):
+            content = embedded(layer.infogain_loss_param.source)
+            if content is not None:
+                file = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".binaryproto", dir=folder))
+                file.write(content)
+                file.flush()
+                layer.infogain_loss_param.source = file.name
+        f = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".prototxt", dir=folder))
+        f.write(text_format.MessageToString(plain))
         f.flush()
         yield f.name
 

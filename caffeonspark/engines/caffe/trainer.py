@@ -44,6 +44,7 @@ class CaffeTrainer(Trainer):
         self._param.CopyFrom(param)
         for name in ("net", "net_param", "train_net", "test_net", "test_net_param", "test_state", "train_state"):
             self._param.ClearField(name)
+        self._param.ClearField("weights")  # they come as files, and older Caffes do not know the field
         self._param.train_net_param.CopyFrom(train_net)
         self._param.ClearField("test_iter")
         for net in test_nets:

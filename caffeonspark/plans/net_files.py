@@ -1,0 +1,97 @@
+"""Files that layers open themselves: read here, once, and put into the net that goes to the ranks."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..nets.embedded import embed
+from ..nets.net import Net
+from ..nets.prototxt import Files
+from ..nets.schema import BlobProto
+from ..storage import local_path
+
+__all__ = ["embed_files"]
+
+_log = logging.getLogger(__name__)
+
+#: What can be a path in a Python layer's param_str, which has a form of its own.
+_WORD = re.compile(r"[^\s'\",;:=\[\](){}]{3,}")
+
+
+def embed_files(net: Net, message: Any, files: Files) -> None:
+    """Put the files that layers of ``message`` name into it, in place.
+
+    They are found as all others: beside the prototxt, in the working directory, among shipped ones, or by URI.
+
+    Parameters
+    ----------
+    net : what the message was made of
+    message : NetParameter, as the engine gets it
+    files : Files
+
+    Raises
+    ------
+    ConfigError
+        For a file that is missing or is not what the layer takes, and for layers that write files.
+    """
+    for layer in message.layer:
+        where = f"{net.path}: layer '{layer.name}'"
+        if layer.type == "InfogainLoss" and len(layer.bottom) < 3:  # else Caffe opens none
+            layer.infogain_loss_param.source = embed(_matrix(layer.infogain_loss_param.source, net.path, files, where))
+        elif layer.type == "HDF5Output":
+            raise ConfigError(
+                f"{where}: HDF5Output would write hdf5_output_param.file_name {layer.hdf5_output_param.file_name} on "
+                "every rank, and Caffe ends at its second pass: take the layer away; -features BLOB,… writes blobs"
+            )
+        elif layer.type == "Python":
+            _note_files(str(layer.python_param.param_str), net.path, files, where)
+
+
+def _matrix(source: str, path: str, files: Files, where: str) -> bytes:
+    """The content of an infogain matrix's file."""
+    what = f"{where}: infogain_loss_param.source"
+    if not source:
+        raise ConfigError(
+            f"{where}: infogain_loss_param.source is missing: name the matrix's file, or give a third bottom"
+        )
+    what = f"{where}: infogain_loss_param.source"
+    content = files.read(source, what, beside=path)
+    blob = BlobProto()
+    try:
+        blob.ParseFromString(content)
+        shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
+        values = np.array(blob.data if len(blob.data) else blob.double_data, np.float32).reshape(shape)
+        side = round(values.size**0.5)
+    except Exception:
+        raise ConfigError(f"{what} {source} is not a binaryproto of a matrix") from None
+    if not values.size or side * side != values.size:
+        found = "x".join(map(str, shape))
+        raise ConfigError(f"{what} {source} is {found}: it has to be a square matrix, a row for each label")
+    if not np.isfinite(values).all():
+        raise ConfigError(f"{what} {source} holds NaN or infinite values")
+    return content
+
+
+def _note_files(text: str, path: str, files: Files, where: str) -> None:
+    """Say which local files a Python layer may open by itself."""
+    whole = [] if re.search(r"[:{}\[\]\n]", text) else [text]
+    for word in dict.fromkeys([*whole, *_WORD.findall(text)]):
+        plausible = ("/" in word or "." in word) and re.search("[A-Za-z]", word)
+        found = files.find(word, beside=path) if plausible else None
+        if found is not None:
+            _say(
+                f"{where}: python_param.param_str names {local_path(found)}: if the layer opens it, it has to be there "
+                "on every node (spark-submit --files puts a file into the executors' working directories)"
+            )
+
+
+@functools.lru_cache(maxsize=256)
+def _say(line: str) -> None:
+    """Once: a net is planned for training and for validation."""
+    _log.warning("caffeonspark: %s", line)
