@@ -123,53 +123,54 @@ class Rank:
             self.job, self.rank, batches, bad, connection.heartbeat, connection.whereabouts.enter_loading
         )
         connection.whereabouts.leave()
-        with self.open_listener() as listener:
-            connection.send(
-                FrameKind.READY,
-                address=list(listener.address),
-                rows=[len(store) for store in stores],
-                totals=totals,
-                bad=[[one.counts, one.examples] for one in bad],
-            )
-            peers = connection.wait(FrameKind.PEERS, timeout=86_400)
-            comm = connect(
-                self.rank,
-                [(str(host), int(port)) for host, port in peers.data["addresses"]],
-                listener,
-                connection.credentials_for_peers(peers),
-                stall_timeout=self.job.settings.stallTimeout,
-                watch=connection.fileno(),
-                on_watch=connection.check,
-            )
-            if listener.refused:
-                connection.send(FrameKind.REFUSED, hosts=dict(listener.refused))
-        with comm:
-            feeds = self.make_batches(stores)
-            try:
+        feeds: List[Feed] = []
+        try:
+            with self.open_listener() as listener:
+                connection.send(
+                    FrameKind.READY,
+                    address=list(listener.address),
+                    rows=[len(store) for store in stores],
+                    totals=totals,
+                    bad=[[one.counts, one.examples] for one in bad],
+                )
+                peers = connection.wait(FrameKind.PEERS, timeout=86_400)
+                feeds = self.make_batches(stores)
+                # before connecting: that a rank takes its time to load is no stall of its connections
                 digest = self.load_engine(str(peers.data["kernels"][self.rank]))
-                with contextlib.closing(self.make_trainer()) as trainer:
-                    trainer.check_indices(self.job.train.indexed)
-                    watch_suspect(self.job, self.rank, connection, stores, feeds)
-                    strategy = self.start_strategy(trainer, comm, files)
-                    for feed in feeds:
-                        feed.used = trainer.iteration * int(self.solver.iter_size)
-                    validators = self.make_validators(stores, trainer, comm, peers.data["totals"])
-                    settlement = settlement_for(strategy, trainer, comm, digest)
-                    Loop(
-                        self.job,
-                        self.solver,
-                        trainer,
-                        strategy,
-                        comm,
-                        connection,
-                        feeds,
-                        validators,
-                        self.folder,
-                        settlement,
-                    ).run()
-            finally:
+                comm = connect(
+                    self.rank,
+                    [(str(host), int(port)) for host, port in peers.data["addresses"]],
+                    listener,
+                    connection.credentials_for_peers(peers),
+                    stall_timeout=self.job.settings.stallTimeout,
+                    watch=connection.fileno(),
+                    on_watch=connection.check,
+                )
+                if listener.refused:
+                    connection.send(FrameKind.REFUSED, hosts=dict(listener.refused))
+            with comm, contextlib.closing(self.make_trainer()) as trainer:
+                trainer.check_indices(self.job.train.indexed)
+                watch_suspect(self.job, self.rank, connection, stores, feeds)
+                strategy = self.start_strategy(trainer, comm, files)
                 for feed in feeds:
-                    feed.close()
+                    feed.used = trainer.iteration * int(self.solver.iter_size)
+                validators = self.make_validators(stores, trainer, comm, peers.data["totals"])
+                settlement = settlement_for(strategy, trainer, comm, digest)
+                Loop(
+                    self.job,
+                    self.solver,
+                    trainer,
+                    strategy,
+                    comm,
+                    connection,
+                    feeds,
+                    validators,
+                    self.folder,
+                    settlement,
+                ).run()
+        finally:
+            for feed in feeds:
+                feed.close()
         for store in stores:
             store.close()
 

@@ -34,6 +34,7 @@ __all__ = ["Attempt"]
 
 _GRACE = 1.0  # seconds in which other ranks' accounts of a failure are waited for
 _RELEASE = 2.5  # seconds in which every rank that still runs ends when it is called off
+_LOAD = 60.0  # seconds in which a rank has loaded its engine
 _START = 600.0  # seconds a rank may come after the first: its node may be fetching files, and Spark notices a lost one
 
 MakeJob = Callable[[Tuple[str, int], Invitation], Job]
@@ -89,6 +90,7 @@ class Attempt:
         self.failures: List[Tuple[float, Event]] = []
         self.heard: Dict[int, float] = {}  # rank: when it last said something
         self.first_heard = math.inf  # when the first rank came
+        self.loaded: Set[int] = set()  # ranks whose engine is
         self.unresponsive: List[str] = []
         self.suspect_batch = ""
         self.refusals = Refusals(result, observer.note)
@@ -181,7 +183,11 @@ class Attempt:
                 continue
             silent = now - self.heard.get(rank, self.first_heard)
             patience = self.config.settings.stallTimeout + 2 * _GRACE  # its peers notice first, and know more
-            if silent > (patience if rank in self.heard else max(patience, _START)):
+            if rank not in self.heard:
+                patience = max(patience, _START)
+            elif not loading and rank not in self.loaded:
+                patience = max(patience, _LOAD)
+            if silent > patience:
                 host = self.result.hosts.get(rank, "an unknown host")
                 what = "said nothing" if rank in self.heard else "did not start"
                 raise StallError(
@@ -235,6 +241,7 @@ class Attempt:
         self.say_ready()
 
     def on_engine(self, event: Event) -> None:
+        self.loaded.add(event.rank)
         mine, theirs = self.engine.versions(), dict(event.data["versions"])
         if mine != theirs:
             raise TrainingError(different_versions(event.rank, self.result.hosts[event.rank], mine, theirs))
