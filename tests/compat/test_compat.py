@@ -201,8 +201,8 @@ def test_the_old_program(spark, tmp_path, small_lmdb):
     numbers = result.withColumn("Label", cos.floatarray2doubleUDF(result["label"])).withColumn(
         "Feature", cos.floatarray2doublevectorUDF("ip2")
     )
-    row = numbers.first()
-    assert row.Label == row.label[0] and list(row.Feature) == row.ip2
+    row, before = numbers.orderBy("SampleID").first(), result.orderBy("SampleID").first()
+    assert row.Label == before.label[0] and list(row.Feature) == before.ip2
 
 
 def test_nets_written_again_are_trained_anew(spark, tmp_path, small_lmdb):

@@ -71,7 +71,7 @@ def test_they_are_named_or_skipped(spark, tmp_path):
     assert cos.features(test).count() == 60  # without the loss, any label will do
     config.badRecords = "fail"
     with pytest.raises(DataError, match=r"record '5': top 'x' holds nan"):
-        cos.test(test)
+        cos.test(sources.getSource(config, False))
 
 
 def test_what_arrives_is_checked_where_it_cannot_be_followed(spark, tmp_path):
