@@ -12,7 +12,7 @@ from tests.support.data_files import write_lmdb
 from tests.support.recovery import SOLVER, make_folder
 from tests.support.victim import Victim
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 ITERATIONS = 120
 SHORT = SOLVER.replace("max_iter: 600", f"max_iter: {ITERATIONS}")
