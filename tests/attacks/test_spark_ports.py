@@ -151,7 +151,7 @@ def test_what_a_stranger_can_do(small_images, tmp_path, authenticate):
         seen["hidden in the event log"] = f'"{SECRET_PROPERTY}":"*********(redacted)"' in event_log(tmp_path / "events")
 
         # who has the bootstrap all the same takes the place of the rank that comes late
-        thief = Invitation(bytes.fromhex(attempt["nonce"]), bytes.fromhex(attempt["driver"])).accept(bootstrap)
+        thief = Invitation(bytes.fromhex(attempt["nonce"]), bytes.fromhex(attempt["driver"]), True).accept(bootstrap)
         with dial(("127.0.0.1", LOW), thief, 2, DRIVER, 5).sock:
             (tmp_path / "slow").unlink()
             events = driver.wait_for("over")
