@@ -5,15 +5,7 @@ import pytest
 from caffeonspark import Config, ConfigError
 from caffeonspark.settings import FLAGS, Settings
 from tests.support import stock
-
-SOLVER = 'net: "net.prototxt" max_iter: 1'
-
-
-@pytest.fixture
-def conf(tmp_path):
-    (tmp_path / "net.prototxt").write_text(stock.lmdb_net("somewhere", 4))
-    (tmp_path / "solver.prototxt").write_text(SOLVER)
-    return str(tmp_path / "solver.prototxt")
+from tests.support.prototxts import ONE_ITERATION as SOLVER
 
 
 def forms(conf):

@@ -11,17 +11,8 @@ from caffeonspark.nets.prototxt import parse_net
 from caffeonspark.report.records import shown_settings
 from caffeonspark.report.result import TrainingResult, ValidationResult
 from tests.support import stock
+from tests.support.prototxts import ONE_ITERATION as SOLVER
 from tests.support.stock import caffe
-
-SOLVER = 'net: "net.prototxt" max_iter: 1'
-
-
-@pytest.fixture
-def conf(tmp_path):
-    (tmp_path / "net.prototxt").write_text(stock.lmdb_net("somewhere", 4))
-    (tmp_path / "solver.prototxt").write_text(SOLVER)
-    return str(tmp_path / "solver.prototxt")
-
 
 DEFAULTS = {
     "imageRoot": "",

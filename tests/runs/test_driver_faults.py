@@ -8,7 +8,6 @@ import time
 import pytest
 
 from tests.support import processes
-from tests.support.data_files import write_lmdb
 from tests.support.recovery import SOLVER, make_folder
 from tests.support.victim import Victim
 
@@ -17,13 +16,6 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 ITERATIONS = 120
 SHORT = SOLVER.replace("max_iter: 600", f"max_iter: {ITERATIONS}")
 LONG = SOLVER.replace("max_iter: 600", "max_iter: 1000000")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, small_images):
-    folder = tmp_path_factory.mktemp("data")
-    write_lmdb(folder / "lmdb", *small_images)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +44,8 @@ def notes(events):
 
 
 @pytest.mark.timeout(300)
-def test_a_rank_that_gets_sigint_is_lost_and_the_run_goes_on(own, data, tmp_path):
-    own.order(make_folder(data, tmp_path, SHORT))
+def test_a_rank_that_gets_sigint_is_lost_and_the_run_goes_on(own, data_folder, tmp_path):
+    own.order(make_folder(data_folder, tmp_path, SHORT))
 
     def interrupt(event):
         if event.get("iteration", 0) < 5:
@@ -69,15 +61,15 @@ def test_a_rank_that_gets_sigint_is_lost_and_the_run_goes_on(own, data, tmp_path
 
 
 @pytest.mark.timeout(300)
-def test_a_frozen_daemon_is_named_and_its_executor_replaced(own, data, tmp_path):
+def test_a_frozen_daemon_is_named_and_its_executor_replaced(own, data_folder, tmp_path):
     if not processes.daemons(own.process.pid):  # Spark starts them with the first task
-        own.order(make_folder(data, tmp_path, SHORT))
+        own.order(make_folder(data_folder, tmp_path, SHORT))
         until_over(own)
     daemon = processes.daemons(own.process.pid)[0]
     os.kill(daemon, signal.SIGSTOP)
     begin = time.monotonic()
     try:
-        own.order(make_folder(data, tmp_path, SHORT))
+        own.order(make_folder(data_folder, tmp_path, SHORT))
         seen = []
         for event in own.events():
             seen.append(event)
@@ -96,8 +88,8 @@ def test_a_frozen_daemon_is_named_and_its_executor_replaced(own, data, tmp_path)
 
 
 @pytest.mark.timeout(300)
-def test_a_driver_whose_jvm_is_killed_ends_with_one_line(own, data, tmp_path):
-    own.order(make_folder(data, tmp_path, LONG))
+def test_a_driver_whose_jvm_is_killed_ends_with_one_line(own, data_folder, tmp_path):
+    own.order(make_folder(data_folder, tmp_path, LONG))
     (jvm,) = [pid for pid, parent in processes.tree(own.process.pid).items() if parent == own.process.pid]
 
     def kill(event):

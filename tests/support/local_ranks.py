@@ -46,22 +46,13 @@ class LocalRank:
             return self.weights()
 
 
-def on_ranks(folder, images, labels, ranks, work, *, solver, layers=stock.LAYERS, batch=10, used=0, **flags):
-    """What ``work(LocalRank)`` returns on each of the ranks, whose first ``used`` batches are gone."""
+def in_threads(ranks, work):
+    """What ``work(comm)`` returns on each rank of a group, each in a thread; raises what the first raised."""
     found, errors = [None] * ranks, []
 
     def run(comm):
-        rank = comm.rank
-        own = folder / f"rank{rank}"
-        own.mkdir(parents=True, exist_ok=True)
-        feed = stock.batches(images, labels, ranks, rank, batch)
-        for _ in range(used):
-            next(feed)
-        net = stock.input_net(batch, images.shape[1:], layers)
         try:
-            one = LocalRank(rank, comm, Settings(**flags), solver, net, feed, own)
-            with contextlib.closing(one.trainer):
-                found[rank] = work(one)
+            found[comm.rank] = work(comm)
         except BaseException as e:
             errors.append(e)
             comm.abort()
@@ -74,3 +65,21 @@ def on_ranks(folder, images, labels, ranks, work, *, solver, layers=stock.LAYERS
     if errors:
         raise errors[0]
     return found
+
+
+def on_ranks(folder, images, labels, ranks, work, *, solver, layers=stock.LAYERS, batch=10, used=0, **flags):
+    """What ``work(LocalRank)`` returns on each of the ranks, whose first ``used`` batches are gone."""
+
+    def run(comm):
+        rank = comm.rank
+        own = folder / f"rank{rank}"
+        own.mkdir(parents=True, exist_ok=True)
+        feed = stock.batches(images, labels, ranks, rank, batch)
+        for _ in range(used):
+            next(feed)
+        net = stock.input_net(batch, images.shape[1:], layers)
+        one = LocalRank(rank, comm, Settings(**flags), solver, net, feed, own)
+        with contextlib.closing(one.trainer):
+            return work(one)
+
+    return in_threads(ranks, run)

@@ -8,6 +8,7 @@ SOLVER = (
     'net: "net.prototxt" type: "SGD" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" random_seed: 3 '
     "max_iter: {iterations}"
 )
+ONE_ITERATION = 'net: "net.prototxt" max_iter: 1'
 COS_LAYER = """
 layer {{ name: "data" type: "CoSData" top: "data" top: "label" include {{ phase: TRAIN }} include {{ phase: TEST }}
   source_class: "com.yahoo.ml.caffe.DataFrameSource"

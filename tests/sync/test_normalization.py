@@ -1,19 +1,18 @@
 """Losses that are not divided by the batch's size: two ranks against one stock solver with both ranks' samples."""
 
 import contextlib
-import threading
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from caffeonspark.comm.local import local_group
 from caffeonspark.engines.caffe.trainer import CaffeTrainer
 from caffeonspark.nets.schema import NetParameter, SolverParameter
 from caffeonspark.plans.normalization import normalization_notes
 from caffeonspark.settings import Settings
 from caffeonspark.sync.all_reduce import AllReduce
 from tests.support import stock
+from tests.support.local_ranks import in_threads
 
 SOLVER = 'base_lr: 0.02 momentum: 0.9 lr_policy: "fixed" weight_decay: 0.0005 random_seed: 3'
 BATCH, IGNORED = 12, 9
@@ -67,7 +66,6 @@ def fill(blobs, data, at):
 
 def two_ranks(tmp_path, net, data, iterations, solver):
     """Two ranks' weights and losses; rank r has the r-th half of each batch."""
-    found, errors = [None, None], []
 
     def run(comm):
         at = 0
@@ -78,27 +76,17 @@ def two_ranks(tmp_path, net, data, iterations, solver):
             fill(trainer.inputs, data, slice(start, start + BATCH))
             at += 1
 
-        try:
-            folder = tmp_path / f"rank{comm.rank}"
-            folder.mkdir()
-            messages = text_format.Parse(solver, SolverParameter()), text_format.Parse(net, NetParameter())
-            trainer = CaffeTrainer(*messages, [], comm.rank, str(folder))
-            with contextlib.closing(trainer):
-                strategy = AllReduce(trainer, comm, Settings(), lambda: False)
-                strategy.start([], None, None)
-                losses = [strategy.iterate(load).history[0][1] for _ in range(iterations)]
-                found[comm.rank] = [array.copy() for array in trainer.weights], losses
-        except BaseException as e:
-            errors.append(e)
-            comm.abort()
+        folder = tmp_path / f"rank{comm.rank}"
+        folder.mkdir()
+        messages = text_format.Parse(solver, SolverParameter()), text_format.Parse(net, NetParameter())
+        trainer = CaffeTrainer(*messages, [], comm.rank, str(folder))
+        with contextlib.closing(trainer):
+            strategy = AllReduce(trainer, comm, Settings(), lambda: False)
+            strategy.start([], None, None)
+            losses = [strategy.iterate(load).history[0][1] for _ in range(iterations)]
+            return [array.copy() for array in trainer.weights], losses
 
-    threads = [threading.Thread(target=run, args=(comm,)) for comm in local_group(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    found = in_threads(2, run)
     for mine, theirs in zip(*(weights for weights, _ in found)):
         np.testing.assert_array_equal(mine, theirs)
     return found[0]
