@@ -10,6 +10,7 @@ from caffeonspark.sync.all_reduce import AllReduce
 from caffeonspark.sync.averaging import Averaging
 from caffeonspark.sync.settlement import MOST_DRIFT, settlement_for
 from tests.support import stock
+from tests.support.local_ranks import in_threads
 from tests.support.mixed_ranks import on_kernels
 from tests.support.training import RULES
 
@@ -61,9 +62,6 @@ class Weights:
 @pytest.mark.parametrize("apart", [np.nan, np.inf, 1.1])
 def test_what_is_no_rounding_is_an_error(apart):
     """Also the first rank's."""
-    import threading
-
-    errors = [None] * 2
 
     def run(comm):
         trainer = Weights([1, 2], [3])
@@ -72,16 +70,11 @@ def test_what_is_no_rounding_is_an_error(apart):
         if comm.rank == 0:
             trainer.weights[1] *= np.float32(apart)
         trainer.iteration = 1
-        try:
+        with pytest.raises(TrainingError) as e:
             settlement.settle()
-        except TrainingError as e:
-            errors[comm.rank] = str(e)
+        return str(e.value)
 
-    threads = [threading.Thread(target=run, args=(comm,)) for comm in local_group(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
+    errors = in_threads(2, run)
     assert errors[0] == errors[1] and "rank 1 of 2 came to other weights" in errors[0]
 
 
