@@ -8,8 +8,10 @@
 # make dist    the source distribution and the wheel, in dist/
 
 ENV := scripts/with-env
+# two processes, each of which runs whole files
+TWO := -n 2 --dist loadfile
 
-.PHONY: demo test test-fast test-fast-comm test-fast-rest test-yarn test-all check bench stubs dist clean
+.PHONY: demo test test-fast test-yarn test-all check bench stubs dist clean
 
 demo:
 	$(ENV) scripts/demo
@@ -21,18 +23,10 @@ check:
 	$(ENV) python scripts/make_stubs.py --check
 
 test: check
-	$(ENV) pytest -m "not slow"
+	$(ENV) pytest $(TWO) -m "not slow"
 
-test-fast: # in two processes
-	$(MAKE) --no-print-directory -j2 -O test-fast-comm test-fast-rest
-
-FAST := $(ENV) pytest -q -m "not spark and not slow"
-
-test-fast-comm:
-	$(FAST) tests/comm
-
-test-fast-rest:
-	$(FAST) --ignore tests/comm
+test-fast:
+	$(ENV) pytest $(TWO) -m "not spark and not slow"
 
 test-yarn:
 	$(ENV) pytest tests/yarn

@@ -270,6 +270,7 @@ def test_places_from_the_environment(mnist_like, tmp_path, monkeypatch):
         (gzip.compress(idx(numbers(3, 4)))[:-9], "damaged gzip"),
         (gzip.compress(b"x" * 99)[:12] + b"\xff" * 20, "damaged gzip"),
     ],
+    ids=["empty", "of other numbers", "a cut header", "cut", "of 255 dimensions", "a cut gzip", "a broken gzip"],
 )
 def test_damaged_idx_files(tmp_path, content, message):
     path = tmp_path / "file"
