@@ -500,7 +500,9 @@ def test_plyvel_is_asked_for(level, monkeypatch):
 def config_for(spark, folder, source, **flags):
     folder.mkdir(exist_ok=True)
     (folder / "net.prototxt").write_text(stock.lmdb_net(source, 10).replace("backend: LMDB", ""))
-    (folder / "solver.prototxt").write_text('net: "net.prototxt" base_lr: 0.05 lr_policy: "fixed" max_iter: 5')
+    (folder / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.05 lr_policy: "fixed" random_seed: 3 max_iter: 5'
+    )
     flags = {"clusterSize": 3, "quiet": True, "features": "label", **flags}
     return Config(spark, conf=str(folder / "solver.prototxt"), model=f"file:{folder}/m.caffemodel", **flags)
 
@@ -517,7 +519,7 @@ def test_on_ranks_near_and_far(spark, tmp_path):
         cos.train(data.getSource(config, True))
         rows = cos.features(data.getSource(config, False)).collect()
         assert {row.SampleID: row.label[0] for row in rows} == {f"{n:08d}": float(v) for n, v in enumerate(LABELS)}
-        found.append(stock.load_weights(tmp_path / name / "m.caffemodel", stock.input_net(10)))
+        found.append(stock.load_weights(tmp_path / name / "m.caffemodel", stock.input_net(10, IMAGES.shape[1:])))
     for mine, theirs in zip(*found):
         np.testing.assert_array_equal(mine, theirs)
     assert state_of(near) == before
