@@ -153,7 +153,7 @@ def trained_by_one_rank(folder, layer):
     (folder / "net.prototxt").write_text(layer + stock.LAYERS)
     (folder / "solver.prototxt").write_text(f'net: "net.prototxt" {SOLVER}')
     config = Config(None, conf=str(folder / "solver.prototxt"), clusterSize=1)
-    plan = pickle.loads(pickle.dumps(NetSource(config, config.net(TRAIN)).plan))
+    plan = pickle.loads(pickle.dumps(NetSource(config, config.run_config.net(TRAIN)).plan))
     (one,) = plan.layers
     store = RecordStore(one.tops)
     for records in one.reader.read(0, one.count, 1, BadRecords("data", BadRecordPolicy())):
