@@ -13,7 +13,7 @@ __all__ = ["LegacyAttributes", "split", "translated"]
 _log = logging.getLogger(__name__)
 
 _TOOLS = "give it to the tool (run_tool, or the tool's command)"
-_COCO = "there are no tools for captions"
+_COCO = "give it to the DFConversions or the Vocab of caffeonspark.compat"
 #: What else to do, by name.
 _IDLE: Dict[str, str] = {
     "imageRoot": _TOOLS,

@@ -11,15 +11,20 @@ From then on modules below ``com.yahoo.ml.caffe`` are found, where no others of 
 
 from __future__ import annotations
 
+from .captions import DFConversions, Vocab, get_image, show_captions
 from .display import get_np_array, image_tag, show_df, show_network
 from .finder import install
 from .udfs import floatarray2doubleUDF, floatarray2doublevectorUDF
 
 __all__ = [
+    "DFConversions",
+    "Vocab",
     "floatarray2doubleUDF",
     "floatarray2doublevectorUDF",
+    "get_image",
     "get_np_array",
     "image_tag",
+    "show_captions",
     "show_df",
     "show_network",
 ]

@@ -15,23 +15,33 @@ from ..nets.given import with_our_fields
 __all__ = ["install"]
 
 _ROOT = "com.yahoo.ml.caffe"
-_PACKAGES = ("com", "com.yahoo", "com.yahoo.ml", _ROOT)
+_PACKAGES = ("com", "com.yahoo", "com.yahoo.ml", _ROOT, f"{_ROOT}.tools")
 _NET_SPEC = "caffe.net_spec"
+_CAPTIONS = "compat.captions"
 #: What is in each module: the names, and the module of ours that has them.
 _MODULES: Dict[str, Dict[str, str]] = {
     "CaffeOnSpark": {"CaffeOnSpark": "compat.classes"},
-    "Config": {"Config": "api.config"},
+    "Config": {"Config": "compat.classes"},
+    "Conversions": {"Conversions": _CAPTIONS},
     "DataSource": {"DataSource": "api.sources"},
-    "DisplayUtils": dict.fromkeys(("get_np_array", "image_tag", "show_df", "show_network"), "compat.display"),
+    "DisplayUtils": {
+        **dict.fromkeys(("get_np_array", "image_tag", "show_df", "show_network"), "compat.display"),
+        "show_captions": _CAPTIONS,
+    },
     "RegisterContext": dict.fromkeys(("registerContext", "registerSQLContext"), "compat.classes"),
+    "Vocab": {"Vocab": _CAPTIONS},
+    "tools.DFConversions": dict.fromkeys(("DFConversions", "get_image", "show_captions"), _CAPTIONS),
+    "tools.Vocab": {"Vocab": _CAPTIONS},
 }
+#: Modules that brought values to Scala's classes and back.
+_NOT_NEEDED = ("ConversionUtil", "GeneralUtil", "ReflectionUtil")
 
 
 class _Maker(Loader):
     """Fills a module with what has its names here."""
 
     def exec_module(self, module: ModuleType) -> None:
-        names = _MODULES.get(module.__name__.rpartition(".")[2], {}) if module.__name__ not in _PACKAGES else {}
+        names = _MODULES.get(module.__name__[len(_ROOT) + 1 :], {})
         for name, place in names.items():
             setattr(module, name, getattr(importlib.import_module(f"caffeonspark.{place}"), name))
         module.__dict__["__all__"] = list(names)
@@ -65,13 +75,20 @@ class _Finder(MetaPathFinder):
             return self._net_spec(path, target) if fullname == _NET_SPEC else None
         if fullname in _PACKAGES:
             return importlib.util.spec_from_loader(fullname, _Maker(), is_package=True)
-        package, _, name = fullname.rpartition(".")
-        if package == _ROOT and name in _MODULES:
+        if not fullname.startswith(_ROOT + "."):
+            return None
+        name = fullname[len(_ROOT) + 1 :]
+        if name in _MODULES:
             return importlib.util.spec_from_loader(fullname, _Maker())
-        if fullname.startswith(_ROOT + "."):
+        if name in _NOT_NEEDED:
             raise ModuleNotFoundError(
-                f"caffeonspark has nothing for {fullname}: there are {', '.join(_MODULES)}", name=fullname
+                f"caffeonspark has nothing for {fullname}: it turned values into objects of Scala's and back, and "
+                "there is no Scala here: what these programs get are Python's own",
+                name=fullname,
             )
+        raise ModuleNotFoundError(
+            f"caffeonspark has nothing for {fullname}: there are {', '.join(_MODULES)}", name=fullname
+        )
         return None
 
     def _net_spec(self, path: Optional[Sequence[str]], target: Optional[ModuleType]) -> Optional[ModuleSpec]:

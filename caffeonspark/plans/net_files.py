@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import re
 from typing import Any
 
 import numpy as np
@@ -14,18 +11,13 @@ from ..nets.embedded import embed
 from ..nets.net import Net
 from ..nets.prototxt import Files
 from ..nets.schema import BlobProto
-from ..storage import local_path
+from .python_files import send_named_files
 
 __all__ = ["embed_files"]
 
-_log = logging.getLogger(__name__)
 
-#: What can be a path in a Python layer's param_str, which has a form of its own.
-_WORD = re.compile(r"[^\s'\",;:=\[\](){}]{3,}")
-
-
-def embed_files(net: Net, message: Any, files: Files) -> None:
-    """Put the files that layers of ``message`` name into it, in place.
+def embed_files(net: Net, message: Any, files: Files, session: Any) -> None:
+    """Put the files that layers of ``message`` name into it, in place; what Python layers name goes to the executors.
 
     They are found as all others: beside the prototxt, in the working directory, among shipped ones, or by URI.
 
@@ -34,6 +26,7 @@ def embed_files(net: Net, message: Any, files: Files) -> None:
     net : what the message was made of
     message : NetParameter, as the engine gets it
     files : Files
+    session : SparkSession or None
 
     Raises
     ------
@@ -50,7 +43,7 @@ def embed_files(net: Net, message: Any, files: Files) -> None:
                 "every rank, and Caffe ends at its second pass: take the layer away; -features BLOB,… writes blobs"
             )
         elif layer.type == "Python":
-            _note_files(str(layer.python_param.param_str), net.path, files, where)
+            send_named_files(layer, net.path, where, files, session)
 
 
 def _matrix(source: str, path: str, files: Files, where: str) -> bytes:
@@ -76,22 +69,3 @@ def _matrix(source: str, path: str, files: Files, where: str) -> bytes:
     if not np.isfinite(values).all():
         raise ConfigError(f"{what} {source} holds NaN or infinite values")
     return content
-
-
-def _note_files(text: str, path: str, files: Files, where: str) -> None:
-    """Say which local files a Python layer may open by itself."""
-    whole = [] if re.search(r"[:{}\[\]\n]", text) else [text]
-    for word in dict.fromkeys([*whole, *_WORD.findall(text)]):
-        plausible = ("/" in word or "." in word) and re.search("[A-Za-z]", word)
-        found = files.find(word, beside=path) if plausible else None
-        if found is not None:
-            _say(
-                f"{where}: python_param.param_str names {local_path(found)}: if the layer opens it, it has to be there "
-                "on every node (spark-submit --files puts a file into the executors' working directories)"
-            )
-
-
-@functools.lru_cache(maxsize=256)
-def _say(line: str) -> None:
-    """Once: a net is planned for training and for validation."""
-    _log.warning("caffeonspark: %s", line)

@@ -77,7 +77,7 @@ class NetSource:
             source.open()
         layers = tuple(self._layer_plan(source) for source in self.sources)
         message = self.net.with_inputs({layer.name: list(layer.shapes().items()) for layer in layers})
-        embed_files(self.net, message, self.run_config.files)
+        embed_files(self.net, message, self.run_config.files, self.run_config.session)
         larger = {}
         for layer in layers:
             larger.update(layer.shapes(layer.batch_size + 1))

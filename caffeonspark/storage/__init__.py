@@ -11,7 +11,7 @@ from .disks import (
 from .expand import expand
 from .hadoop import HadoopFiles, java_message
 from .local import LocalFiles, whole_file
-from .storage import Storage, all_or_nothing, find_file
+from .storage import Storage, all_or_nothing, find_file, spark_path
 from .uris import is_local, join, local_path, parent, scheme
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "parent",
     "reserved",
     "scheme",
+    "spark_path",
     "temporary_folder",
     "whole_file",
 ]

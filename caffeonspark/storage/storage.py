@@ -17,9 +17,9 @@ from ..errors import ConfigError, StorageError
 from .base import FileSystem
 from .hadoop import HadoopFiles
 from .local import LocalFiles
-from .uris import join, parent, scheme
+from .uris import join, local_path, parent, scheme
 
-__all__ = ["Storage", "all_or_nothing", "find_file"]
+__all__ = ["Storage", "all_or_nothing", "find_file", "spark_path"]
 
 
 class Storage:
@@ -137,6 +137,11 @@ def _name_like(name: str) -> str:
     left = len(name.encode()) - len(token)
     kept = name.encode()[:left].decode(errors="ignore")
     return kept + token + "x" * (left - len(kept.encode()))
+
+
+def spark_path(storage: Storage, uri: str) -> str:
+    """The same place as Spark's readers and writers take it."""
+    return "file://" + os.path.abspath(local_path(uri)) if storage.on_local_disk(uri) else uri
 
 
 @contextlib.contextmanager

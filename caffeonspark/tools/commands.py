@@ -12,11 +12,11 @@ import numpy as np
 from ..api.config import Config
 from ..causes import explained
 from ..errors import ConfigError, DataError
-from ..storage import join, local_path
+from ..storage import join, local_path, spark_path
 from . import cifar10, datasets
 from .mean import image_mean
-from .outputs import check_free, new_folder, spark_path
-from .rows import folder_lines, labelled_rows, lmdb_rows, read_label_file
+from .outputs import check_free, new_folder
+from .rows import database_rows, folder_lines, labelled_rows, read_label_file
 from .writers import write_frame, write_lmdb_rows, write_sequence
 
 __all__ = [
@@ -64,14 +64,14 @@ def binary_to_dataframe(config: Config, values: Values) -> None:
 
 def lmdb_to_dataframe(config: Config, values: Values) -> None:
     check_free(config.storage, values["output"], values["overwrite"])
-    rows = lmdb_rows(config, values["imageRoot"], _lmdb_partitions(config, values))
+    rows = database_rows(config, values["imageRoot"], _lmdb_partitions(config, values))
     write_frame(config, rows, values["output"], values["outputFormat"], values["overwrite"])
     _done(values["output"])
 
 
 def lmdb_to_sequence(config: Config, values: Values) -> None:
     check_free(config.storage, values["output"], values["overwrite"])
-    rows = lmdb_rows(config, values["imageRoot"], _lmdb_partitions(config, values))
+    rows = database_rows(config, values["imageRoot"], _lmdb_partitions(config, values))
     write_sequence(config, rows, values["output"], values["codec"], values["overwrite"])
     _done(values["output"])
 

@@ -10,8 +10,8 @@ import numpy as np
 from ..api.config import Config
 from ..data.records import BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader, RangeSource
+from ..data.sources.datums import DatumSource
 from ..data.sources.images import ImageDataFrame, ImageSource
-from ..data.sources.lmdb import LMDBSource
 from ..data.sources.sequence_file import SequenceFileSource
 from ..data.tops import ImageTop, Top, without_bad_values
 from ..errors import DataError
@@ -19,7 +19,8 @@ from ..nets.net import TEST, Net
 from ..nets.schema import NetParameter
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds, limit_arrow_batches
-from .outputs import spark_path, watched
+from ..storage import spark_path
+from .outputs import watched
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,8 +34,8 @@ def open_images(config: Config, path: str, kind: str) -> ImageSource:
     Parameters
     ----------
     config : Config
-    path : of an LMDB, a folder of SequenceFiles, or a DataFrame
-    kind : "lmdb", "sequence", or the format of a Spark reader
+    path : of an LMDB or LevelDB, a folder of SequenceFiles, or a DataFrame
+    kind : "lmdb" or "leveldb", "sequence", or the format of a Spark reader
     """
     net = NetParameter()
     layer = net.layer.add(name="data", type="Data")
@@ -44,8 +45,8 @@ def open_images(config: Config, path: str, kind: str) -> ImageSource:
     whole = Net(net, path, TEST)
     for_sources = config.run_config.for_sources
     source: ImageSource
-    if kind == "lmdb":
-        source = LMDBSource(for_sources, whole, layer)
+    if kind in ("lmdb", "leveldb"):
+        source = DatumSource(for_sources, whole, layer)
     elif kind == "sequence":
         source = SequenceFileSource(for_sources, whole, layer)
     else:

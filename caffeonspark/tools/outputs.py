@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
 import sys
 import threading
@@ -13,17 +12,12 @@ from typing import Any, Iterator
 
 from ..causes import explained
 from ..errors import ConfigError
-from ..storage import Storage, all_or_nothing, join, local_path, parent
+from ..storage import Storage, all_or_nothing, join, parent
 
-__all__ = ["check_free", "new_folder", "spark_path", "watched"]
+__all__ = ["check_free", "new_folder", "watched"]
 
 _log = logging.getLogger(__name__)
 _SECONDS = 5.0  # between two lines about a job, where there is no terminal
-
-
-def spark_path(storage: Storage, uri: str) -> str:
-    """The same place as Spark's readers and writers take it."""
-    return "file://" + os.path.abspath(local_path(uri)) if storage.on_local_disk(uri) else uri
 
 
 def check_free(storage: Storage, output: str, overwrite: bool) -> None:

@@ -95,11 +95,11 @@ _OVERWRITE = Flag("overwrite", "switch", False, "replace what is there")
 _FORMAT = Flag("outputFormat", "text", "parquet", "format of the DataFrame: parquet, json or any Spark writer", "NAME")
 _PARTITIONS = Flag("clusterSize", "int", 0, "files to write (default: as many as make 128 MB each)", "N", minimum=1)
 _LMDB_PARTITIONS = Flag(
-    "lmdb_partitions", "int", 0, "ranges to read the LMDB in (default: one for each core)", "N", minimum=1
+    "lmdb_partitions", "int", 0, "ranges to read the database in (default: one for each core)", "N", minimum=1
 )
 _CODEC = Flag("codec", "choice", "none", "compression of blocks of records", "|".join(CODECS), choices=tuple(CODECS))
 _IMAGES = Flag("imageRoot", "text", _REQUIRED, "the folder the file names are relative to", "FOLDER")
-_LMDB = Flag("imageRoot", "text", _REQUIRED, "the LMDB", "PATH")
+_LMDB = Flag("imageRoot", "text", _REQUIRED, "the LMDB or LevelDB", "PATH")
 
 
 def _labels(line: str) -> Flag:
@@ -133,12 +133,12 @@ TOOLS: Dict[str, Tool] = {
         "folder_to_dataframe",
     ),
     "LMDB2DataFrame": Tool(
-        "Write an LMDB of Datums as a DataFrame",
+        "Write an LMDB or LevelDB of Datums as a DataFrame",
         _table(_LMDB, _OUTPUT, _FORMAT, _LMDB_PARTITIONS, _OVERWRITE),
         "lmdb_to_dataframe",
     ),
     "LMDB2Sequence": Tool(
-        "Write an LMDB of Datums as SequenceFiles",
+        "Write an LMDB or LevelDB of Datums as SequenceFiles",
         _table(_LMDB, _OUTPUT, _CODEC, _LMDB_PARTITIONS, _OVERWRITE),
         "lmdb_to_sequence",
     ),
@@ -175,7 +175,7 @@ TOOLS: Dict[str, Tool] = {
         "Write the mean image of a data set, for mean_file",
         _table(
             Flag("imageRoot", "text", _REQUIRED, "the images", "PATH"),
-            Flag("inputFormat", "text", "lmdb", "lmdb, sequence, or the format of a Spark reader", "NAME"),
+            Flag("inputFormat", "text", "lmdb", "lmdb or leveldb, sequence, or the format of a Spark reader", "NAME"),
             Flag("output", "text", _REQUIRED, "the .binaryproto to write", "FILE"),
             _LMDB_PARTITIONS,
             _OVERWRITE,

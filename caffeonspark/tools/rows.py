@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Tuple
 from ..api.config import Config
 from ..causes import explained
 from ..data.records import BadRecord
-from ..data.sources.lmdb import datum_array, find_lmdb, look_at, parse_datum, read_entries
+from ..data.sources.datums import datum_array, find_database, look_at, parse_datum, read_entries
+from ..data.sources.lmdb_file import shown
 from ..errors import ConfigError, DataError
 from ..nets.text import without_mark
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds
-from .outputs import spark_path
+from ..storage import spark_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["folder_lines", "labelled_rows", "lmdb_rows", "read_label_file"]
+__all__ = ["database_rows", "folder_lines", "labelled_rows", "read_label_file"]
 
 _SCHEMA = "id string, label string, channels int, height int, width int, encoded boolean"
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -34,46 +35,43 @@ _CHUNK_BYTES = 8 << 20  # of a batch between Python and Spark
 _PART_BYTES = 128 << 20  # of a file of images
 
 
-# ---- from an LMDB
+# ---- from an LMDB or LevelDB
 
 
-def lmdb_rows(config: Config, path: str, partitions: int) -> DataFrame:
-    """The Datums of an LMDB in key order, in ``partitions`` contiguous ranges. Raises ConfigError or DataError."""
-    location = find_lmdb(config.run_config.for_sources, path, "the LMDB")
+def database_rows(config: Config, path: str, partitions: int) -> DataFrame:
+    """The Datums of a database in key order, in ``partitions`` contiguous ranges. Raises ConfigError or DataError."""
+    kind, location = find_database(config.run_config.for_sources, path, "the database")
+    name = f"{kind} {path}"
     spark = config.spark()
     ship_library(spark.sparkContext)
     planned = look_at(location)
     first = next(read_entries(location, 0, 1, planned=planned), None)
     if first is None:
-        raise DataError(f"LMDB {path} is empty")
+        raise DataError(f"{name} is empty")
     try:
-        floats = bool(len(parse_datum(first[2], _name(first[1])).float_data))
+        floats = bool(len(parse_datum(first[2], shown(first[1])).float_data))
     except BadRecord as e:
-        raise DataError(f"LMDB {path}: {e.message}") from None
+        raise DataError(f"{name}: {e.message}") from None
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 span = bounds(planned.entries, partitions, number)
-                yield from _datum_batches(read_entries(location, *span, planned=planned), path, floats)
+                yield from _datum_batches(read_entries(location, *span, planned=planned), name, floats)
 
     schema = f"{_SCHEMA}, {'floats array<float>' if floats else 'data binary'}"
     frame: DataFrame = spark.range(0, partitions, 1, partitions).mapInArrow(run, schema)
     return frame
 
 
-def _name(key: bytes) -> str:
-    return key.decode("utf-8", "backslashreplace")
-
-
-def _datum_batches(entries: Iterator[Tuple[int, bytes, bytes]], path: str, floats: bool) -> Iterator[pa.RecordBatch]:
+def _datum_batches(entries: Iterator[Tuple[int, bytes, bytes]], name: str, floats: bool) -> Iterator[pa.RecordBatch]:
     rows: List[Tuple[Any, ...]] = []
     size = 0
     for _, key, value in entries:
         try:
-            row = _datum_row(value, _name(key), floats)
+            row = _datum_row(value, shown(key), floats)
         except BadRecord as e:
-            raise DataError(f"LMDB {path}: {e.message}") from None
+            raise DataError(f"{name}: {e.message}") from None
         rows.append(row)
         size += len(value)
         if size > _CHUNK_BYTES:

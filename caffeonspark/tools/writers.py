@@ -19,8 +19,8 @@ from ..errors import ConfigError, DataError, suggest
 from ..nets.schema import Datum
 from ..spark.jvm import has_native_hadoop
 from ..spark.library_zip import ship_library
-from ..storage import join, local_path
-from .outputs import new_folder, spark_path, watched
+from ..storage import join, local_path, spark_path
+from .outputs import new_folder, watched
 from .registry import CODECS
 
 if TYPE_CHECKING:

@@ -1,6 +1,8 @@
 """CaffeOnSpark's Python programs by their old names: modules, constructors, pictures, and nets made in Python."""
 
 import base64
+import copy
+import importlib
 import io
 import os
 import re
@@ -27,7 +29,7 @@ from com.yahoo.ml.caffe.DataSource import *
 from com.yahoo.ml.caffe.RegisterContext import registerContext, registerSQLContext
 import com.yahoo.ml.caffe.Config as module
 import caffeonspark
-assert module.Config is Config is caffeonspark.Config and DataSource is caffeonspark.DataSource
+assert module.Config is Config and issubclass(Config, caffeonspark.Config) and DataSource is caffeonspark.DataSource
 assert issubclass(CaffeOnSpark, caffeonspark.CaffeOnSpark)
 assert callable(show_df) and callable(show_network) and callable(CaffeOnSpark.floatarray2doubleUDF)
 assert "os" not in globals()
@@ -57,11 +59,36 @@ def test_other_modules_of_the_old_names_come_first(tmp_path):
     run(OLD + "import com.other\nassert com.mine and com.other.mine", tmp_path)
 
 
-def test_what_there_is_not_is_one_line():
-    with pytest.raises(
-        ModuleNotFoundError, match=r"nothing for com.yahoo.ml.caffe.Vocab: there are CaffeOnSpark, Config"
-    ):
-        import com.yahoo.ml.caffe.Vocab  # noqa: F401
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Nothing", "there are CaffeOnSpark, Config, Conversions, "),
+        ("tools.Nothing", "there are CaffeOnSpark, Config, Conversions, "),
+        ("ConversionUtil", "it turned values into objects of Scala's and back, and there is no Scala here"),
+    ],
+)
+def test_what_there_is_not_is_one_line(name, says):
+    with pytest.raises(ModuleNotFoundError, match=rf"nothing for com\.yahoo\.ml\.caffe\.{name}: {says}"):
+        importlib.import_module(f"com.yahoo.ml.caffe.{name}")
+
+
+def test_getters_of_javas(tmp_path):
+    from com.yahoo.ml.caffe.Config import Config
+
+    (tmp_path / "net.prototxt").write_text(stock.lmdb_net("somewhere", 4))
+    config = Config(None, {"conf": f'net: "{tmp_path}/net.prototxt"\nmax_iter: 1 test_iter: 2 test_iter: 7'})
+    solver, net = config.solverParameter, config.netParam
+    assert (solver.getMaxIter(), solver.max_iter, solver.hasMaxIter(), solver.hasGamma()) == (1, 1, True, False)
+    assert (solver.getTestIter(1), solver.getTestIterCount(), solver.getTestIterList()) == (7, 2, [2, 7])
+    assert (solver.getSolverMode(), solver.getMomentum2()) == ("GPU", config.solver.momentum2)
+    assert solver.toString() == str(solver) == str(config.solver)
+    assert net.getLayerCount() == len(config.netParam.layer) == len(net.getLayerList())
+    assert net.getLayer(0).getDataParam().getBatchSize() == net.layer[0].data_param.batch_size > 0
+    with pytest.raises(AttributeError, match=r"SolverParameter has no field for getMaxIters\(\)"):
+        solver.getMaxIters()
+    with pytest.raises(AttributeError, match="max_iters"):
+        _ = solver.max_iters
+    assert copy.copy(solver).getMaxIter() == 1
 
 
 NET_SPEC = """

@@ -13,8 +13,8 @@ from PIL import Image
 from caffeonspark.data.decode import CannotDecode, decode_image
 from caffeonspark.data.records import BadRecord, BadRecordPolicy, BadRecords, unpack_image
 from caffeonspark.data.sources.dataframe import CoSDataReader, CoSTop
+from caffeonspark.data.sources.datums import DatumReader
 from caffeonspark.data.sources.images import ImageRowsReader
-from caffeonspark.data.sources.lmdb import LMDBReader
 from caffeonspark.data.sources.sequence_file import parse_key, write_key
 from caffeonspark.data.tops import ImageTop, NumberTop
 from caffeonspark.nets.schema import Datum
@@ -81,7 +81,7 @@ def read_lmdb(folder, values, top):
         for number, value in enumerate(values):
             transaction.put(b"%04d" % number, value)
     bad = skipping()
-    chunks = list(LMDBReader(str(folder), top, True).read(0, len(values), 1, bad))
+    chunks = list(DatumReader(str(folder), top, True).read(0, len(values), 1, bad))
     ids = [name for chunk in chunks for name in chunk.ids]
     columns = [[row for chunk in chunks for row in chunk.columns[k]] for k in range(2)]
     return ids, columns, bad

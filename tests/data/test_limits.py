@@ -179,7 +179,7 @@ def test_hdf5_that_claims_more_than_it_can_hold(tmp_path):
 
 def test_large_records_come_in_smaller_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr("caffeonspark.data.sources.hdf5._CHUNK_BYTES", 200)
-    monkeypatch.setattr("caffeonspark.data.sources.lmdb._CHUNK_BYTES", 200)
+    monkeypatch.setattr("caffeonspark.data.sources.datums._CHUNK_BYTES", 200)
     with h5py.File(tmp_path / "a.h5", "w") as f:
         f["x"], f["y"] = np.arange(60.0).reshape(10, 6), np.arange(10)
     (tmp_path / "list.txt").write_text(f"{tmp_path}/a.h5\n")

@@ -123,7 +123,7 @@ def test_what_only_a_rank_can_see_is_one_error_and_no_restart(spark, tmp_path, s
     [
         ("viewfs://disk/root/nowhere/lmdb", r"layer 'data': source viewfs://disk/root/nowhere/lmdb does not exist"),
         ("viewfs://disk/root{folder}/lmdb/data.mdb", r"is a file: name the folder that holds data.mdb"),
-        ("viewfs://disk/root{folder}", r"is a folder without data.mdb, so no LMDB"),
+        ("viewfs://disk/root{folder}", r"is a folder without data.mdb or CURRENT, so no LMDB and no LevelDB"),
         ("nofs://host/lmdb", r"nofs://host/lmdb: No FileSystem for scheme"),
     ],
 )

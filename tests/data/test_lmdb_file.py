@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from caffeonspark.data.records import BadRecords
+from caffeonspark.data.sources.datums import look_at, open_database, read_entries
 from caffeonspark.data.sources.fetched import Fetched
-from caffeonspark.data.sources.lmdb import look_at, open_lmdb, read_entries
 from caffeonspark.data.sources.lmdb_file import LMDBFile
 from caffeonspark.errors import DataError
 from caffeonspark.nets.schema import Datum
@@ -422,18 +422,22 @@ def test_one_that_was_replaced(tmp_path, small):
         list(reader.read(0, 400, 1, BAD))
 
 
+def look(location, planned):
+    with open_database(location, planned):
+        pass
+
+
 def test_other_machines_need_the_same_entries(small):
     contents = look_at(str(small))
     elsewhere = replace(contents, machine="another", transaction=9, file=(1, 2))
-    with open_lmdb(str(small), elsewhere):
-        pass
+    look(str(small), elsewhere)
     for changes, says in (
         ({"entries": 399}, "the number of entries was 399 and is 400 here"),
         ({"first": b"a"}, "the first key was a and is 00000000 here"),
         ({"last": b"z"}, "the last key was z and is 00000399 here"),
     ):
         with pytest.raises(DataError, match=f"LMDB {small}: it is not what the run was planned with: {says}"):
-            open_lmdb(str(small), replace(elsewhere, **changes))
+            look(str(small), replace(elsewhere, **changes))
     # another disk of this machine: another container's
     assert not contents.difference(replace(contents, file=(1, 2), transaction=9))
     assert contents.difference(replace(contents, file=(contents.file[0], 2)))
@@ -443,7 +447,6 @@ def test_copies_need_the_same_transaction(small, monkeypatch):
     contents = look_at(str(small))
     monkeypatch.setattr(Fetched, "path", lambda self: str(small))
     copy = Fetched("hdfs:///data/lmdb", "lmdb", ())
-    with open_lmdb(copy, replace(contents, machine="another", file=(1, 2))):
-        pass
+    look(copy, replace(contents, machine="another", file=(1, 2)))
     with pytest.raises(DataError, match="LMDB hdfs:///data/lmdb: it was written to since the run was planned"):
-        open_lmdb(copy, replace(contents, machine="another", transaction=4))
+        look(copy, replace(contents, machine="another", transaction=4))

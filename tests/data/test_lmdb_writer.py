@@ -5,7 +5,8 @@ import os
 import lmdb
 import pytest
 
-from caffeonspark.data.sources.lmdb import look_at, read_entries, write_entries
+from caffeonspark.data.sources.datums import look_at, read_entries
+from caffeonspark.data.sources.lmdb import write_entries
 from caffeonspark.errors import DataError, StorageError
 
 

@@ -7,10 +7,10 @@ import pytest
 from pyspark.sql import DataFrame
 
 from caffeonspark.data.sources.dataframe import DataFrameSource
+from caffeonspark.data.sources.datums import DatumSource
 from caffeonspark.data.sources.hdf5 import HDF5Source
 from caffeonspark.data.sources.image_list import ImageListSource
 from caffeonspark.data.sources.images import ImageDataFrame
-from caffeonspark.data.sources.lmdb import LMDBSource
 from caffeonspark.data.sources.registry import make_source
 from caffeonspark.data.sources.sequence_file import SequenceFileSource
 from caffeonspark.errors import ConfigError
@@ -37,14 +37,14 @@ COS = 'type: "CoSData" cos_data_param { batch_size: 4 }'
 @pytest.mark.parametrize(
     ("layer", "kind"),
     [
-        ('type: "Data" data_param { batch_size: 4 }', LMDBSource),
+        ('type: "Data" data_param { batch_size: 4 }', DatumSource),
         ('type: "ImageData" image_data_param { batch_size: 4 }', ImageListSource),
         ('type: "HDF5Data" hdf5_data_param { batch_size: 4 }', HDF5Source),
-        (f'{MEMORY} source_class: "com.yahoo.ml.caffe.LMDB"', LMDBSource),
+        (f'{MEMORY} source_class: "com.yahoo.ml.caffe.LMDB"', DatumSource),
         (f'{MEMORY} source_class: "SequenceFile"', SequenceFileSource),
         (f'{MEMORY} source_class: "com.yahoo.ml.caffe.SeqImageDataSource"', SequenceFileSource),
         (f'{MEMORY} source_class: "ImageDataFrame"', ImageDataFrame),
-        (f'{MEMORY} source_class: "caffeonspark.data.sources.lmdb.LMDBSource"', LMDBSource),
+        (f'{MEMORY} source_class: "caffeonspark.data.sources.datums.DatumSource"', DatumSource),
         (f'{COS} source_class: "com.yahoo.ml.caffe.DataFrameSource"', DataFrameSource),
     ],
 )

@@ -297,18 +297,6 @@ def test_different_sources_for_the_two_phases(spark, tmp_path, small_images):
     assert curve[-1].accuracy == pytest.approx(cos.test(data.getSource(config, False))["accuracy"])
 
 
-def test_level_db_names_the_converter(spark, tmp_path):
-    (tmp_path / "level").mkdir()
-    (tmp_path / "level" / "CURRENT").write_text("MANIFEST-000004\n")
-    layer = (
-        'layer { name: "data" type: "Data" top: "data" top: "label" '
-        f'data_param {{ source: "{tmp_path}/level" batch_size: 2 }} }}'
-    )
-    config = config_for(spark, tmp_path, layer, stock.LAYERS, 1)
-    with pytest.raises(ConfigError, match=r"level is a LevelDB, which is not read: .*convert_imageset"):
-        _ = DataSource(spark).getSource(config, True).plan
-
-
 @pytest.mark.parametrize(("kind", "name"), [("CoSData", "Squares"), ("Squares", "SquaresLayer")])
 def test_a_users_own_class(spark, tmp_path, kind, name):
     layer = (

@@ -13,7 +13,6 @@ from caffeonspark.errors import ConfigError
 from caffeonspark.nets.embedded import embed, embedded
 from caffeonspark.nets.net import TEST, TRAIN
 from caffeonspark.nets.schema import BlobProto, Datum
-from caffeonspark.plans import net_files
 from caffeonspark.plans.net_source import NetSource
 from caffeonspark.runs.start_weights import find_start_weights
 from tests.support import stock
@@ -36,14 +35,6 @@ def digits(tmp_path_factory):
             datum = Datum(channels=1, height=12, width=12, data=image.tobytes(), label=int(label))
             t.put(b"%04d" % number, datum.SerializeToString())
     return folder
-
-
-@pytest.fixture
-def said(monkeypatch):
-    lines = []
-    net_files._say.cache_clear()
-    monkeypatch.setattr(net_files._log, "warning", lambda text, *args: lines.append(text % args))
-    return lines
 
 
 def write_matrix(path, values=None):
@@ -180,27 +171,6 @@ def test_a_layer_that_writes_files(tmp_path, digits):
         plan_of(config)
     NetSource(config, config.net(TEST)).for_blobs(["ip2"]).plan  # noqa: B018
     assert path.read_bytes() == b"precious"
-
-
-def test_files_of_a_python_layer_are_said(tmp_path, digits, said, monkeypatch):
-    (tmp_path / "silent_layer.py").write_text(
-        "import caffe\n"
-        "class Silent(caffe.Layer):\n"
-        "    def setup(self, bottom, top): pass\n"
-        "    def reshape(self, bottom, top): pass\n"
-        "    def forward(self, bottom, top): pass\n"
-        "    def backward(self, top, down, bottom): pass\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "words.txt").write_text("a")
-    text = "{'file': 'words.txt', 'rate': 0.5, 'other': 'nothing/here.txt'}"
-    layer = (
-        'layer {{ name: "py" type: "Python" bottom: "ip2" '
-        'python_param {{ module: "silent_layer" layer: "Silent" param_str: "{}" }} }}'
-    )
-    plan_of(config_of(tmp_path, digits, stock.LAYERS + layer.format(text)))
-    (line,) = said
-    assert f"layer 'py': python_param.param_str names {tmp_path}/words.txt: if the layer opens it" in line
 
 
 # ---- the solver's weights

@@ -9,7 +9,7 @@ from google.protobuf import text_format
 
 from caffeonspark import Config
 from caffeonspark.data.records import BadRecords
-from caffeonspark.data.sources.lmdb import LMDBSource
+from caffeonspark.data.sources.datums import DatumSource
 from caffeonspark.errors import DataError
 from caffeonspark.nets.net import TRAIN, Net
 from caffeonspark.nets.schema import NetParameter
@@ -54,11 +54,12 @@ def through_lmdb(folder):
     return in_child(work)
 
 
-def lmdb_source(folder):
-    """The source of a ``Data`` layer that names an LMDB, not opened yet."""
-    layer = f'name: "data" type: "Data" top: "data" top: "label" data_param {{ source: "{folder}" batch_size: 2 }}'
+def lmdb_source(folder, more=""):
+    """The source of a ``Data`` layer that names a database, not opened yet."""
+    param = f'source: "{folder}" batch_size: 2 {more}'
+    layer = f'name: "data" type: "Data" top: "data" top: "label" data_param {{ {param} }}'
     net = text_format.Parse(f"layer {{ {layer} }}", NetParameter())
-    return LMDBSource(Config(None).run_config.for_sources, Net(net, "net.prototxt", TRAIN), net.layer[0])
+    return DatumSource(Config(None).run_config.for_sources, Net(net, "net.prototxt", TRAIN), net.layer[0])
 
 
 def span(count, rank, ranks):

@@ -1,5 +1,6 @@
 """Files of data sets, made small for tests."""
 
+import contextlib
 import io
 import struct
 import tarfile
@@ -10,22 +11,38 @@ import numpy as np
 from PIL import Image
 
 
-def write_lmdb(path, images, labels, floats=False, encoded=None):
-    """An LMDB of Datums as Caffe's tools write it; images are (n, channels, height, width)."""
+def datums(images, labels, floats=False, encoded=None):
+    """Keys and Datums as Caffe's tools write them; images are (n, channels, height, width)."""
     from caffeonspark.nets.schema import Datum
 
-    with lmdb.open(str(path), map_size=1 << 30) as env, env.begin(write=True) as transaction:
-        for number, (image, label) in enumerate(zip(images, labels)):
-            datum = Datum(label=int(label))
-            if encoded is not None:
-                datum.encoded, datum.data = True, encoded(image)
+    for number, (image, label) in enumerate(zip(images, labels)):
+        datum = Datum(label=int(label))
+        if encoded is not None:
+            datum.encoded, datum.data = True, encoded(image)
+        else:
+            datum.channels, datum.height, datum.width = image.shape
+            if floats:
+                datum.float_data.extend(float(v) for v in image.reshape(-1))
             else:
-                datum.channels, datum.height, datum.width = image.shape
-                if floats:
-                    datum.float_data.extend(float(v) for v in image.reshape(-1))
-                else:
-                    datum.data = image.tobytes()
-            transaction.put(b"%08d" % number, datum.SerializeToString())
+                datum.data = image.tobytes()
+        yield b"%08d" % number, datum.SerializeToString()
+
+
+def write_lmdb(path, images, labels, **options):
+    """An LMDB of these ``datums``."""
+    with lmdb.open(str(path), map_size=1 << 30) as env, env.begin(write=True) as transaction:
+        for key, value in datums(images, labels, **options):
+            transaction.put(key, value)
+    return path
+
+
+def write_leveldb(path, images, labels, buffer=1 << 16, **options):
+    """A LevelDB of these ``datums``, with as many tables as a buffer of so many bytes gives, and a log."""
+    import plyvel
+
+    with contextlib.closing(plyvel.DB(str(path), create_if_missing=True, write_buffer_size=buffer)) as database:
+        for key, value in datums(images, labels, **options):
+            database.put(key, value)
     return path
 
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from caffeonspark.data.sources.lmdb import LMDBReader, LMDBSource
+from caffeonspark.data.sources.datums import DatumReader, DatumSource
 
 
 @dataclasses.dataclass(frozen=True)
-class DriftingReader(LMDBReader):
+class DriftingReader(DatumReader):
     def __setstate__(self, state):
         """Comes before everything else that a rank does."""
         from pyspark import TaskContext
@@ -31,7 +31,7 @@ def drift():
     CaffeTrainer.step = wrong
 
 
-class DriftingLMDB(LMDBSource):
+class DriftingLMDB(DatumSource):
     def reader(self):
         good = super().reader()
         return DriftingReader(good.path, good.image, good.label)

@@ -5,7 +5,7 @@ import os
 import signal
 
 from caffeonspark import NumberTop
-from caffeonspark.data.sources.lmdb import LMDBSource
+from caffeonspark.data.sources.datums import DatumSource
 
 POISON = 251  # the value of its first pixel
 
@@ -18,7 +18,7 @@ class PoisonTop(NumberTop):
         super().fill(column, out, draws)
 
 
-class PoisonLMDB(LMDBSource):
+class PoisonLMDB(DatumSource):
     def open(self):
         super().open()
         image, *label = self.tops

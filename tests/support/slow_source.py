@@ -8,13 +8,13 @@ import dataclasses
 import pathlib
 import time
 
-from caffeonspark.data.sources.lmdb import LMDBReader, LMDBSource
+from caffeonspark.data.sources.datums import DatumReader, DatumSource
 
 LAST = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class SlowReader(LMDBReader):
+class SlowReader(DatumReader):
     def __setstate__(self, state):
         """Comes before everything else that a rank does."""
         from pyspark import TaskContext
@@ -28,7 +28,7 @@ class SlowReader(LMDBReader):
                 time.sleep(0.05)
 
 
-class SlowLMDB(LMDBSource):
+class SlowLMDB(DatumSource):
     def reader(self):
         fast = super().reader()
         return SlowReader(fast.path, fast.image, fast.label)

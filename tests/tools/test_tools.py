@@ -14,7 +14,7 @@ from PIL import Image
 from caffeonspark import CaffeOnSpark, CaffeOnSparkError, Config, ConfigError, DataError, DataSource, run_tool
 from caffeonspark.nets.schema import BlobProto, Datum
 from tests.support import stock
-from tests.support.data_files import cifar_tarball, entries, idx, write_lmdb
+from tests.support.data_files import cifar_tarball, entries, idx, write_leveldb, write_lmdb
 
 
 @pytest.fixture
@@ -62,6 +62,17 @@ def test_an_lmdb_goes_through_a_dataframe_and_back(run, spark, tmp_path, kind):
     run("DataFrame2LMDB", imageRoot=tmp_path / "frame", output=tmp_path / "again")
     assert datums(tmp_path / "again") == datums(tmp_path / "lmdb")
     assert os.listdir(tmp_path / "again") == ["data.mdb"]
+
+
+def test_a_leveldb_is_read_as_an_lmdb(run, tmp_path):
+    write_leveldb(tmp_path / "level", pictures(50), np.arange(50) % 7)
+    write_lmdb(tmp_path / "lmdb", pictures(50), np.arange(50) % 7)
+    run("LMDB2DataFrame", imageRoot=tmp_path / "level", output=tmp_path / "frame", lmdb_partitions=3)
+    run("DataFrame2LMDB", imageRoot=tmp_path / "frame", output=tmp_path / "again")
+    assert datums(tmp_path / "again") == datums(tmp_path / "lmdb")
+    for kind in ("lmdb", "level"):
+        run("ComputeImageMean", input=tmp_path / kind, inputFormat="leveldb", output=tmp_path / f"{kind}.binaryproto")
+    assert (tmp_path / "level.binaryproto").read_bytes() == (tmp_path / "lmdb.binaryproto").read_bytes()
 
 
 @pytest.mark.parametrize("codec", ["none", "default", "snappy"])

@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ...nets.fork_fields import advice
 from ...nets.proto_file import read_proto
 
-__all__ = ["check_fields"]
+__all__ = ["check_fields", "say_once"]
 
 _log = logging.getLogger(__name__)
 
@@ -102,10 +102,10 @@ def check_fields(layer: Any, where: str) -> None:
             continue
         if name == "transform_param":
             if layer.type == "CoSData":
-                _say(f"{where}: transform_param does nothing in a CoSData layer: give it in a top block")
+                say_once(f"{where}: transform_param does nothing in a CoSData layer: give it in a top block")
             continue  # HDF5Data refuses it
         if name in _stock_fields():
-            _say(f"{where}: {name} does nothing in a {layer.type} layer")
+            say_once(f"{where}: {name} does nothing in a {layer.type} layer")
         else:
             raise _unknown(where, name, layer.type)
     _check(getattr(layer, fields.message), fields.message, fields.read | fields.silent, fields.idle, layer, where)
@@ -121,7 +121,7 @@ def _check(message: Any, name: str, read: FrozenSet[str], idle: FrozenSet[str], 
     for field in _set_fields(message):
         if field in idle:
             instead = "; transform_param has it" if name != "transform_param" and field in _PIXELS else ""
-            _say(f"{where}: {name}.{field} does nothing in a {layer.type} layer, as in Caffe{instead}")
+            say_once(f"{where}: {name}.{field} does nothing in a {layer.type} layer, as in Caffe{instead}")
         elif field not in read and not (layer.type == "HDF5Data" and name == "transform_param"):
             raise _unknown(where, f"{name}.{field}", layer.type)
 
@@ -138,7 +138,8 @@ def _set_fields(message: Any) -> Iterator[str]:
             yield str(field.name)
 
 
-def _say(line: str) -> None:
+def say_once(line: str) -> None:
+    """Log a warning, where it has not been."""
     if line not in _said:
         _said.add(line)
         _log.warning("caffeonspark: %s", line)

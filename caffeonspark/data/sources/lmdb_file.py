@@ -23,7 +23,7 @@ from typing import Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 from ...errors import DataError
 
-__all__ = ["Contents", "LMDBFile"]
+__all__ = ["Contents", "LMDBFile", "shown", "why_not_opened"]
 
 _MAGIC = struct.Struct("<I").pack(0xBEEFC0DE)
 _VERSION = 1
@@ -86,8 +86,8 @@ class Contents:
             return "it was replaced since the run was planned"
         for what, mine, theirs in (
             ("number of entries", str(self.entries), str(now.entries)),
-            ("first key", _shown(self.first), _shown(now.first)),
-            ("last key", _shown(self.last), _shown(now.last)),
+            ("first key", shown(self.first), shown(now.first)),
+            ("last key", shown(self.last), shown(now.last)),
         ):
             if mine != theirs:
                 return f"it is not what the run was planned with: the {what} was {mine} and is {theirs} here"
@@ -149,12 +149,7 @@ class LMDBFile:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a named pipe would be waited for
         except OSError as e:
-            what = (
-                "it has to be at this path on every machine, and here it is not"
-                if e.errno == errno.ENOENT
-                else e.strerror
-            )
-            raise DataError(f"{self.name} cannot be opened: {what}") from None
+            raise DataError(f"{self.name} cannot be opened: {why_not_opened(e)}") from None
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise DataError(f"{self.name} cannot be opened: {self._path} is no regular file")
@@ -184,6 +179,10 @@ class LMDBFile:
         last = self._key_at_end(-1) if self.entries else b""
         file = (os.fstat(self._fd).st_dev, self._modified)
         return Contents(self._meta.transaction, self.entries, first, last, _machine(), file)
+
+    def difference(self, planned: Contents, copied: bool) -> str:
+        """Why it is not what was planned with, in words; "" if it is. ``copied``: see ``Contents.difference``."""
+        return planned.difference(self.contents(), copied)
 
     def check_unchanged(self) -> None:
         """Find out whether something has written to it since it was opened."""
@@ -306,12 +305,12 @@ class LMDBFile:
             return content
         if flags & _DUPLICATES:
             raise DataError(
-                f"{self.name} has several values for the key '{_shown(key)}' (MDB_DUPSORT), which is not read: "
+                f"{self.name} has several values for the key '{shown(key)}' (MDB_DUPSORT), which is not read: "
                 f"{_ONE_VALUE}"
             )
         if flags & _DATABASE:
             raise DataError(
-                f"{self.name} holds a database of its own under the name '{_shown(key)}', which Caffe does not read: "
+                f"{self.name} holds a database of its own under the name '{shown(key)}', which Caffe does not read: "
                 "write the records into the main database"
             )
         first, last = self._overflow(node)
@@ -473,6 +472,18 @@ class LMDBFile:
         return (last + 1) * self._meta.page_size
 
 
+def why_not_opened(e: OSError) -> str:
+    """Why a file that has to be on every machine cannot be opened here, in words."""
+    if e.errno == errno.ENOENT:
+        return "it has to be at this path on every machine, and here it is not"
+    return str(e.strerror)
+
+
+def shown(key: bytes) -> str:
+    """A key as it is named in errors."""
+    return key.decode("utf-8", "backslashreplace")
+
+
 def _machine() -> str:
     """What tells this machine, as long as it is up, from others; containers on it share it."""
     try:
@@ -480,7 +491,3 @@ def _machine() -> str:
             return f.read().strip()
     except OSError:
         return socket.gethostname()
-
-
-def _shown(key: bytes) -> str:
-    return key.decode("utf-8", "backslashreplace")

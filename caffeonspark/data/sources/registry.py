@@ -25,15 +25,16 @@ __all__ = ["ENTRY_POINTS", "make_source"]
 #: The group of the entry points that bring sources.
 ENTRY_POINTS = "caffeonspark.sources"
 
-_LMDB = f"{__package__}.lmdb:LMDBSource"
+_DATUMS = f"{__package__}.datums:DatumSource"
 _SEQUENCE_FILE = f"{__package__}.sequence_file:SequenceFileSource"
 _IMAGE_FRAME = f"{__package__}.images:ImageDataFrame"
 _FRAME = f"{__package__}.dataframe:DataFrameSource"
 
 #: By ``source_class``. CaffeOnSpark's names and ours mean the same.
 _BY_NAME = {
-    "LMDB": _LMDB,
-    "com.yahoo.ml.caffe.LMDB": _LMDB,
+    "LMDB": _DATUMS,
+    "com.yahoo.ml.caffe.LMDB": _DATUMS,
+    "LevelDB": _DATUMS,
     "SequenceFile": _SEQUENCE_FILE,
     "SeqImageDataSource": _SEQUENCE_FILE,
     "com.yahoo.ml.caffe.SeqImageDataSource": _SEQUENCE_FILE,
@@ -46,7 +47,7 @@ _BY_NAME = {
 
 #: By the type of stock Caffe's layers, which name no ``source_class``.
 _BY_LAYER_TYPE = {
-    "Data": _LMDB,
+    "Data": _DATUMS,
     "ImageData": f"{__package__}.image_list:ImageListSource",
     "HDF5Data": f"{__package__}.hdf5:HDF5Source",
 }
