@@ -25,6 +25,7 @@ from ..nets.net import TEST, TRAIN
 from ..nets.prototxt import Files
 from ..nets.solver_values import solver_notes
 from ..plans.job import ResumePoint
+from ..plans.made_data import batches_to_score
 from ..plans.net_plan import NetPlan
 from ..plans.net_source import NetSource
 from ..runs.preflight import check_solver, check_solver_fields
@@ -135,7 +136,10 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
             _check_solver(config, found)
         if config.test or config.blobs:
-            found.inference = [_plan(config, config.net(TEST), found, elsewhere)]
+            net = config.net(TEST)
+            if not net.data_layers():
+                batches_to_score(net, config.solver.test_iter)
+            found.inference = [_plan(config, net, found, elsewhere)]
             if not (config.train or config.blobs):  # of which a part of the net may be enough
                 read_model(config.run_config, found.inference[0])
     except _Unseen as e:
@@ -190,12 +194,14 @@ def _plan(config: Config, net: Any, found: JobCheck, elsewhere: bool) -> NetPlan
 def local_session(options: SubmitOptions) -> Iterator[Any]:
     """A Spark session in this process alone, which reaches what the cluster's drivers reach; it is quiet.
 
-    The options' settings of file systems and security hold in it.
+    The options' settings of file systems and security hold in it, and what ``--py-files`` sends can be imported.
     """
     from pyspark.sql import SparkSession
 
     before = os.environ.get("PYSPARK_SUBMIT_ARGS")
     os.environ["PYSPARK_SUBMIT_ARGS"] = _arguments(options)
+    modules = _module_places(options)
+    sys.path[:0] = modules
     try:
         with _quiet() as said:
             try:
@@ -217,6 +223,8 @@ def local_session(options: SubmitOptions) -> Iterator[Any]:
                 spark.stop()
                 end_jvm()  # it would take memory as long as the job is watched
     finally:
+        for place in modules:
+            sys.path.remove(place)
         if before is None:
             os.environ.pop("PYSPARK_SUBMIT_ARGS", None)
         else:
@@ -225,6 +233,12 @@ def local_session(options: SubmitOptions) -> Iterator[Any]:
 
 _PASSED_ON = ("--jars", "--packages", "--repositories", "--properties-file", "--principal", "--keytab")
 _SETTINGS = ("spark.hadoop.", "spark.kerberos.", "spark.jars")
+
+
+def _module_places(options: SubmitOptions) -> List[str]:
+    """Where the modules of ``--py-files`` are on this machine."""
+    files = [local_path(path) for path in (options.get("spark.submit.pyFiles") or "").split(",") if path]
+    return [os.path.dirname(os.path.abspath(path)) if path.endswith(".py") else path for path in files]
 
 
 def _arguments(options: SubmitOptions) -> str:

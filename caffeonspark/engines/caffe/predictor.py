@@ -10,6 +10,7 @@ from ...plans.indices import IndexedBottom
 from ..base import Predictor
 from .arrivals import check_arrivals
 from .pycaffe import caffe, prototxt
+from .python_layers import check_modules
 
 __all__ = ["CaffePredictor", "load_net"]
 
@@ -44,6 +45,7 @@ class CaffePredictor(Predictor):
 
 def load_net(net: Any, weights: str) -> CaffePredictor:
     """A net with the weights in a .caffemodel or .caffemodel.h5."""
+    check_modules(net)
     with prototxt(net) as path:
         built = caffe.Net(path, caffe.TEST)
     built.copy_from(weights)
