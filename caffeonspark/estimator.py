@@ -140,8 +140,8 @@ def checked_features(config: Config) -> List[str]:
     if not net.data_layers():
         layer = net.made_layers()[0]
         raise ConfigError(
-            f"{net.where(layer)}: a {layer.type} layer makes the TEST net's data, which a DataFrame cannot stand for: "
-            "use a CoSData layer"
+            f"{net.where(layer)} ({layer.type}) makes the TEST net's data, which a DataFrame cannot stand for: use a "
+            "CoSData layer"
         )
     net.check_blobs(config.blobs)
     return config.blobs or default_features(net)

@@ -114,6 +114,24 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     CaffeOnSparkError
         For what the driver would refuse too.
     """
+    with _sent_modules(options):
+        return _check_job(spark, values, options, yarn)
+
+
+@contextlib.contextmanager
+def _sent_modules(options: SubmitOptions) -> Iterator[None]:
+    """What ``--py-files`` sends can be imported here meanwhile."""
+    files = [local_path(path) for path in (options.get("spark.submit.pyFiles") or "").split(",") if path]
+    places = [os.path.dirname(os.path.abspath(path)) if path.endswith(".py") else path for path in files]
+    sys.path[:0] = places
+    try:
+        yield
+    finally:
+        for place in places:
+            sys.path.remove(place)
+
+
+def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yarn: bool) -> JobCheck:
     found = JobCheck()
     config = _LookedAt(spark, {**values, "clusterSize": values.get("clusterSize") or 1})
     if not config.conf:
@@ -194,14 +212,12 @@ def _plan(config: Config, net: Any, found: JobCheck, elsewhere: bool) -> NetPlan
 def local_session(options: SubmitOptions) -> Iterator[Any]:
     """A Spark session in this process alone, which reaches what the cluster's drivers reach; it is quiet.
 
-    The options' settings of file systems and security hold in it, and what ``--py-files`` sends can be imported.
+    The options' settings of file systems and security hold in it.
     """
     from pyspark.sql import SparkSession
 
     before = os.environ.get("PYSPARK_SUBMIT_ARGS")
     os.environ["PYSPARK_SUBMIT_ARGS"] = _arguments(options)
-    modules = _module_places(options)
-    sys.path[:0] = modules
     try:
         with _quiet() as said:
             try:
@@ -223,8 +239,6 @@ def local_session(options: SubmitOptions) -> Iterator[Any]:
                 spark.stop()
                 end_jvm()  # it would take memory as long as the job is watched
     finally:
-        for place in modules:
-            sys.path.remove(place)
         if before is None:
             os.environ.pop("PYSPARK_SUBMIT_ARGS", None)
         else:
@@ -233,12 +247,6 @@ def local_session(options: SubmitOptions) -> Iterator[Any]:
 
 _PASSED_ON = ("--jars", "--packages", "--repositories", "--properties-file", "--principal", "--keytab")
 _SETTINGS = ("spark.hadoop.", "spark.kerberos.", "spark.jars")
-
-
-def _module_places(options: SubmitOptions) -> List[str]:
-    """Where the modules of ``--py-files`` are on this machine."""
-    files = [local_path(path) for path in (options.get("spark.submit.pyFiles") or "").split(",") if path]
-    return [os.path.dirname(os.path.abspath(path)) if path.endswith(".py") else path for path in files]
 
 
 def _arguments(options: SubmitOptions) -> str:

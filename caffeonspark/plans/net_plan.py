@@ -10,6 +10,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 from ..data.records import BadRecordPolicy, BadRecords, Records
 from ..data.sources.base import FrameReader, RangeReader
 from ..data.tops import ImageTop, Top, without_bad_values
+from ..errors import DataError
 from ..nets.schema import NetParameter
 from .indices import IndexedBottom
 
@@ -122,6 +123,18 @@ class NetPlan:
     def batch_size(self) -> int:
         """Samples a forward pass; those of the first data layer, where they have different batch sizes."""
         return self.layers[0].batch_size if self.layers else self.made_batch
+
+    def check_shared(self, totals: Sequence[Optional[int]], ranks: int) -> None:
+        """Raise DataError where its layers have such different numbers of records that ranks cannot go through them as
+        one would; ``totals`` are these numbers, as far as they are known."""
+        known = [(layer, total) for layer, total in zip(self.layers, totals) if total is not None]
+        steps = {layer.steps(total) for layer, total in known}
+        if len(steps) > 1 and any(count % ranks for count in steps):
+            counts = ", ".join(f"{total} in {layer.description}" for layer, total in known)
+            raise DataError(
+                f"the data layers of a TEST net have different numbers of records ({counts}): {ranks} ranks cannot "
+                "share them in validation; bring them to as many, or validate on one rank"
+            )
 
     @property
     def units(self) -> int:

@@ -44,8 +44,8 @@ class NetSource:
             raise ConfigError(f"{net.path}: the net has no data layer in the {net.phase_name} phase")
         if dataframe is not None and not layers:
             raise ConfigError(
-                f"{net.where(made[0])}: a {made[0].type} layer makes the net's data, which a DataFrame cannot stand "
-                "for: use a CoSData layer"
+                f"{net.where(made[0])} ({made[0].type}) makes the net's data, which a DataFrame cannot stand for: use "
+                "a CoSData layer"
             )
         if dataframe is not None and len(layers) > 1:
             raise ConfigError(

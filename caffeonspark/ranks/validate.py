@@ -36,7 +36,7 @@ class Validator:
     Raises
     ------
     DataError
-        If layers have so different numbers of records that these ranks cannot go through them as one would.
+        As ``NetPlan.check_shared``.
     """
 
     def __init__(
@@ -62,12 +62,7 @@ class Validator:
         self._draws = draws
         self._tick = heartbeat
         self._enter = enter
-        if len(set(self._steps)) > 1 and any(steps % comm.size for steps in self._steps):
-            counts = ", ".join(f"{total} in {layer.description}" for layer, total in zip(plan.layers, totals))
-            raise DataError(
-                f"the data layers of a TEST net have different numbers of records ({counts}): {comm.size} ranks cannot "
-                "share them in validation; bring them to as many, or validate on one rank"
-            )
+        plan.check_shared(totals, comm.size)
 
     def run(self, number: int) -> Tuple[int, Dict[str, List[float]]]:
         """The ``number``-th validation (from 0): rows used, and each output blob's mean over them.

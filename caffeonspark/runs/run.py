@@ -474,6 +474,7 @@ class _Run:
 
 def _validation(config: RunConfig, source: NetSource) -> ValidationPlan:
     """A test net's plan, with as many rows as the solver's test_iter says."""
+    source.plan.check_shared([layer.count for layer in source.plan.layers], config.ranks)
     count = (asked_batches if source.sources else check_batches)(source.net, config.solver.test_iter)
     return ValidationPlan(source.plan, count * source.plan.batch_size if count else None)
 

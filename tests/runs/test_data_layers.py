@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from caffeonspark import Config, ConfigError, DataError
+from caffeonspark.engines.caffe.trainer import CaffeTrainer
 from caffeonspark.nets.net import TEST, TRAIN
 from caffeonspark.plans.made_data import made_data_notes
 from caffeonspark.plans.net_source import NetSource
@@ -110,6 +111,13 @@ def test_two_data_layers_of_one_name(databases, monkeypatch):
     assert same(halves[0].weights, run_here(other, databases, 2, start)[0].weights)
     assert same(halves[0].weights, halves[1].weights)
     assert halves[0].tests[0][2] == pytest.approx(ours.tests[0][2])
+    ids, found = score_here(config, ["ip", "label"], start)
+    net = stock.caffe.Net(str(databases / "net.prototxt"), str(start), stock.caffe.TEST)
+    assert ids == [f"{number:08d}" for number in range(60)]
+    for at in range(0, 60, 10):
+        net.forward()
+        assert np.array_equal(found["ip"][at : at + 10], net.blobs["ip"].data)
+        assert np.array_equal(found["label"][at : at + 10], net.blobs["label"].data.reshape(10, 1))
 
 
 def test_a_bad_record_of_one_of_them_is_named(databases):
@@ -194,6 +202,26 @@ def test_different_numbers_of_records(tmp_path, monkeypatch):
         score_here(config, model=model)
 
 
+def test_a_skipped_record_takes_its_batch_along(tmp_path):
+    net = by_time(tmp_path, 20)
+    with h5py.File(tmp_path / "image.h5", "r+") as f:
+        f["data"][14, 2] = np.nan  # of the second batch
+    config = config_of(tmp_path, net, 5, badRecords="skip", badRecordsMax=0.5)
+    (ours,) = run_here(config, tmp_path)
+    good = [*range(4), *range(8, 20)]
+    assert ours.records[1] == ours.records[3] == good
+    assert ours.tests[0][1] == 48
+    ids, _ = score_here(config, ["loss"], stock_model(tmp_path, net))
+    assert ids == [str(number) for number in [*range(12), *range(24, 60)]]
+
+
+def stock_model(folder, net):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        stock.make_solver('base_lr: 0.1 lr_policy: "fixed"', net).net.save("made.caffemodel")
+    return folder / "made.caffemodel"
+
+
 # ---- data that is made
 
 MADE = (
@@ -259,20 +287,40 @@ def test_random_fillers_differ_from_rank_to_rank(tmp_path):
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(one.weights, two[0].weights))
 
 
-def test_what_cannot_be_made_is_said(tmp_path):
-    def plan(net, **flags):
-        return NetSource(
-            config_of(tmp_path, net, **flags).run_config and config_of(tmp_path, net), config_net(net)
-        ).plan
+def test_random_fillers_go_on_from_a_snapshot_as_they_would_have(tmp_path):
+    config = config_of(tmp_path, MADE + IP.format("data", 3) + LOSS)
+    message = NetSource(config, config.net(TRAIN)).plan.message()
 
-    def config_net(net):
-        return config_of(tmp_path, net).net(TRAIN)
+    def trained(trainer, iterations):
+        for _ in range(iterations):
+            trainer.step(lambda: None, lambda loss: None)
+        return [array.copy() for array in trainer.weights]
+
+    def trainer(name):
+        (tmp_path / name).mkdir()
+        return CaffeTrainer(config.solver, message, [], 1, str(tmp_path / name))
+
+    first = trainer("first")
+    trained(first, 3)
+    first.reseed(7)
+    weights, state = first.snapshot()
+    expected = trained(first, 4)
+    second = trainer("second")
+    second.restore(weights, state)
+    second.reseed(7)
+    assert same(trained(second, 4), expected)
+
+
+def test_what_cannot_be_made_is_said(tmp_path):
+    def plan(net):
+        config = config_of(tmp_path, net)
+        return NetSource(config, config.net(TRAIN)).plan
 
     rest = IP.format("data", 3) + LOSS
     words = refusal(lambda: plan(PYTHON.replace("tests.support.made", "no_such_module") + rest))
     assert words.endswith(
-        "net.prototxt: layer 'd' (Python): its module 'no_such_module' cannot be imported (there is no such module on "
-        "this machine): send it to every node with --py-files no_such_module.py, or install it in the environment"
+        "net.prototxt: layer 'd' (Python): there is no module 'no_such_module' on this machine: send it to every node "
+        "with --py-files no_such_module.py, or install it in the environment"
     )
     words = refusal(lambda: plan(PYTHON.replace("Numbers", "Letters") + rest))
     assert "layer 'd' (Python): module 'tests.support.made' (" in words
@@ -282,6 +330,39 @@ def test_what_cannot_be_made_is_said(tmp_path):
         "layer 'd': a layer without bottoms reads data, and data layers of type WindowData are not supported. Cut"
         in (refusal(lambda: plan(window + rest)))
     )
+
+
+def test_what_a_python_layer_raises_names_it(tmp_path, monkeypatch):
+    (tmp_path / "raising.py").write_text(
+        "from tests.support.made import Numbers\n"
+        "class Raising(Numbers):\n"
+        "    def setup(self, bottom, top):\n"
+        "        open(self.param_str)\n"
+        "        super().setup(bottom, top)\n"
+        "    def forward(self, bottom, top):\n"
+        "        raise ValueError('no more data')\n"
+    )
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    layer = PYTHON.replace("tests.support.made", "raising").replace('"Numbers"', '"Raising" param_str: "{}"')
+    rest = IP.format("data", 3) + LOSS
+
+    def plan(layer):
+        config = config_of(tmp_path, layer + rest)
+        return NetSource(config, config.net(TRAIN)).plan
+
+    words = refusal(lambda: plan(layer.replace("{}", "/nowhere")))
+    assert words.endswith(
+        "net.prototxt: layer 'd' (Python): FileNotFoundError: [Errno 2] No such file or directory: '/nowhere' "
+        f"({tmp_path}/raising.py, line 4)"
+    )
+    words = refusal(lambda: plan(PYTHON.replace("tests.support.made", "broken")))
+    assert "layer 'd' (Python): its module 'broken' cannot be imported: SyntaxError: invalid syntax (broken.py" in words
+    config = config_of(tmp_path, layer.replace("{}", str(tmp_path / "broken.py")) + rest)
+    with pytest.raises(DataError, match=r"layer 'd' \(Python\): ValueError: no more data \(.*/raising.py, line 7\)"):
+        run_here(config, tmp_path)
+    with pytest.raises(DataError, match=r"layer 'd' \(Python\): ValueError: no more data"):
+        score_here(config, ["ip"], stock_model(tmp_path, layer.replace("{}", str(tmp_path / "broken.py")) + rest))
 
 
 def test_without_test_iter_made_data_has_no_end(tmp_path):
@@ -346,6 +427,27 @@ def test_images_of_any_size_in_batches_of_one(tmp_path, monkeypatch, kind):
         assert np.array_equal(conv, net.blobs["conv"].data.reshape(-1))
         assert np.array_equal(ip, net.blobs["ip"].data.reshape(-1))
     assert len({len(conv) for conv in found["conv"]}) > 3
+
+
+def test_label_maps_of_any_size(tmp_path, monkeypatch):
+    """Each image has a label for every pixel; a label out of range is found when it comes."""
+    rng = np.random.default_rng(4)
+    shapes = [(1, int(rng.integers(5, 9)), int(rng.integers(5, 9))) for _ in range(10)]
+    maps = [rng.integers(0, 3, shape).astype(np.uint8) for shape in shapes]
+    write_lmdb(tmp_path / "images", [rng.integers(0, 255, shape).astype(np.uint8) for shape in shapes], [0] * 10)
+    write_lmdb(tmp_path / "labels", maps, [0] * 10)
+    score = (
+        'layer { name: "ip" type: "Convolution" bottom: "data" top: "ip" convolution_param { num_output: 3 pad: 1 '
+        'kernel_size: 3 weight_filler { type: "xavier" } } }\n'
+    )
+    check(tmp_path, monkeypatch, two_layers(batches=(1, 1)) + score + LOSS, test_iter=10, from_its_weights=True)
+    maps[7][0, 2, 3] = 3
+    write_lmdb(tmp_path / "more", maps, [0] * 10)
+    net = two_layers(batches=(1, 1)).replace('"labels"', '"more"') + score + LOSS
+    with pytest.raises(
+        DataError, match=r"layer 'data' \(top 'label'\): .*record '00000007': top 'label' holds 3 \(value"
+    ):
+        run_here(config_of(tmp_path, net), tmp_path)
 
 
 def test_a_net_that_takes_one_size_says_which_image_has_another(tmp_path):

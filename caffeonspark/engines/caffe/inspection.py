@@ -6,14 +6,14 @@ import json
 import os
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
-from ...errors import ConfigError
+from ...errors import CaffeOnSparkError, ConfigError
 from ...nets.schema import NetParameter
 from ...plans.inspection import Inspection
 from ...plans.made_data import tell_rank
 from ...process import run_in_child
 from .crash import fatal_message
 from .pycaffe import caffe, parameter_blobs, places_of_layers, prototxt, unique
-from .python_layers import check_modules
+from .python_layers import check_modules, explained
 
 __all__ = ["inspect_net", "reason"]
 
@@ -59,10 +59,13 @@ def _report_shapes(
     tell_rank(0, 1)
     try:
         check_modules(message)
-    except ConfigError as e:
-        send(json.dumps({"refused": e.message}).encode() + b"\n")
+        net = caffe.Net(path, int(message.state.phase))
+    except Exception as e:
+        error = explained(e, message)
+        if not isinstance(error, CaffeOnSparkError):
+            raise
+        send(json.dumps({"refused": error.message}).encode() + b"\n")
         return
-    net = caffe.Net(path, int(message.state.phase))
     for reshaping in (False, True):
         if reshaping:
             for name, shape in larger.items():

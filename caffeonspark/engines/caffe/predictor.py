@@ -10,7 +10,7 @@ from ...plans.indices import IndexedBottom
 from ..base import Predictor
 from .arrivals import check_arrivals
 from .pycaffe import caffe, prototxt
-from .python_layers import check_modules
+from .python_layers import check_modules, explained
 
 __all__ = ["CaffePredictor", "load_net"]
 
@@ -37,7 +37,13 @@ class CaffePredictor(Predictor):
             self._net.reshape()
 
     def forward(self) -> None:
-        self._net.forward()
+        try:
+            self._net.forward()
+        except Exception as e:
+            found = explained(e, self._message)
+            if found is e:
+                raise
+            raise found from e
 
     def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
         check_arrivals(self._net, self._message, indexed)

@@ -18,7 +18,7 @@ from .arrivals import check_arrivals
 from .normalization import LossNormalizer, normalized_layers
 from .predictor import CaffePredictor
 from .pycaffe import caffe, parameter_blobs, prototxt, unique
-from .python_layers import check_modules
+from .python_layers import check_modules, explained
 
 __all__ = ["HISTORIES", "CaffeTrainer"]
 
@@ -131,7 +131,13 @@ class CaffeTrainer(Trainer):
     def step(self, load: Callable[[], None], gradients_ready: Callable[[float], None]) -> None:
         self._load, self._exchange = load, gradients_ready
         self._losses.clear()
-        self._solver.step(1)
+        try:
+            self._solver.step(1)
+        except Exception as e:
+            found = explained(e, self._param.train_net_param)
+            if found is e:
+                raise
+            raise found from e
 
     def _note_loss(self) -> None:
         self._losses.append(sum(float(blob.data.sum()) * weight for blob, weight in self._loss_blobs))
