@@ -186,7 +186,8 @@ def check_before(config: Config, data: Any) -> None:
     source = data.getSource(config, False)
     if config.blobs:
         source = source.for_blobs(config.blobs)
-    else:
+    source.batches_to_score()
+    if not config.blobs:
         config.storage.check_writable(str(config.output))
     if config.train or config.dryRun:
         _ = source.plan  # opens the data and builds the net

@@ -137,6 +137,12 @@ def checked_features(config: Config) -> List[str]:
     if not config.nets.tests:
         raise ConfigError(f"{config.solver_path}: the net has no data layer in the TEST phase, which transform needs")
     net = config.nets.tests[0]
+    if not net.data_layers():
+        layer = net.made_layers()[0]
+        raise ConfigError(
+            f"{net.where(layer)} ({layer.type}) makes the TEST net's data, which a DataFrame cannot stand for: use a "
+            "CoSData layer"
+        )
     net.check_blobs(config.blobs)
     return config.blobs or default_features(net)
 

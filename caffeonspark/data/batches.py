@@ -7,13 +7,14 @@ random crop and mirror. A resumed run only has to be told how many batches were 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Protocol, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import DataError
-from .records import BadRecord
+from .records import BadRecord, Column
 from .store import RecordStore
+from .tops import settle_sizes
 
 __all__ = ["BatchRandom", "Batches", "Feed"]
 
@@ -60,6 +61,9 @@ class Feed(Protocol):
     def records(self, batch: int) -> np.ndarray:
         """The numbers of a batch's records in their store."""
 
+    def shapes(self) -> Dict[str, Tuple[int, ...]]:
+        """The shapes of those blobs whose sizes the records give, for the next batch. Raises DataError."""
+
     def load(self, blobs: Sequence[np.ndarray]) -> None:
         """Fill the blobs with the next batch. Raises DataError."""
 
@@ -102,6 +106,7 @@ class Batches:
         self._no_draws = np.zeros((batch_size, 3))
         self._epoch = -1
         self._permutation = np.zeros(0, np.int64)
+        self._settled: Optional[List[Column]] = None  # the next batch's columns
         #: How many batches have been used.
         self.used = 0
 
@@ -125,14 +130,27 @@ class Batches:
         Raises DataError."""
         records = self.records(batch)
         draws = self._draws.transforms(batch, len(records)) if self._random else self._no_draws
+        columns, self._settled = self._settled or self.store.read(records), None
         try:
-            for top, column, blob in zip(self.store.tops, self.store.read(records), blobs):
+            for top, column, blob in zip(self.store.tops, columns, blobs):
                 if isinstance(column, list):
                     column = _Noted(column, lambda row: note(int(records[row])))
                 top.fill(column, top.samples(blob), draws)
         except BadRecord as e:
-            assert e.row is not None
-            raise DataError(f"{self.name}: {e.named(self.store.id_of(records[e.row])).message}") from None
+            raise self._explain(e, records) from None
+
+    def _explain(self, error: BadRecord, records: np.ndarray) -> DataError:
+        assert error.row is not None
+        return DataError(f"{self.name}: {error.named(self.store.id_of(records[error.row])).message}")
+
+    def shapes(self) -> Dict[str, Tuple[int, ...]]:
+        """The shapes of those blobs whose sizes the records give, for the next batch. Raises DataError."""
+        records = self.records(self.used)
+        try:
+            shapes, self._settled = settle_sizes(self.store.tops, self.store.read(records))
+        except BadRecord as e:
+            raise self._explain(e, records) from None
+        return shapes
 
     def load(self, blobs: Sequence[np.ndarray]) -> None:
         """Fill the blobs with the next batch. Raises DataError."""

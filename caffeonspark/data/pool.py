@@ -72,6 +72,10 @@ class PooledBatches:
     def records(self, batch: int) -> np.ndarray:
         return self._batches.records(batch)
 
+    def shapes(self) -> Dict[str, Tuple[int, ...]]:
+        """None: records whose sizes differ are not decoded ahead."""
+        return {}
+
     def load(self, blobs: Sequence[np.ndarray]) -> None:
         """Fill the blobs with the next batch. Raises DataError."""
         count = len(self._slots)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Dict, Iterator, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from .limits import IndexRange, not_finite
 from .records import ENCODED, RAW_BYTES, BadRecord, BadRecords, Column, Records, unpack_image
 from .transform import Transform
 
-__all__ = ["ImageTop", "NumberTop", "Top", "without_bad_values"]
+__all__ = ["ImageTop", "NumberTop", "Top", "settle_sizes", "without_bad_values"]
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ class ImageTop(Top):
     resize : (height, width) to resize to before the transformation, or None
     expect : (height, width) an image must have, or None
     max_pixels : the most pixels an image may have
+    any_size : whether the blob gets the size of each image, in batches of one
     """
 
     transform: Transform = field(default_factory=Transform)
@@ -142,6 +143,7 @@ class ImageTop(Top):
     resize: Optional[Tuple[int, int]] = None
     expect: Optional[Tuple[int, int]] = None
     max_pixels: int = MAX_PIXELS
+    any_size: bool = False
 
     @property
     def fixed(self) -> Optional[Tuple[np.dtype, Tuple[int, ...]]]:
@@ -189,7 +191,8 @@ class ImageTop(Top):
             image = resize(image, self.resize)
         size = (image.shape[0], image.shape[1], image.shape[2])
         problem = self.transform.problem_with(size)
-        if problem is None and self.transform.output_shape(size) != self.shape:
+        settled = 1 if self.any_size else 3
+        if problem is None and self.transform.output_shape(size)[:settled] != self.shape[:settled]:
             problem = (
                 f"is {'x'.join(map(str, image.shape))} and does not fill the blob's {'x'.join(map(str, self.shape))}"
             )
@@ -202,6 +205,8 @@ class ImageTop(Top):
         if self.expect is not None and self.resize is None and (height, width) != self.expect:
             found = f"the image is {height}x{width}, not {self.expect[0]}x{self.expect[1]}; -resize would resize it"
             raise BadRecord(record, "wrong image size", found, row)
+        if self.any_size:
+            return
         if self.resize is None and not self.transform.crop and (height, width) != self.shape[1:]:
             blob = "x".join(map(str, self.shape))
             found = f"the image is {height}x{width} and does not fill the blob's {blob}; -resize would resize it"
@@ -209,7 +214,8 @@ class ImageTop(Top):
 
     def fill(self, column: Column, out: np.ndarray, draws: np.ndarray) -> None:
         for row, entry in enumerate(column):
-            self.transform.apply(self.pixels(entry, row=row), out[row], draws[row])
+            image = entry if isinstance(entry, np.ndarray) else self.pixels(entry, row=row)
+            self.transform.apply(image, out[row], draws[row])
             if self.limits:
                 self._check_limits(out[row], "", row)
 
@@ -226,3 +232,16 @@ class ImageTop(Top):
         for takes in self.limits:
             for _, number, value in takes.wrong_rows(image[np.newaxis], moved):
                 raise takes.explain(record, self.name, number, value, image.size, row)
+
+
+def settle_sizes(tops: Sequence[Top], columns: Sequence[Column]) -> Tuple[Dict[str, Tuple[int, ...]], List[Column]]:
+    """The shapes of the blobs whose images have any size, for a batch of one record, and its columns with these images
+    decoded. Raises BadRecord."""
+    shapes: Dict[str, Tuple[int, ...]] = {}
+    settled = list(columns)
+    for number, (top, column) in enumerate(zip(tops, columns)):
+        if isinstance(top, ImageTop) and top.any_size:
+            image = top.pixels(column[0], row=0)
+            shapes[top.name] = (1, *top.transform.output_shape((image.shape[0], image.shape[1], image.shape[2])))
+            settled[number] = image[np.newaxis]
+    return shapes, settled

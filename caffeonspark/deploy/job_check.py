@@ -25,6 +25,7 @@ from ..nets.net import TEST, TRAIN
 from ..nets.prototxt import Files
 from ..nets.solver_values import solver_notes
 from ..plans.job import ResumePoint
+from ..plans.made_data import batches_to_score
 from ..plans.net_plan import NetPlan
 from ..plans.net_source import NetSource
 from ..runs.preflight import check_solver, check_solver_fields
@@ -113,6 +114,24 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     CaffeOnSparkError
         For what the driver would refuse too.
     """
+    with _sent_modules(options):
+        return _check_job(spark, values, options, yarn)
+
+
+@contextlib.contextmanager
+def _sent_modules(options: SubmitOptions) -> Iterator[None]:
+    """What ``--py-files`` sends can be imported here meanwhile."""
+    files = [local_path(path) for path in (options.get("spark.submit.pyFiles") or "").split(",") if path]
+    places = [os.path.dirname(os.path.abspath(path)) if path.endswith(".py") else path for path in files]
+    sys.path[:0] = places
+    try:
+        yield
+    finally:
+        for place in places:
+            sys.path.remove(place)
+
+
+def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yarn: bool) -> JobCheck:
     found = JobCheck()
     config = _LookedAt(spark, {**values, "clusterSize": values.get("clusterSize") or 1})
     if not config.conf:
@@ -135,7 +154,10 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
             _check_solver(config, found)
         if config.test or config.blobs:
-            found.inference = [_plan(config, config.net(TEST), found, elsewhere)]
+            net = config.net(TEST)
+            if not net.data_layers():
+                batches_to_score(net, config.solver.test_iter)
+            found.inference = [_plan(config, net, found, elsewhere)]
             if not (config.train or config.blobs):  # of which a part of the net may be enough
                 read_model(config.run_config, found.inference[0])
     except _Unseen as e:

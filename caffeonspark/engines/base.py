@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from ..errors import ConfigError
 from ..plans.indices import IndexedBottom
 from ..plans.inspection import Inspection, SolverInspection
 from ..plans.net_plan import NetPlan
@@ -80,6 +81,12 @@ class Trainer(ABC):
     @abstractmethod
     def rate(self) -> float:
         """The learning rate of the iteration that comes next."""
+
+    def reshape(self, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+        """Give input blobs new shapes; called while ``step`` loads a batch. Engines need not be able to."""
+        different = [name for name, shape in shapes.items() if self.inputs[name].shape != shape]
+        if different:
+            raise ConfigError(f"the engine does not train with inputs of different sizes, as '{different[0]}' has")
 
     @abstractmethod
     def step(self, load: Callable[[], None], gradients_ready: Callable[[float], None]) -> None:

@@ -7,10 +7,28 @@ from typing import Dict, Sequence, Tuple
 import numpy as np
 
 from ..data.records import BadRecord, Column, take
+from ..data.tops import settle_sizes
+from ..errors import DataError
 from ..plans.net_plan import NetPlan
 from .base import Predictor
 
-__all__ = ["BatchedNet"]
+__all__ = ["BatchedNet", "add_samples"]
+
+
+def add_samples(sums: Dict[str, np.ndarray], values: Dict[str, np.ndarray]) -> None:
+    """Add what ``BatchedNet.run`` found to float64 sums over all samples. Raises DataError where a blob's size is not
+    always the same."""
+    for name, value in values.items():
+        total = value.sum(axis=0, dtype=np.float64)
+        if name not in sums:
+            sums[name] = total
+        elif sums[name].shape != total.shape:
+            raise DataError(
+                f"output '{name}' has {total.size} values in one pass and {sums[name].size} in another, so it has no "
+                "mean: take it out of the TEST net's outputs (a Silence layer), or extract it with -features"
+            )
+        else:
+            sums[name] += total
 
 
 class BatchedNet:
@@ -34,7 +52,15 @@ class BatchedNet:
     def width(self, blob: str) -> int:
         """How many values a sample has in a blob."""
         size = int(np.prod(self._plan.shapes[blob], dtype=np.int64))
-        return size // self.batch_size if blob in self._plan.batch_axes else size
+        if blob not in self._plan.batch_axes:
+            return size
+        each, left = divmod(self._plan.batch_axes[blob][1], self._samples)
+        return size // self._plan.units // (self._samples if each and not left else 1)
+
+    @property
+    def _samples(self) -> int:
+        """Samples in a unit of the plan: those of the first data layer."""
+        return self.batch_size // self._plan.units
 
     def run(
         self, columns: Sequence[Sequence[Column]], draws: Sequence[np.ndarray], count: int, blobs: Sequence[str]
@@ -43,9 +69,10 @@ class BatchedNet:
 
         Parameters
         ----------
-        columns : for each data layer the columns of ``count`` records, at most the batch size
-        draws : for each data layer (count, 3) numbers in [0, 1)
-        count : how many samples there are
+        columns : for each data layer the columns of its records: ``count``, at most the batch size, or as many as a
+            pass has of them where the data layers have different batch sizes
+        draws : for each data layer (records, 3) numbers in [0, 1)
+        count : how many samples there are, of the first data layer
         blobs : names of the blobs to return
 
         Returns
@@ -56,16 +83,23 @@ class BatchedNet:
         Raises BadRecord with the row of a record that cannot be used, and the number of its data layer; DataError for
         an index out of range that no record can be blamed for.
         """
-        size = count
-        if count < self.batch_size and not self._plan.flexible:
-            # a net that states its batch size somewhere (Reshape with dim 0) gets whole batches
-            size = self.batch_size
-            repeat = np.resize(np.arange(count), size)
-            columns = [[take(column, repeat) for column in layer] for layer in columns]
-            draws = [numbers[repeat] for numbers in draws]
+        columns, draws = list(columns), list(draws)
         shapes: Dict[str, Tuple[int, ...]] = {}
-        for layer in self._plan.layers:
-            shapes.update(layer.shapes(size))
+        for number, layer in enumerate(self._plan.layers):
+            size = len(draws[number])
+            if size < layer.batch_size and not self._plan.flexible:
+                # a net that states its batch size somewhere (Reshape with dim 0) gets whole batches
+                repeat = np.resize(np.arange(size), layer.batch_size)
+                columns[number] = [take(column, repeat) for column in columns[number]]
+                draws[number] = draws[number][repeat]
+            shapes.update(layer.shapes(len(draws[number])))
+            if layer.any_size:
+                try:
+                    own, columns[number] = settle_sizes(layer.tops, columns[number])
+                except BadRecord as e:
+                    e.layer = number
+                    raise
+                shapes.update(own)
         self._net.reshape(shapes)
         data = self._net.blobs
         for number, (layer, values, numbers) in enumerate(zip(self._plan.layers, columns, draws)):
@@ -84,5 +118,9 @@ class BatchedNet:
         if position is None:
             return np.repeat(blob.reshape(1, -1), count, axis=0)
         axis, entries = position
-        rows = np.moveaxis(blob, axis, 0)[: count * entries]
+        each, left = divmod(entries, self._samples)
+        if left or not each:  # of several samples, which have the same
+            rows = np.array(np.moveaxis(blob, axis, 0), order="C").reshape(self._plan.units, -1)
+            return np.repeat(rows, self._samples, axis=0)[:count]
+        rows = np.moveaxis(blob, axis, 0)[: count * each]
         return np.array(rows, order="C").reshape(count, -1)

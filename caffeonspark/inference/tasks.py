@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import logging
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -22,12 +22,13 @@ from ..data.batches import BatchRandom
 from ..data.records import SAMPLE_ID, BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
 from ..data.store import RecordStore, scratch_folder
-from ..engines.batching import BatchedNet
+from ..engines.batching import BatchedNet, add_samples
 from ..engines.blas import check_setting, use_for
 from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of, is_hdf5, with_format
+from ..plans.made_data import tell_rank
 from ..plans.net_plan import LayerPlan, NetPlan
 from ..plans.run_config import RunConfig
 from ..plans.weights_match import check_all_there
@@ -70,6 +71,7 @@ class Task:
     ending : of the model file's name
     digest : names engine, plan and model, so that a worker knows its net again
     skipped : Spark accumulator of what was skipped: {layer: [counts by cause, examples]}
+    batches : how many a task runs of a net that makes its data itself
     """
 
     engine: str
@@ -80,12 +82,14 @@ class Task:
     ending: str
     digest: str
     skipped: Any
+    batches: int = 0
 
 
-def task_for(config: RunConfig, plan: NetPlan, blobs: Sequence[str]) -> Task:
-    """The task of running ``plan`` with the model of ``-model``. Raises as ``read_model``."""
-    path, content = read_model(config, plan)
-    return _make_task(config, plan, blobs, content, ending_of(path))
+def task_for(source: NetSource, blobs: Sequence[str]) -> Task:
+    """The task of running the plan of ``source`` with the model of ``-model``. Raises as ``read_model``."""
+    config, batches = source.run_config, source.batches_to_score()
+    path, content = read_model(config, source.plan)
+    return replace(_make_task(config, source.plan, blobs, content, ending_of(path)), batches=batches)
 
 
 def read_model(config: RunConfig, plan: NetPlan) -> Tuple[str, bytes]:
@@ -174,13 +178,14 @@ def check_skipped(task: Task, good: int) -> List[str]:
 def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
     """A DataFrame with ``SampleID`` and an ``array<float>`` for each blob, one row for each record.
 
-    Only the part of the net that the blobs depend on runs. A blob that does not grow with the batch (a loss, an
-    accuracy) has the value of its row's batch. The task tells what was skipped once the DataFrame was used.
+    Only the part of the net that the blobs depend on runs. Where no layer reads data, the ids number the samples of
+    ``test_iter`` batches from 0. A blob that does not grow with the batch (a loss, an accuracy) has the value of its
+    row's batch. The task tells what was skipped once the DataFrame was used.
     """
     from pyspark.sql import types as T
 
     source = source.for_blobs(blobs)
-    task = task_for(source.run_config, source.plan, blobs)
+    task = task_for(source, blobs)
     fields = [T.StructField(name, T.ArrayType(T.FloatType(), False), False) for name in task.blobs]
     schema = T.StructType([T.StructField(SAMPLE_ID, T.StringType(), False), *fields])
     rows, parts, names = _task_rows(source)
@@ -195,7 +200,7 @@ def features(source: NetSource, blobs: Sequence[str]) -> Tuple[DataFrame, Task]:
 
 def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
     """The mean over all records of each output blob of the TEST net."""
-    task = task_for(source.run_config, source.plan, source.plan.outputs)
+    task = task_for(source, source.plan.outputs)
     rows, parts, names = _task_rows(source)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -205,8 +210,7 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
         sums: Dict[str, np.ndarray] = {}
         for records, values in _outputs(task, parts, _named(batches, names)):
             count += len(records)
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value.sum(axis=0, dtype=np.float64)
+            add_samples(sums, values)
         if count:
             columns = [list(sums), [count] * len(sums), [list(total) for total in sums.values()]]
             types = [pa.string(), pa.int64(), pa.list_(pa.float64())]
@@ -292,24 +296,39 @@ def _task_rows(source: NetSource) -> Tuple[DataFrame, int, Sequence[str]]:
     columns' names, where they are not theirs: PySpark does not take any name for what it gives to Arrow.
 
     Rows of a single frame source are used where they are (0 tasks); otherwise records are spread over tasks as
-    they are over ranks.
+    they are over ranks. A net that makes its data itself runs in one task.
     """
     config = source.run_config
     spark = config.spark
+    if not source.sources:
+        return spark.range(0, 1, 1, 1), 1, ()
     frames = [(number, one.frame(), False) for number, one in enumerate(source.sources) if isinstance(one, FrameSource)]
     if len(source.sources) == 1 and frames:
         frame = frames[0][1]
         limit_arrow_batches(spark, [frame])
         names = frame.columns
         return frame.toDF(*[f"column{number}" for number in range(len(names))]), 0, names
-    sizes = {layer.batch_size for layer in source.plan.layers}
-    if len(sizes) > 1:
-        raise ConfigError(f"{source.net.path}: the data layers of the TEST net have different batch sizes: {sizes}")
+    check_counts(source.plan)
     parts = int(config.settings.lmdb_partitions or config.ranks)
     frames = [
         (n, one if has_stable_partitions(one) else one.persist(StorageLevel.DISK_ONLY), test) for n, one, test in frames
     ]
-    return rows_for_ranks(spark, frames, parts), parts, ()
+    steps = {number: one.step for number, one in enumerate(source.sources)}
+    return rows_for_ranks(spark, frames, parts, steps), parts, ()
+
+
+def check_counts(plan: NetPlan) -> None:
+    """Raise DataError where data layers have different numbers of records, as far as that is known."""
+    known = {layer.description: layer.count for layer in plan.layers if layer.count is not None}
+    counts = {layer.steps(layer.count) for layer in plan.layers if layer.count is not None}
+    if len(counts) > 1:
+        raise _different_counts(", ".join(f"{count} in {name}" for name, count in known.items()))
+
+
+def _different_counts(found: str) -> DataError:
+    return DataError(
+        f"the data layers have different numbers of records, and -test and -features take each record once: {found}"
+    )
 
 
 # ---- in the task
@@ -327,8 +346,9 @@ _nets: Dict[str, BatchedNet] = {}
 
 def _net_for(task: Task) -> BatchedNet:
     """The worker's net for this task, built if the worker has another one."""
-    if task.digest not in _nets:
+    if task.digest not in _nets or not task.plan.layers:  # layers that make all data know how far they came
         _nets.clear()
+        tell_rank(0, 1)
         with tempfile.NamedTemporaryFile(suffix=task.ending, dir=scratch_folder()) as f:
             f.write(task.model.value)
             f.flush()
@@ -350,6 +370,11 @@ def _computed(
 ) -> Iterator[Tuple[Records, Dict[str, np.ndarray]]]:
     from pyspark import TaskContext
 
+    if not task.plan.layers:
+        for _ in batches:  # Spark starts tasks with rows
+            pass
+        yield from _made(task)
+        return
     context = TaskContext.get()
     number = context.partitionId() if context is not None else 0
     bad = [BadRecords(layer.description, layer.bad) for layer in task.plan.layers]
@@ -358,9 +383,9 @@ def _computed(
     else:
         chunks = _spread_chunks(task, number, parts, batches, bad)
     forward = None
-    for done, chunk in enumerate(_rebatch(chunks, task.plan.batch_size)):
+    for done, chunk in enumerate(chunks if task.plan.steps_differ else _rebatch(chunks, task.plan.batch_size)):
         forward = forward or _net_for(task)
-        draws = [BatchRandom(0, number, layer).transforms(done, len(chunk[0])) for layer in range(len(chunk))]
+        draws = [BatchRandom(0, number, layer).transforms(done, len(mine)) for layer, mine in enumerate(chunk)]
         records, values = _run_batch(task, forward, chunk, draws, bad)
         if len(records):
             yield records, values
@@ -369,7 +394,15 @@ def _computed(
             task.skipped.add({one.source: [one.counts, one.examples]})
 
 
-#: The same records of each data layer.
+def _made(task: Task) -> Iterator[Tuple[Records, Dict[str, np.ndarray]]]:
+    """The samples of a net that makes its data itself, numbered."""
+    forward, size = _net_for(task), task.plan.batch_size
+    for batch in range(task.batches):
+        numbers = np.arange(batch * size, (batch + 1) * size)
+        yield Records([str(number) for number in numbers], [], numbers), forward.run([], [], size, task.blobs)
+
+
+#: The same records of each data layer; a batch of each, where they have different batch sizes.
 Chunk = List[Records]
 
 
@@ -383,6 +416,8 @@ def _run_batch(
         except BadRecord as e:
             assert e.row is not None
             bad[e.layer].report(e.named(chunk[e.layer].ids[e.row]))
+            if task.plan.steps_differ:  # what belongs to the record is not known
+                return chunk[0].keep(slice(0)), {}
             keep = np.delete(np.arange(len(chunk[0])), e.row)
             chunk = [records.keep(keep) for records in chunk]
             draws = [numbers[keep] for numbers in draws]
@@ -411,12 +446,13 @@ def _spread_chunks(
     for k, layer in enumerate(layers):
         if isinstance(layer.reader, RangeReader):
             assert layer.count is not None
-            start, stop = bounds(layer.count, parts, number)
-            streams.append(_checked(layer, layer.reader.read(start, stop, 1, bad[k]), bad[k]))
+            start, stop = bounds(layer.steps(layer.count), parts, number)
+            chunks = layer.reader.read(start * layer.step, min(stop * layer.step, layer.count), 1, bad[k])
+            streams.append(_checked(layer, chunks, bad[k]))
         else:
             stores[k].finish()
             streams.append(stores[k].chunks(256))
-    yield from _side_by_side(streams, task.plan)
+    yield from (_passes if task.plan.steps_differ else _side_by_side)(streams, task.plan)
 
 
 def _checked(layer: LayerPlan, chunks: Iterator[Records], bad: BadRecords) -> Iterator[Records]:
@@ -443,8 +479,7 @@ def _side_by_side(streams: List[Iterator[Records]], plan: NetPlan) -> Iterator[C
             return
         if len(here) < len(streams):
             if all(not layer.bad.skip for layer in plan.layers):
-                names = ", ".join(layer.description for layer in plan.layers)
-                raise DataError(f"the data layers have different numbers of records: {names}")
+                raise _different_counts(", ".join(layer.description for layer in plan.layers))
             return
         upto = min(int(records.index[-1]) for records in here)
         common = here[0].index
@@ -455,6 +490,42 @@ def _side_by_side(streams: List[Iterator[Records]], plan: NetPlan) -> Iterator[C
         waiting = [records.keep(np.flatnonzero(records.index > upto)) for records in here]
         if len(common):
             yield chosen
+
+
+def _passes(streams: List[Iterator[Records]], plan: NetPlan) -> Iterator[Chunk]:
+    """A batch of each layer, where they have different batch sizes; one of which a record was skipped is left out."""
+    batches = [_by_step(stream, layer.step) for stream, layer in zip(streams, plan.layers)]
+    ends = object()
+    waiting: List[Any] = [next(one, ends) for one in batches]
+    while not any(one is ends for one in waiting):
+        step = max(int(records.index[0]) // layer.step for records, layer in zip(waiting, plan.layers))
+        late = [int(records.index[0]) // layer.step < step for records, layer in zip(waiting, plan.layers)]
+        if not any(late):
+            if all(_is_whole(records, layer) for records, layer in zip(waiting, plan.layers)):
+                yield list(waiting)
+            late = [True] * len(late)
+        waiting = [next(one, ends) if behind else mine for one, behind, mine in zip(batches, late, waiting)]
+    if not all(one is ends for one in waiting) and all(not layer.bad.skip for layer in plan.layers):
+        raise _different_counts(", ".join(layer.description for layer in plan.layers))
+
+
+def _is_whole(records: Records, layer: LayerPlan) -> bool:
+    """Whether no record of a batch was skipped."""
+    whole = len(records) == layer.step or int(records.index[-1]) + 1 == layer.count
+    return not layer.bad.skip or (whole and int(records.index[-1]) % layer.step == len(records) - 1)
+
+
+def _by_step(stream: Iterator[Records], size: int) -> Iterator[Records]:
+    """The same records, those of each step together."""
+    left: Optional[Records] = None
+    for records in stream:
+        left = records if left is None else left + records
+        while len(left) and int(left.index[0]) // size < int(left.index[-1]) // size:
+            mine = int(np.searchsorted(left.index // size, int(left.index[0]) // size, "right"))
+            yield left.keep(slice(mine))
+            left = left.keep(slice(mine, None))
+    if left is not None and len(left):
+        yield left
 
 
 def _rebatch(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:

@@ -1,8 +1,8 @@
-"""What to do instead of fields that forks of Caffe gave to data layers."""
+"""What to use instead of data layers that are not read here, and of fields that forks of Caffe gave to data layers."""
 
 from __future__ import annotations
 
-__all__ = ["advice"]
+__all__ = ["advice", "instead_of_layer"]
 
 _RESIZE = "images are resized by -resize, by an ImageData layer's new_height and new_width, or where the data is made"
 _RANDOM = "make such variants of the images where the data is made, or decode them in a source_class of your own"
@@ -24,3 +24,20 @@ _ADVICE = {
 def advice(field: str) -> str:
     """What to use instead of a field, "" where nothing is known of it."""
     return _ADVICE.get(field, "")
+
+
+_ROWS = "CoSData over a DataFrame with a row for each sample, or a layer of type Python"
+_LAYERS = {
+    "WindowData": f"Cut the windows out where the data is made, and use {_ROWS}",
+    "AnnotatedData": f"Use {_ROWS}, with boxes and labels in columns of their own",
+    "VideoData": f"Cut the clips where the data is made, and use {_ROWS}",
+    "ImageLabelData": "Use two Data or ImageData layers, one for images and one for label maps",
+    "DenseImageData": "Use two Data or ImageData layers, one for images and one for label maps",
+    "ImageSegData": "Use two Data or ImageData layers, one for images and one for label maps",
+    "MultiLabelImageData": "Use CoSData over a DataFrame with the labels in an array, or HDF5Data",
+}
+
+
+def instead_of_layer(kind: str) -> str:
+    """What to use instead of data layers of a type, "" where nothing is known of it."""
+    return _LAYERS.get(kind, "")

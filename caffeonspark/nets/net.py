@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 from dataclasses import dataclass, replace
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple
 
 from ..errors import ConfigError, suggest
 from ..storage import local_path
@@ -35,6 +35,11 @@ def reads_data(layer: Any) -> bool:
     return not layer.bottom and layer.type not in _MAKERS
 
 
+def makes_data(layer: Any) -> bool:
+    """Whether a layer makes data itself, or is given it: one without bottoms, of type DummyData, Input or Python."""
+    return not layer.bottom and layer.type in _MAKERS and layer.type != "Parameter"
+
+
 @dataclass(frozen=True)
 class Net:
     """One phase of a net: a ``NetParameter`` with only the layers of that phase, and the file it came from.
@@ -55,6 +60,25 @@ class Net:
         """The layers that read data (``reads_data``), in the order they stand."""
         return [layer for layer in self.message.layer if reads_data(layer)]
 
+    def made_layers(self) -> List[Any]:
+        """The layers that make data themselves (``makes_data``), in the order they stand."""
+        return [layer for layer in self.message.layer if makes_data(layer)]
+
+    def where(self, layer: Any) -> str:
+        """File and layer, for errors: of data layers with one name, which it is."""
+        names = [one.name for one in self.message.layer if reads_data(one)]
+        which = f" (top '{layer.top[0]}')" if names.count(layer.name) > 1 and layer.top else ""
+        return f"{self.path}: layer '{layer.name}'{which}"
+
+    def makes_all_data(self) -> bool:
+        """Whether it has no data layer and runs without one."""
+        made: Set[str] = set()
+        for layer in self.message.layer:
+            if not made.issuperset(layer.bottom):
+                return False
+            made.update(layer.top)
+        return bool(self.made_layers()) and not self.data_layers()
+
     def blob_names(self) -> List[str]:
         """Every blob, in the order the layers make them."""
         names: List[str] = []
@@ -72,12 +96,12 @@ class Net:
                 left[top] = None
         return sorted(left)
 
-    def with_inputs(self, shapes: Mapping[str, Sequence[Tuple[str, Tuple[int, ...]]]]) -> Any:
+    def with_inputs(self, shapes: Sequence[Sequence[Tuple[str, Tuple[int, ...]]]]) -> Any:
         """The net for stock pycaffe: each data layer replaced by ``Input`` layers.
 
         Parameters
         ----------
-        shapes : for each data layer's name, its tops and the whole shape of each blob, batch included
+        shapes : for each data layer, in their order, its tops and the whole shape of each blob, batch included
 
         Returns
         -------
@@ -87,9 +111,10 @@ class Net:
         net = NetParameter()
         net.CopyFrom(self.message)
         del net.layer[:]
+        data = iter(shapes)
         for layer in self.message.layer:
             if reads_data(layer):
-                tops = shapes[layer.name]
+                tops = next(data)
                 for number, (top, shape) in enumerate(tops):
                     # no '/' in the name: Caffe's HDF5 writer takes it for a group
                     new = net.layer.add(name=layer.name if len(tops) == 1 else f"{layer.name}_{top}", type="Input")
@@ -145,17 +170,13 @@ class Net:
                 )
 
     def check(self, known_types: Iterable[str]) -> None:
-        """Raise ConfigError for what would make Caffe abort: unknown layer types and blobs, names used twice."""
+        """Raise ConfigError for what would make Caffe abort: unknown layer types and blobs, blobs made twice."""
         types = set(known_types)
         blobs: Set[str] = set()
-        names: Set[str] = set()
         for number, layer in enumerate(self.message.layer):
             where = f"{self.path}: layer '{layer.name or number}' ({self.phase_name} phase)"
             if layer.type not in types and not reads_data(layer):
                 raise ConfigError(f"{where}: unknown layer type '{layer.type}'. {suggest(layer.type, types)}")
-            if layer.name in names and reads_data(layer):
-                raise ConfigError(f"{where}: a second layer of this name is active in the {self.phase_name} phase")
-            names.add(layer.name)
             for bottom in layer.bottom:
                 if bottom not in blobs:
                     raise ConfigError(
@@ -209,8 +230,8 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
     """The train net and the test nets of the solver prototxt ``path``.
 
     A net that both phases share counts as one test net where no others are named; further ``test_iter`` values give
-    further copies, each with its own ``test_state``. Test nets without a data layer are left out, and the others keep
-    their numbers.
+    further copies, each with its own ``test_state``. Test nets whose data no layer reads or makes are left out, and the
+    others keep their numbers.
     """
 
     @functools.lru_cache(maxsize=None)  # what is old in a file is told once
@@ -239,7 +260,7 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
     test_nets = []
     for number, (message, source) in enumerate(tests):
         net = _phase_of(message, source, TEST, states[number] if states else None)
-        if net.data_layers():
+        if net.data_layers() or net.makes_all_data():
             test_nets.append(replace(net, number=number))
         elif len(tests) > 1:
             _log.warning(

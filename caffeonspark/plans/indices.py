@@ -153,6 +153,9 @@ class _Origins:
                 complete = False
             elif mine.any():
                 where = None if mine.all() else np.flatnonzero(mine[0])
+                if where is not None and isinstance(top, ImageTop) and top.any_size:  # they are others in each record
+                    complete = False
+                    continue
                 self.limits.setdefault(top.name, []).append(replace(takes, where=where))
         return complete
 

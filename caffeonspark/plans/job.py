@@ -48,7 +48,8 @@ class ValidationPlan:
     Attributes
     ----------
     net : NetPlan
-    rows : samples a run uses, over all ranks; None for all there are
+    rows : samples a run uses, over all ranks; None for all there are. Where no layer of the net reads data, those of
+        each rank
     """
 
     net: NetPlan

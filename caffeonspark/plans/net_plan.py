@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from functools import reduce
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from ..data.records import BadRecordPolicy, BadRecords, Records
 from ..data.sources.base import FrameReader, RangeReader
-from ..data.tops import Top, without_bad_values
+from ..data.tops import ImageTop, Top, without_bad_values
+from ..errors import DataError
 from ..nets.schema import NetParameter
 from .indices import IndexedBottom
 
-__all__ = ["LayerParameters", "LayerPlan", "NetPlan"]
+__all__ = ["LayerParameters", "LayerPlan", "NetPlan", "units_of"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class LayerPlan:
     reader : reads ranges of numbered records, or decodes rows that Spark brings
     count : how many records a RangeReader can read; None for rows
     bad : what happens to records that cannot be used
+    step : how many records go to a rank together: 1, or a batch where the net's data layers have different batch sizes
     """
 
     name: str
@@ -54,6 +58,7 @@ class LayerPlan:
     reader: Union[RangeReader, FrameReader]
     count: Optional[int]
     bad: BadRecordPolicy = field(default_factory=BadRecordPolicy)
+    step: int = 1
 
     def without_bad_values(self, records: Records, bad: BadRecords) -> Records:
         """The records whose numbers are finite, and inside the memory that layers read by them."""
@@ -63,6 +68,20 @@ class LayerPlan:
         """The shape of each top's blob, at the layer's own batch size or another."""
         size = self.batch_size if batch is None else batch
         return {top.name: top.blob_shape(size) for top in self.tops}
+
+    @property
+    def any_size(self) -> bool:
+        """Whether each record gives blobs their shapes, in batches of one."""
+        return any(isinstance(top, ImageTop) and top.any_size for top in self.tops)
+
+    def steps(self, records: int) -> int:
+        """How many steps so many records are, the last of which may be incomplete."""
+        return -(-records // self.step)
+
+
+def units_of(layers: Sequence[LayerPlan]) -> int:
+    """Into how many equal parts the batches of these layers can be divided: samples, where they have equally many."""
+    return reduce(math.gcd, (layer.batch_size for layer in layers))
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,7 @@ class NetPlan:
     parameters : how many numbers the net learns
     indexed : bottoms that layers index their memory by, and whose values cannot be checked in the records
     weights : the layers that have parameters, whose names only they have
+    made_batch : samples a forward pass, where no layer reads data
     """
 
     content: bytes
@@ -93,6 +113,7 @@ class NetPlan:
     parameters: int
     weights: Tuple[LayerParameters, ...]
     indexed: Tuple[IndexedBottom, ...] = ()
+    made_batch: int = 0
 
     def message(self) -> Any:
         """The NetParameter."""
@@ -100,5 +121,28 @@ class NetPlan:
 
     @property
     def batch_size(self) -> int:
-        """Of the first data layer."""
-        return self.layers[0].batch_size
+        """Samples a forward pass; those of the first data layer, where they have different batch sizes."""
+        return self.layers[0].batch_size if self.layers else self.made_batch
+
+    def check_shared(self, totals: Sequence[Optional[int]], ranks: int) -> None:
+        """Raise DataError where its layers have such different numbers of records that ranks cannot go through them as
+        one would; ``totals`` are these numbers, as far as they are known."""
+        known = [(layer, total) for layer, total in zip(self.layers, totals) if total is not None]
+        steps = {layer.steps(total) for layer, total in known}
+        if len(steps) > 1 and any(count % ranks for count in steps):
+            counts = ", ".join(f"{total} in {layer.description}" for layer, total in known)
+            raise DataError(
+                f"the data layers of a TEST net have different numbers of records ({counts}): {ranks} ranks cannot "
+                "share them in validation; bring them to as many, or validate on one rank"
+            )
+
+    @property
+    def units(self) -> int:
+        """Into how many parts a pass is divided, whose entries ``batch_axes`` counts: samples, or where the data layers
+        have different batch sizes, what they have in common."""
+        return units_of(self.layers) if self.layers else self.made_batch
+
+    @property
+    def steps_differ(self) -> bool:
+        """Whether the data layers have different batch sizes."""
+        return any(layer.batch_size != self.batch_size for layer in self.layers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..data.limits import IndexRange
 from ..data.records import BadRecordPolicy
@@ -13,9 +13,11 @@ from ..data.tops import Top
 from ..errors import ConfigError
 from ..nets.net import Net
 from .indices import follow_indices
+from .inspection import Inspection, NetInspector
 from .layer_names import parameters_by_name
+from .made_data import axes_by_size, batches_to_score, made_batch
 from .net_files import embed_files
-from .net_plan import LayerPlan, NetPlan
+from .net_plan import LayerPlan, NetPlan, units_of
 from .run_config import Configured, RunConfig
 
 if TYPE_CHECKING:
@@ -31,15 +33,20 @@ class NetSource:
     ----------
     config : whose ``run_config`` says how the data is read, as it is when the plan is made
     net : Net
-    sources : one Source for each data layer, in the order they stand
+    sources : one Source for each data layer, in the order they stand; none for a net that makes its data itself
     """
 
     def __init__(self, config: Configured, net: Net, dataframe: Optional[DataFrame] = None) -> None:
         self.config = config
         self.net = net
-        layers = net.data_layers()
-        if not layers:
+        layers, made = net.data_layers(), net.made_layers()
+        if not layers and not made:
             raise ConfigError(f"{net.path}: the net has no data layer in the {net.phase_name} phase")
+        if dataframe is not None and not layers:
+            raise ConfigError(
+                f"{net.where(made[0])} ({made[0].type}) makes the net's data, which a DataFrame cannot stand for: use "
+                "a CoSData layer"
+            )
         if dataframe is not None and len(layers) > 1:
             raise ConfigError(
                 f"{net.path}: layer '{layers[0].name}': a DataFrame can only stand for the data of a net's single data "
@@ -47,6 +54,9 @@ class NetSource:
             )
         for_sources = config.run_config.for_sources
         self.sources: List[Source] = [make_source(for_sources, net, layer, dataframe) for layer in layers]
+        if len({source.batch_size for source in self.sources}) > 1:
+            for source in self.sources:
+                source.step = source.batch_size
         self._dataframe = dataframe
         self._plan: Optional[NetPlan] = None
 
@@ -55,8 +65,16 @@ class NetSource:
         self.net.check_blobs(blobs)
         return NetSource(self.config, self.net.pruned(blobs), self._dataframe)
 
+    def batches_to_score(self) -> int:
+        """How many batches -test and -features take of a net that makes its data itself; 0 for others.
+
+        Raises ConfigError where the solver does not say.
+        """
+        return 0 if self.sources else batches_to_score(self.net, self.run_config.solver.test_iter)
+
     def __repr__(self) -> str:
-        return f"NetSource({self.net.phase_name}: {', '.join(s.description for s in self.sources)})"
+        what = [s.description for s in self.sources] or [f"made by '{one.name}'" for one in self.net.made_layers()]
+        return f"NetSource({self.net.phase_name}: {', '.join(what)})"
 
     @property
     def run_config(self) -> RunConfig:
@@ -76,12 +94,11 @@ class NetSource:
         for source in self.sources:
             source.open()
         layers = tuple(self._layer_plan(source) for source in self.sources)
-        message = self.net.with_inputs({layer.name: list(layer.shapes().items()) for layer in layers})
+        message = self.net.with_inputs([list(layer.shapes().items()) for layer in layers])
         embed_files(self.net, message, self.run_config.files, self.run_config.session)
-        larger = {}
-        for layer in layers:
-            larger.update(layer.shapes(layer.batch_size + 1))
-        found = engine.inspect(message, larger, layers[0].batch_size, self.net.path)
+        found = self._inspect(engine, message, layers)
+        if self._take_any_size(engine, message):
+            layers = tuple(self._layer_plan(source) for source in self.sources)
         limits, indexed = follow_indices(message, found.shapes, [top for layer in layers for top in layer.tops])
         layers = tuple(replace(layer, tops=tuple(_limited(top, limits) for top in layer.tops)) for layer in layers)
         weights = parameters_by_name(self.net, message, found.layers)
@@ -96,7 +113,35 @@ class NetSource:
             parameters=found.parameters,
             indexed=indexed,
             weights=weights,
+            made_batch=0 if layers else made_batch(self.net, found.shapes),
         )
+
+    def _inspect(self, engine: NetInspector, message: Any, layers: Sequence[LayerPlan]) -> Inspection:
+        """What the engine finds. Passes are always whole where a net makes its data, and where its data layers have
+        different batch sizes."""
+        entries = {layer.batch_size: layer.batch_size // units_of(layers) for layer in layers}
+        larger: Dict[str, Tuple[int, ...]] = {}
+        for layer in layers:
+            larger.update(layer.shapes(layer.batch_size + entries[layer.batch_size]))
+        found = engine.inspect(message, larger, layers[0].batch_size if layers else 0, self.net.path)
+        if not layers:
+            axes = axes_by_size(found.shapes, {made_batch(self.net, found.shapes): 1})
+            return replace(found, flexible=False, batch_axes=axes)
+        if len(entries) > 1:
+            by_size = None if found.flexible else axes_by_size(found.shapes, entries)
+            return replace(found, flexible=False, batch_axes=found.batch_axes if by_size is None else by_size)
+        return found
+
+    def _take_any_size(self, engine: NetInspector, message: Any) -> bool:
+        """Let images have any size where the layers may and the net can: whether there are such layers."""
+        sources = [source for source in self.sources if source.may_have_any_size()]
+        images = [source.tops[0] for source in sources]
+        other = {top.name: (1, top.shape[0], 2 * top.shape[1], 2 * top.shape[2]) for top in images}
+        if not other or not engine.inspect(message, other, 1, self.net.path).flexible:
+            return False
+        for source in sources:
+            source.take_any_size()
+        return True
 
     def _layer_plan(self, source: Source) -> LayerPlan:
         assert isinstance(source, (RangeSource, FrameSource))
@@ -110,6 +155,7 @@ class NetSource:
             reader=source.reader(),
             count=source.count() if isinstance(source, RangeSource) else None,
             bad=BadRecordPolicy(settings.badRecords == "skip", settings.badRecordsMax),
+            step=source.step,
         )
 
 

@@ -89,7 +89,9 @@ class RunConfig:
         iterations = list(self.solver.test_iter)
         if not self.solver.test_interval:
             return []
-        return [net for net in self.nets.tests if net.number >= len(iterations) or iterations[net.number]]
+        nets = [net for net in self.nets.tests if net.number >= len(iterations) or iterations[net.number]]
+        # one that makes its data has no end; without test_iter, stock Caffe has no such test net either
+        return [net for net in nets if net.number < len(iterations) or net.data_layers()]
 
     def net(self, phase: int) -> Net:
         """The net of a phase; TEST is the first test net. Raises ConfigError where there is none."""

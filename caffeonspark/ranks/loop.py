@@ -112,6 +112,9 @@ class Loop:
         begin = time.perf_counter()
         inputs = self.trainer.inputs
         for layer, feed in zip(self.job.train.layers, self.feeds):
+            if layer.any_size:
+                self.trainer.reshape(feed.shapes())
+                inputs = self.trainer.inputs
             feed.load([inputs[top.name] for top in layer.tops])
         self.loading += time.perf_counter() - begin
 

@@ -31,6 +31,7 @@ from ..engines.registry import engine_named
 from ..errors import CaffeOnSparkError, RankLost
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
+from ..plans.made_data import tell_rank
 from ..storage import EXECUTOR_SETTING, naming_full_disks
 from ..sync.base import Strategy
 from ..sync.registry import strategy_for
@@ -108,6 +109,7 @@ class Rank:
         self.connection = connection
         self.folder = folder
         self.engine = engine_named(job.settings.engine)
+        tell_rank(rank, job.ranks)
 
     def run(self, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) -> None:
         connection = self.connection
@@ -130,6 +132,7 @@ class Rank:
                     FrameKind.READY,
                     address=list(listener.address),
                     rows=[len(store) for store in stores],
+                    epoch=len(stores[0]) if self.job.train.layers else 0,
                     totals=totals,
                     bad=[[one.counts, one.examples] for one in bad],
                 )
@@ -194,7 +197,7 @@ class Rank:
                 stores[number], layer.batch_size, self.batch_random(number), layer.shuffle, layer.description
             )
             decoders = self.job.settings.decoders
-            pooled = decoders and needs_decoding(stores[number])
+            pooled = decoders and needs_decoding(stores[number]) and not layer.any_size
             feeds.append(PooledBatches(batches, decoders) if pooled else batches)
         return feeds
 
@@ -266,7 +269,7 @@ class Rank:
                     validation.net,
                     trainer.test_net(which),
                     stores[number : number + count],
-                    min(totals[number : number + count]),
+                    totals[number : number + count],
                     validation.rows,
                     comm,
                     [self.batch_random(number + k) for k in range(count)],
@@ -276,9 +279,9 @@ class Rank:
             )
         return validators
 
-    def enter_validation(self, trainer: Trainer, net: int, batch: int, records: np.ndarray) -> None:
-        """A batch of the ``net``-th test net (from 1) begins, or, without records, its last one is over."""
-        if len(records):
+    def enter_validation(self, trainer: Trainer, net: int, batch: int, records: Optional[Sequence[np.ndarray]]) -> None:
+        """A batch of the ``net``-th test net (from 1) begins, or, with None, its last one is over."""
+        if records is not None:
             self.connection.whereabouts.enter(trainer.iteration, net, batch, records)
         else:
             self.connection.whereabouts.leave()

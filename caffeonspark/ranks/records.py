@@ -71,10 +71,10 @@ def load_records(
         if layer.bad.skip and needs_decoding(store):
             drop_bad_images(store, bad[number], job.settings.decoders, heartbeat)
     totals = [len(store) + one.total for store, one in zip(stores, bad)]
-    _align(stores[:training], bad)
+    _align(layers[:training], stores[:training], bad)
     for validation, first in job.validation_layers():
         count = len(validation.net.layers)
-        _align(stores[first : first + count], bad[first : first + count])
+        _align(validation.net.layers, stores[first : first + count], bad[first : first + count])
     for layer, store in zip(layers[:training], stores):
         if not len(store):
             raise DataError(
@@ -88,23 +88,30 @@ def _read_range(layer: LayerPlan, training: bool, ranks: int, rank: int, bad: Ba
     reader, count = layer.reader, layer.count
     assert isinstance(reader, RangeReader) and count is not None
     if training:
-        start, stop = bounds(count, ranks, rank)
-        return reader.read(start, stop, 1, bad)
-    return reader.read(rank, count, ranks, bad)
+        start, stop = bounds(layer.steps(count), ranks, rank)
+        yield from reader.read(start * layer.step, min(stop * layer.step, count), 1, bad)
+    elif layer.step == 1:
+        yield from reader.read(rank, count, ranks, bad)
+    else:
+        for step in range(rank, layer.steps(count), ranks):
+            yield from reader.read(step * layer.step, min((step + 1) * layer.step, count), 1, bad)
 
 
-def _align(stores: Sequence[RecordStore], bad: Sequence[BadRecords]) -> None:
-    """Where layers of one net had the same number of records, keep only those that none of them skipped.
+def _align(layers: Sequence[LayerPlan], stores: Sequence[RecordStore], bad: Sequence[BadRecords]) -> None:
+    """Where layers of one net had the same number of records, keep only those that none of them skipped; batches, where
+    these have different sizes.
 
     Images and labels in databases of their own belong together by their positions.
     """
     if len(stores) < 2 or not any(one.total for one in bad[: len(stores)]):
         return
-    before = {len(store) + one.total for store, one in zip(stores, bad)}
+    before = {layer.steps(len(store) + one.total) for layer, store, one in zip(layers, stores, bad)}
     if len(before) > 1:
         return
-    common = stores[0].indices
-    for store in stores[1:]:
-        common = np.intersect1d(common, store.indices)
-    for store in stores:
-        store.keep(np.flatnonzero(np.isin(store.indices, common)))
+    steps = [store.indices // layer.step for layer, store in zip(layers, stores)]
+    common = steps[0]
+    for layer, mine, one in zip(layers, steps, bad):
+        whole, counts = np.unique(mine, return_counts=True)
+        common = np.intersect1d(common, whole[counts == layer.step] if one.total else whole)
+    for store, mine in zip(stores, steps):
+        store.keep(np.flatnonzero(np.isin(mine, common)))

@@ -29,11 +29,9 @@ def watch_suspect(
         numbers = list(range(first, first + len(validation.net.layers)))
     layers = job.layers()
 
-    def tell(records: Optional[np.ndarray]) -> None:
-        described = [
-            _describe(layers[number], stores[number], feeds[k].records(feeds[k].used) if records is None else records)
-            for k, number in enumerate(numbers)
-        ]
+    def tell(records: Optional[Sequence[np.ndarray]]) -> None:
+        mine = [feed.records(feed.used) for feed in feeds] if records is None else records
+        described = [_describe(layers[number], stores[number], chosen) for number, chosen in zip(numbers, mine)]
         connection.send(FrameKind.SUSPECT, batch="; ".join(described))
 
     connection.whereabouts.watch((suspect.iteration, suspect.net, suspect.batch), tell)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -27,11 +27,14 @@ class Whereabouts:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _PLACE.size)
         self._watched: Optional[Place] = None
-        self._tell: Callable[[Optional[np.ndarray]], None] = lambda records: None
+        self._tell: Callable[[Optional[Sequence[np.ndarray]]], None] = lambda records: None
         self.leave()
 
-    def enter(self, iteration: int, net: int = 0, batch: int = 0, records: Optional[np.ndarray] = None) -> None:
-        """Work on a batch begins; ``records`` are its records' numbers in the stores, where the caller knows them."""
+    def enter(
+        self, iteration: int, net: int = 0, batch: int = 0, records: Optional[Sequence[np.ndarray]] = None
+    ) -> None:
+        """Work on a batch begins; ``records`` are its records' numbers in each layer's store, where the caller knows
+        them."""
         _PLACE.pack_into(self._memory, 0, iteration, net, batch)
         if self._watched == (iteration, net, batch):
             self._tell(records)
@@ -44,7 +47,7 @@ class Whereabouts:
         """Work on a batch is over."""
         _PLACE.pack_into(self._memory, 0, *_NOWHERE)
 
-    def watch(self, place: Place, tell: Callable[[Optional[np.ndarray]], None]) -> None:
+    def watch(self, place: Place, tell: Callable[[Optional[Sequence[np.ndarray]]], None]) -> None:
         """Call ``tell`` with the records whenever the rank comes to ``place``."""
         self._watched, self._tell = place, tell
 

@@ -269,7 +269,7 @@ class Attempt:
         self.check_bad_records()
         addresses = [self.ready[rank]["address"] for rank in range(self.ranks)]
         totals = [self.layer_total(number) for number in range(len(self.layers))]
-        self.result.rows = sum(int(data["rows"][0]) for data in self.ready.values())
+        self.result.rows = sum(int(data["epoch"]) for data in self.ready.values())
         server.introduce(addresses=addresses, totals=totals, kernels=list(self.kernels.chosen))
         self.heard = dict.fromkeys(range(self.ranks), time.monotonic())
 

@@ -29,6 +29,7 @@ from ..errors import (
 from ..formats.checksums import store_model
 from ..launchers.spark_barrier import SparkBarrier
 from ..plans.job import Job, ResumePoint, ValidationPlan
+from ..plans.made_data import asked_batches, check_batches, made_data_notes
 from ..plans.net_plan import LayerPlan
 from ..plans.normalization import normalization_notes
 from ..plans.run_config import RunConfig
@@ -197,6 +198,8 @@ def prepare(
     for note in normalization_notes(plan.message(), plan.batch_axes, config.ranks, sync, one_solver):
         observer.note(note)
     validations = tuple(_validation(config, data) for data in sources[1:])
+    for note in made_data_notes([source.net for source in sources], config.ranks):
+        observer.note(note)
     check_monitored(config, validations)
     check_nets(plan, validations, observer.note)
     solver = type(config.solver)()
@@ -471,8 +474,8 @@ class _Run:
 
 def _validation(config: RunConfig, source: NetSource) -> ValidationPlan:
     """A test net's plan, with as many rows as the solver's test_iter says."""
-    iterations, number = list(config.solver.test_iter), source.net.number
-    count = int(iterations[number]) if number < len(iterations) else 0
+    source.plan.check_shared([layer.count for layer in source.plan.layers], config.ranks)
+    count = (asked_batches if source.sources else check_batches)(source.net, config.solver.test_iter)
     return ValidationPlan(source.plan, count * source.plan.batch_size if count else None)
 
 

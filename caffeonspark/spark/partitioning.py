@@ -2,14 +2,15 @@
 
 A training layer's records go to the ranks in contiguous ranges, rank r getting those with
 ``floor(index * ranks / total) == r``, so that each reads storage order. A validation layer's go round robin
-(``index % ranks``), so that every window of them is shared by all ranks.
+(``index % ranks``), so that every window of them is shared by all ranks. Where the data layers of a net have different
+batch sizes, whole batches go to the ranks in these ways, not records: what belongs together stays together.
 """
 
 from __future__ import annotations
 
 import contextlib
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -64,7 +65,12 @@ def rows_by_layer(batch: pa.RecordBatch, layers: int) -> Iterator[Tuple[int, pa.
         yield number, pa.RecordBatch.from_arrays(payload.flatten(), names=names), index
 
 
-def rows_for_ranks(spark: Any, frames: Sequence[Tuple[int, DataFrame, bool]], ranks: int) -> DataFrame:
+def rows_for_ranks(
+    spark: Any,
+    frames: Sequence[Tuple[int, DataFrame, bool]],
+    ranks: int,
+    steps: Optional[Mapping[int, int]] = None,
+) -> DataFrame:
     """A DataFrame of ``ranks`` partitions, the r-th holding the rows of rank r.
 
     Parameters
@@ -73,11 +79,13 @@ def rows_for_ranks(spark: Any, frames: Sequence[Tuple[int, DataFrame, bool]], ra
     frames : (number of the layer, its DataFrame, whether it is for validation); each one
         ``has_stable_partitions`` or is persisted
     ranks : int
+    steps : by the layer's number, how many of its rows go to a rank together, where that is not 1
     """
     if not frames:
         return spark.range(0, ranks, 1, ranks)
     keys = _keys(spark, ranks)
-    parts = [_with_key(number, frame, validation, ranks, keys) for number, frame, validation in frames]
+    step: Dict[int, int] = dict(steps or {})
+    parts = [_with_key(n, frame, validation, ranks, keys, step.get(n, 1)) for n, frame, validation in frames]
     merged = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
     limit_arrow_batches(spark, [frame for _, frame, _ in frames])
     return merged.repartition(ranks, _KEY)
@@ -104,6 +112,7 @@ def rows_of_sources(
     from pyspark import StorageLevel
 
     frames: List[Tuple[int, DataFrame, bool]] = []
+    steps = {number: source.step for number, (source, _, _) in enumerate(sources)}
     for number, (source, persistent, validation) in enumerate(sources):
         if isinstance(source, FrameSource):
             with explained(f"{source.where}: {source.description}"):
@@ -113,7 +122,7 @@ def rows_of_sources(
                     cleanup.callback(frame.unpersist)
             frames.append((number, frame, validation))
     with explained("the rows of the data cannot be read"):
-        return rows_for_ranks(spark, frames, ranks)
+        return rows_for_ranks(spark, frames, ranks, steps)
 
 
 def _keys(spark: Any, ranks: int) -> List[int]:
@@ -129,18 +138,19 @@ def _keys(spark: Any, ranks: int) -> List[int]:
     return [found[rank] for rank in range(ranks)]
 
 
-def _with_key(number: int, frame: DataFrame, validation: bool, ranks: int, keys: List[int]) -> DataFrame:
+def _with_key(number: int, frame: DataFrame, validation: bool, ranks: int, keys: List[int], step: int) -> DataFrame:
     from pyspark.sql import functions as F
 
     payload = F.struct(*[F.col(quoted(name)) for name in frame.columns]).alias(_payload(number))
-    frame, index, total = _indexed(frame.select(payload), always=ranks > 1 or validation)
+    frame, index, total = _indexed(frame.select(payload), always=ranks > 1 or validation or step > 1)
     rank: Column
+    place = index if step == 1 else F.floor(index / step)
     if validation:
-        rank = F.pmod(index, F.lit(ranks))
+        rank = F.pmod(place, F.lit(ranks))
     elif ranks == 1:
         rank = F.lit(0)
     else:
-        rank = F.least(F.floor(index * ranks / max(1, total)), F.lit(ranks - 1))
+        rank = F.least(F.floor(place * ranks / max(1, -(-total // step))), F.lit(ranks - 1))
     key = F.element_at(F.lit(keys), (rank + 1).cast("int")).cast("long")  # as in _keys: int and long hash apart
     return frame.select(F.lit(number).alias(_LAYER), index.alias(_INDEX), key.alias(_KEY), _payload(number))
 

@@ -247,7 +247,7 @@ def test_the_loss_weight_of_a_data_layer_goes_to_its_blobs(places):
         "n.prototxt",
         TRAIN,
     )
-    inputs = net.with_inputs({"data": [("x", (4, 3)), ("y", (4,))]}).layer
+    inputs = net.with_inputs([[("x", (4, 3)), ("y", (4,))]]).layer
     assert [list(layer.loss_weight) for layer in inputs] == [[0], [2]]
 
 

@@ -80,7 +80,17 @@ def test_a_given_dataframe_is_read_by_what_fits_the_layer(layer, kind):
         (f'{MEMORY} source_class: "DataFrameSource"', None, r"DataFrameSource goes with layer type CoSData"),
         (f'{COS} source_class: "json.JSONDecoder"', None, r"'JSONDecoder' is no subclass of"),
         (f'{COS} source_class: "no_such_module.Rows"', None, r"there is no module 'no_such_module'"),
-        ('type: "WindowData"', None, r"layer 'data': .*data layers of type WindowData are not supported\.$"),
+        ('type: "WindowData"', None, r"layer 'data': .*type WindowData are not supported\. Cut the windows"),
+        (
+            'type: "AnnotatedData"',
+            None,
+            r"layer 'data': .*type AnnotatedData are not supported\. Use CoSData over a Data",
+        ),
+        (
+            'type: "Strange"',
+            None,
+            r"layer 'data': .*type Strange are not supported\. Read its data with a source_class",
+        ),
         ('type: "Dta"', None, r"data layers of type Dta are not supported. Did you mean 'Data'\?"),
         ('type: "HDF5Data" hdf5_data_param { batch_size: 4 }', FRAME, r"cannot stand for the data of a HDF5Data layer"),
         ('type: "Data" data_param { source: "x" }', None, r"batch_size must be at least 1"),
@@ -93,7 +103,9 @@ def test_layers_that_nothing_reads(layer, frame, message):
 
 def test_layers_that_make_their_blobs_are_no_data_layers():
     text = "".join(f'layer {{ name: "{t}" type: "{t}" top: "{t}" }}' for t in ("DummyData", "Input", "Parameter"))
-    assert not Net(parse_net(text.encode(), "net.prototxt"), "net.prototxt", TRAIN).data_layers()
+    net = Net(parse_net(text.encode(), "net.prototxt"), "net.prototxt", TRAIN)
+    assert not net.data_layers()
+    assert [layer.type for layer in net.made_layers()] == ["DummyData", "Input"]
 
 
 SOURCE = """

@@ -73,3 +73,27 @@ def test_files_that_caffe_opens_itself_are_sent_to_the_driver(tmp_path, digits):
     assert found.notes == [f"weights of file:{tmp_path}/start.caffemodel: 3 layers taken (conv, ip1, ip2)"]
     with pytest.raises(ConfigError, match=r"solver\.prototxt: weights: nowhere\.h5 does not exist"):
         look(tmp_path, digits, SOLVER + 'weights: "nowhere.h5"')
+
+
+def test_python_layers_are_looked_for_in_what_is_sent(tmp_path):
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "sent_layer.py").write_text("from tests.support.made import Numbers\n")
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "d" type: "Python" top: "data" top: "label" '
+        'python_param { module: "sent_layer" layer: "Numbers" } }\n'
+        'layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 3 } }\n'
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }\n'
+    )
+    (tmp_path / "solver.prototxt").write_text('net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1')
+    values = {"conf": str(tmp_path / "solver.prototxt"), "model": f"file:{tmp_path}/m", "train": True}
+    with pytest.raises(
+        ConfigError, match=r"layer 'd' \(Python\): there is no module 'sent_layer' on this machine: send"
+    ):
+        check_job(None, values, SubmitOptions([]), False)
+    sent = SubmitOptions(["--py-files", f"{tmp_path}/sent/sent_layer.py"])
+    assert check_job(None, values, sent, False).train[0].batch_size == 4
+    del values["train"]
+    with pytest.raises(
+        ConfigError, match=r"layer 'd' \(Python\) makes the net's data, which has no end: say in the solver"
+    ):
+        check_job(None, {**values, "test": True, "model": ""}, sent, False)

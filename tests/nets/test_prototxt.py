@@ -106,7 +106,9 @@ def test_stock_caffe_builds_the_net(name):
         shapes, larger = (
             {top: shape for tops in input_shapes(net, extra).values() for top, shape in tops} for extra in (0, 1)
         )
-        found = CaffeEngine().inspect(net.with_inputs(input_shapes(net)), larger, shapes["data"][0], net.path)
+        found = CaffeEngine().inspect(
+            net.with_inputs(list(input_shapes(net).values())), larger, shapes["data"][0], net.path
+        )
         assert found.flexible
         assert {top: found.shapes[top] for top in shapes} == shapes
         outputs = net.output_blobs()
@@ -117,9 +119,8 @@ def test_stock_caffe_builds_the_net(name):
 @pytest.mark.parametrize("name", NETS)
 def test_number_of_parameters(name, tmp_path):
     net = nets_of(name).train
-    one = {
-        layer: [(top, (1, *shape[1:])) for top, shape in tops] for layer, tops in input_shapes(net).items()
-    }  # the images of a batch do not matter here
+    # the images of a batch do not matter here
+    one = [[(top, (1, *shape[1:])) for top, shape in tops] for tops in input_shapes(net).values()]
     message = net.with_inputs(one)
     for layer in message.layer:  # random weights take time
         layer.convolution_param.ClearField("weight_filler")

@@ -8,7 +8,8 @@ from tests.support import stock
 
 DATA = 'layer {{ name: "d" type: "Data" top: "x" data_param {{ source: "lmdb" batch_size: 2 }} {rest} }}\n'
 TEST = "include {{ phase: TEST {more} }}"
-NO_DATA = 'layer { name: "d" type: "DummyData" top: "x" dummy_data_param { shape { dim: 1 } } }\n'
+NO_DATA = 'layer { name: "d" type: "Parameter" top: "x" parameter_param { shape { dim: 1 } } }\n'
+MADE = 'layer { name: "d" type: "DummyData" top: "x" dummy_data_param { shape { dim: 1 } } }\n'
 LOSS = 'layer { name: "r" type: "Reduction" bottom: "x" top: "y" loss_weight: 1 }\n'
 
 
@@ -34,6 +35,15 @@ def test_a_net_without_data_leaves_the_numbers_as_they_are(tmp_path, capfd):
     assert [config.solver.test_iter[net.number] for net in config.run_config.validation_nets] == [3]
     assert "a.prototxt: test net 0 has no data layer in the TEST phase and is left out" in capfd.readouterr().err
     assert config.run_config.validation_nets[0].pruned(["y"]).number == 1
+
+
+def test_a_net_that_makes_its_data_takes_test_iter(tmp_path):
+    """Without, there is no such test net: stock Caffe has none either."""
+    text = 'train_net: "train.prototxt" test_net: "a.prototxt" test_net: "b.prototxt" %s'
+    assert numbers(config_of(tmp_path, text % "test_iter: 7 test_iter: 3", train=WITH, a=MADE + LOSS, b=WITH)) == [0, 1]
+    assert numbers(config_of(tmp_path, text % "", train=WITH, a=MADE + LOSS, b=WITH)) == [1]
+    noise = MADE.replace('"x"', '"z"') + DATA.format(rest="include { phase: TRAIN }") + LOSS
+    assert numbers(config_of(tmp_path, 'net: "n.prototxt" test_iter: 2', n=noise)) == []  # x is missing in TEST
 
 
 def test_states_of_a_shared_net(tmp_path):

@@ -152,7 +152,7 @@ def test_the_suspect_names_its_batch(tmp_path):
     assert said == ["d: 3 records, 'd' to 'f'"]
     job.suspect = Suspect(1, 1, 1, 2)
     watch_suspect(job, 1, connection, [store, store], [batches])
-    connection.whereabouts.enter(1, 1, 2, np.array([6, 0]))
+    connection.whereabouts.enter(1, 1, 2, [np.array([6, 0])])
     assert said[1:] == ["d: 2 records, 'g' to 'a'"]
 
 

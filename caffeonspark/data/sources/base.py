@@ -98,6 +98,7 @@ class Source(ABC):
     batch_size : int, samples a batch for one rank
     tops : the layer's tops, settled by ``open``
     shuffle : whether the prototxt asks for shuffling
+    step : how many records go to a rank together: 1, or a batch where the net's data layers have different batch sizes
     """
 
     #: The types of layer it reads, each with the name of the layer's message that holds ``source`` and ``batch_size``;
@@ -112,11 +113,12 @@ class Source(ABC):
         self.batch_size = self._batch_size()
         self.tops: Tuple[Top, ...] = ()
         self.shuffle = False
+        self.step = 1
 
     @property
     def where(self) -> str:
         """File and layer, for errors."""
-        return f"{self.net.path}: layer '{self.layer.name}'"
+        return self.net.where(self.layer)
 
     @property
     @abstractmethod
@@ -126,6 +128,14 @@ class Source(ABC):
     @abstractmethod
     def open(self) -> None:
         """Look at the data: raises ConfigError or DataError if it cannot be used, and settles ``tops``."""
+
+    def may_have_any_size(self) -> bool:
+        """Whether records of other sizes than the first one's can be used, if the net takes them."""
+        return False
+
+    def take_any_size(self) -> None:
+        """From now on do so: settles ``tops`` anew."""
+        raise NotImplementedError
 
     # ---- helpers for the kinds of source
 

@@ -159,6 +159,27 @@ class ImageSource(Source):
             top = NumberTop(self.layer.top[0], shape, dtype=str(image.dtype), transform=transform)
         return (top,) if len(self.layer.top) == 1 else (top, NumberTop(self.layer.top[1], ()))
 
+    def may_have_any_size(self) -> bool:
+        """As in stock Caffe: batches of one image that is neither cropped nor resized."""
+        image = self.tops[0]
+        if self.batch_size > 1 or self.layer.type not in ("Data", "ImageData") or max(image.shape[1:]) < 2:
+            return False
+        resized = isinstance(image, ImageTop) and image.resize is not None
+        return not resized and isinstance(image, (ImageTop, NumberTop)) and not _transform_of(image).crop
+
+    def take_any_size(self) -> None:
+        image = self.tops[0]
+        top = ImageTop(
+            image.name,
+            image.shape,
+            transform=_transform_of(image),
+            channels=image.channels if isinstance(image, ImageTop) else image.shape[0],
+            upright=bool(self.colours()),
+            max_pixels=self.config.max_pixels,
+            any_size=True,
+        )
+        self.tops = (top, *self.tops[1:])
+
     def _blob_shape(self, record: str, size: Shape, transform: Transform) -> Shape:
         declared = self.declared()
         problem = transform.problem_with(size)
@@ -170,6 +191,11 @@ class ImageSource(Source):
         if problem is not None:
             raise ConfigError(f"{self.where}: the image of record '{record}' {problem}")
         return shape
+
+
+def _transform_of(top: Top) -> Transform:
+    found = top.transform if isinstance(top, (ImageTop, NumberTop)) else None
+    return found or Transform()
 
 
 # ---- DataFrames of images

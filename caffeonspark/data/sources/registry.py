@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Type
 
 from ...errors import ConfigError, suggest
+from ...nets.fork_fields import instead_of_layer
 from ...nets.net import Net
 from ...plugins import class_named, installed
 from .base import FrameSource, Source, SourceConfig
@@ -52,6 +53,8 @@ _BY_LAYER_TYPE = {
     "HDF5Data": f"{__package__}.hdf5:HDF5Source",
 }
 
+_OTHERWISE = "Read its data with a source_class of your own, or make it in a layer of type Python"
+
 #: What reads a DataFrame given in Python for a layer of this type, whatever the layer itself names.
 _FOR_FRAMES: Dict[str, Type[FrameSource]] = {
     "CoSData": DataFrameSource,
@@ -66,7 +69,7 @@ def make_source(config: SourceConfig, net: Net, layer: Any, frame: Optional[Data
 
     Raises ConfigError.
     """
-    where = f"{net.path}: layer '{layer.name}'"
+    where = net.where(layer)
     cls = (_FOR_FRAMES.get(layer.type) if frame is not None else None) or _class_of(layer, where)
     if cls.__module__.startswith(f"{__package__}."):  # others know which fields they read
         check_fields(layer, where)
@@ -88,9 +91,10 @@ def _class_of(layer: Any, where: str) -> Type[Source]:
         ours = [name for name in _BY_NAME if not name.startswith("com.")]
         raise ConfigError(f"{where}: source_class is missing: name the kind of data. {suggest('', ours)}")
     else:
+        meant = suggest(layer.type, [*_BY_LAYER_TYPE, *Source.layer_types], "")
         raise ConfigError(
             f"{where}: a layer without bottoms reads data, and data layers of type {layer.type} are not supported. "
-            f"{suggest(layer.type, [*_BY_LAYER_TYPE, *Source.layer_types], '')}"
+            f"{instead_of_layer(layer.type) or meant or _OTHERWISE}"
         )
     if layer.type not in cls.layer_types:
         named = layer.source_class or cls.__name__

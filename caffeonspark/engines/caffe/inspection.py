@@ -6,12 +6,14 @@ import json
 import os
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
-from ...errors import ConfigError
+from ...errors import CaffeOnSparkError, ConfigError
 from ...nets.schema import NetParameter
 from ...plans.inspection import Inspection
+from ...plans.made_data import tell_rank
 from ...process import run_in_child
 from .crash import fatal_message
 from .pycaffe import caffe, parameter_blobs, places_of_layers, prototxt, unique
+from .python_layers import check_modules, explained
 
 __all__ = ["inspect_net", "reason"]
 
@@ -29,6 +31,8 @@ def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, whe
     with prototxt(plain) as path:
         output, errors, status = run_in_child(lambda send: _report_shapes(path, plain, larger, send), _TIMEOUT)
     stages = [json.loads(line) for line in output.decode().splitlines()]
+    if stages and "refused" in stages[0]:
+        raise ConfigError(f"{where}: {stages[0]['refused']}")
     if not stages:
         raise ConfigError(f"{where}: Caffe refuses the net: {reason(errors, status)}")
     return _inspection(stages, batch)
@@ -52,7 +56,16 @@ def _inspection(stages: List[Dict[str, Any]], batch: int) -> Inspection:
 def _report_shapes(
     path: str, message: Any, larger: Mapping[str, Tuple[int, ...]], send: Callable[[bytes], None]
 ) -> None:
-    net = caffe.Net(path, int(message.state.phase))
+    tell_rank(0, 1)
+    try:
+        check_modules(message)
+        net = caffe.Net(path, int(message.state.phase))
+    except Exception as e:
+        error = explained(e, message)
+        if not isinstance(error, CaffeOnSparkError):
+            raise
+        send(json.dumps({"refused": error.message}).encode() + b"\n")
+        return
     for reshaping in (False, True):
         if reshaping:
             for name, shape in larger.items():

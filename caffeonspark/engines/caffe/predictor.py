@@ -10,6 +10,7 @@ from ...plans.indices import IndexedBottom
 from ..base import Predictor
 from .arrivals import check_arrivals
 from .pycaffe import caffe, prototxt
+from .python_layers import check_modules, explained
 
 __all__ = ["CaffePredictor", "load_net"]
 
@@ -36,7 +37,13 @@ class CaffePredictor(Predictor):
             self._net.reshape()
 
     def forward(self) -> None:
-        self._net.forward()
+        try:
+            self._net.forward()
+        except Exception as e:
+            found = explained(e, self._message)
+            if found is e:
+                raise
+            raise found from e
 
     def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
         check_arrivals(self._net, self._message, indexed)
@@ -44,6 +51,7 @@ class CaffePredictor(Predictor):
 
 def load_net(net: Any, weights: str) -> CaffePredictor:
     """A net with the weights in a .caffemodel or .caffemodel.h5."""
+    check_modules(net)
     with prototxt(net) as path:
         built = caffe.Net(path, caffe.TEST)
     built.copy_from(weights)

@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from ...errors import ConfigError
 from ...nets.schema import NetParameter
 from ...plans.inspection import SolverInspection
+from ...plans.made_data import tell_rank
 from ...process import run_in_child
 from .inspection import reason
 from .trainer import HISTORIES, CaffeTrainer
@@ -57,6 +58,7 @@ def _without_random_values(net: Any) -> Any:
 
 
 def _build(solver: Any, nets: Sequence[Any], folder: str, send: Callable[[bytes], None]) -> None:
+    tell_rank(0, 1)
     smallest = CaffeTrainer(solver, text_format.Parse(_SMALLEST, NetParameter()), [], 0, folder)
     smallest.step(lambda: None, lambda loss: None)
     trainer = CaffeTrainer(solver, nets[0], nets[1:], 0, folder)

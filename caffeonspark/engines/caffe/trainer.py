@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .arrivals import check_arrivals
 from .normalization import LossNormalizer, normalized_layers
 from .predictor import CaffePredictor
 from .pycaffe import caffe, parameter_blobs, prototxt, unique
+from .python_layers import check_modules, explained
 
 __all__ = ["HISTORIES", "CaffeTrainer"]
 
@@ -58,6 +59,8 @@ class CaffeTrainer(Trainer):
         self._param.snapshot_prefix = os.path.join(folder, "caffe")
         if not has_gpu():
             self._param.solver_mode = SolverParameter.CPU
+        for net in (train_net, *test_nets):
+            check_modules(net)
         with prototxt(self._param, folder) as path:
             self._solver = caffe.get_solver(path)
         if rank and param.random_seed >= 0:
@@ -119,10 +122,22 @@ class CaffeTrainer(Trainer):
 
     # ---- training
 
+    def reshape(self, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+        for name, shape in shapes.items():
+            blob = self._net.blobs[name]
+            if tuple(blob.data.shape) != shape:
+                blob.reshape(*shape)  # the layers follow as they run
+
     def step(self, load: Callable[[], None], gradients_ready: Callable[[float], None]) -> None:
         self._load, self._exchange = load, gradients_ready
         self._losses.clear()
-        self._solver.step(1)
+        try:
+            self._solver.step(1)
+        except Exception as e:
+            found = explained(e, self._param.train_net_param)
+            if found is e:
+                raise
+            raise found from e
 
     def _note_loss(self) -> None:
         self._losses.append(sum(float(blob.data.sum()) * weight for blob, weight in self._loss_blobs))
