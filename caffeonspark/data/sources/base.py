@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Iterator, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, ClassVar, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -126,6 +126,11 @@ class Source(ABC):
     @abstractmethod
     def open(self) -> None:
         """Look at the data: raises ConfigError or DataError if it cannot be used, and settles ``tops``."""
+
+    def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
+        """What the tops may be, as far as the layer says it without its data: a choice of them, or none where only the
+        data tells."""
+        return ()
 
     # ---- helpers for the kinds of source
 

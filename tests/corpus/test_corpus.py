@@ -1,0 +1,126 @@
+"""Every construct of Caffe's nets and solvers: what stock Caffe makes of it, we do."""
+
+import os
+
+import numpy as np
+import pytest
+
+from caffeonspark import CaffeOnSpark, Config, DataSource
+from caffeonspark.formats.caffemodel import read_caffemodel
+from tests.corpus import data_files, layers, losses, programs, solvers, sources, structure, versions
+from tests.corpus.case import REFUSED, RUNS
+
+pytestmark = pytest.mark.slow
+
+CASES = {}
+for module in (layers, losses, sources, structure, solvers, versions):
+    new = module.cases()
+    assert not set(new) & set(CASES)
+    CASES.update(new)
+NAMES = sorted(CASES)
+
+#: Also on two ranks: nets whose loss is a mean over samples that do not know of each other.
+ON_TWO_RANKS = """Convolution pad stride group;Convolution dilation;Deconvolution;ELU;Eltwise SUM with coeff;Flatten;
+InnerProduct axis;LRN;MVN;PReLU;Pooling MAX;Pooling AVE padded;Power;ReLU;Scale;Bias;Slice and Concat;SPP;Tile;
+Embed;SoftmaxWithLoss ignore_label;EuclideanLoss;HingeLoss;ContrastiveLoss;InfogainLoss;several losses;
+shared weights and biases;stage that is on;net_param;solver Nesterov;solver Adam;solver iter_size;V1;
+V0 conv with everything;SigmoidCrossEntropyLoss;lr_policy step""".replace("\n", "").split(";")
+TOLERANCE = {"Adam": 1e-4}  # of the others, 1e-6: as tests/runs/test_equality.py has it
+
+_table = {}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The data, which the nets name by relative paths, and the working directory."""
+    folder = tmp_path_factory.mktemp("corpus")
+    data_files.make_data(folder)
+    before = os.getcwd()
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+def write(folder, name, case, for_stock=False, whole=False):
+    """Write a case's files; the solver's path."""
+    stem = f"{NAMES.index(name):03d}" + "_stock" * for_stock + "_whole" * whole
+    solver = case.solver if "@" in case.solver else f'net: "@" {case.solver}'
+    texts = {
+        f"{stem}.prototxt": (case.stock_net or case.net) if for_stock else case.net,
+        f"{stem}_solver.prototxt": f"{solver}\nrandom_seed: 3 max_iter: {programs.ITERATIONS}\n".replace(
+            "@", f"{stem}.prototxt"
+        ),
+    }
+    for file, text in texts.items():
+        if whole:
+            for one, other in (("images_lmdb", "whole_lmdb"), ("numbers.txt", "whole.txt")):
+                text = text.replace(one, other)
+            text = text.replace("batch_size: 10", "batch_size: 20").replace("batchsize: 10", "batchsize: 20")
+        (folder / file).write_text(text, newline="")
+    return folder / f"{stem}_solver.prototxt"
+
+
+def note(name, **columns):
+    _table.setdefault(name, {}).update(columns)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_as_stock_caffe(folder, tmp_path, name):
+    case = CASES[name]
+    ours = programs.by_us(write(folder, name, case), tmp_path)
+    stock = programs.by_stock(write(folder, name, case, for_stock=True), None if ours.refused else ours.start)
+    verdicts = [REFUSED if one.refused else RUNS for one in (stock, ours)]
+    note(name, stock=verdicts[0], ours=verdicts[1], why=case.why, said=ours.refused)
+    if case.needs and verdicts == [RUNS, REFUSED]:
+        pytest.xfail(f"{case.needs}: {ours.refused}")
+    assert verdicts == [case.stock, case.ours], f"stock: {stock.refused}\nours: {ours.refused}"
+    if case.ours == REFUSED:
+        assert ours.refused.startswith(("ConfigError: ", "DataError: ")), ours.refused
+    if REFUSED in verdicts:
+        return
+    if case.random:
+        note(name, weights="random")
+        return
+    equal = [one.tobytes() == other.tobytes() for one, other in zip(stock.weights, ours.weights)]
+    note(name, weights=f"{sum(equal)} of {len(equal)} equal")
+    assert all(equal), [np.abs(one - other).max() for one, other in zip(stock.weights, ours.weights)]
+    assert len(stock.tests) == len(ours.tests)
+    for one, other in zip(stock.tests, ours.tests):
+        assert set(one) == set(other)
+        for output, values in one.items():
+            np.testing.assert_allclose(other[output], values, rtol=1e-5, atol=1e-6, err_msg=output)
+    note(name, tests=sum(map(len, stock.tests)))
+
+
+@pytest.mark.parametrize("name", ON_TWO_RANKS)
+def test_two_ranks_as_one_solver_with_the_whole_batch(spark, folder, tmp_path, name):
+    case = CASES[name]
+    start = tmp_path / "start.caffemodel"
+    stock = programs.by_stock(write(folder, name, case, whole=True), save=str(start))
+    assert not stock.refused
+    config = Config(
+        spark,
+        conf=str(write(folder, name, case)),
+        model=f"file:{tmp_path}/model.caffemodel",
+        weights=str(start),
+        clusterSize=2,
+        quiet=True,
+    )
+    CaffeOnSpark(spark).train(DataSource(spark).getSource(config, True))
+    found = [blob for one in read_caffemodel(str(tmp_path / "model.caffemodel")) for blob in one.blobs]
+    tolerance = TOLERANCE.get(str(config.solver.type), 1e-6)
+    worst = max(np.abs(mine - theirs).max() / np.abs(theirs).max() for mine, theirs in zip(found, stock.weights))
+    note(name, ranks=f"2 ranks: {worst:.0e}")
+    assert len(found) >= len(stock.weights) and worst <= tolerance
+
+
+def test_the_table(capsys):
+    """Printed last; at least 150 cases were there, and 30 of them on two ranks."""
+    assert len(NAMES) >= 150 and len(ON_TWO_RANKS) >= 30
+    with capsys.disabled():
+        print()
+        for name in NAMES:
+            if name in _table:
+                row = _table[name]
+                columns = [row.get(key, "") for key in ("stock", "ours", "weights", "ranks")]
+                print(f"{name:<44}" + "".join(f"{column:<16}" for column in columns) + row.get("why", ""))

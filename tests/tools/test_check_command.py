@@ -1,0 +1,291 @@
+"""``caffeonspark check FILE…``."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from caffeonspark.cli import main
+from caffeonspark.formats.caffemodel import LayerWeights, write_caffemodel
+from tests.support import library_alone
+from tests.support.paths import ROOT
+
+DATA = """layer {
+  name: "data" type: "Data" top: "data" top: "label"
+  data_param { source: "lmdb" batch_size: 10 backend: LMDB }%s
+}
+"""
+LAYERS = """layer {
+  name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param { num_output: 10 weight_filler { type: "xavier" } }
+}
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+NET = DATA % "" + LAYERS
+CROPPED = DATA % ' transform_param { mean_file: "mean.binaryproto" crop_size: 8 }' + LAYERS
+SOLVER = 'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 10\n'
+DEPLOY = (
+    'input: "data" input_dim: 2 input_dim: 1 input_dim: 12 input_dim: 12\n'
+    + LAYERS.partition('layer { name: "loss"')[0]
+)
+MISSING = "net.prototxt:2: layer 'data': source lmdb does not exist, so it was not looked at"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd):
+    """run(words…) in a folder of its own: (status, the lines on standard output). Nothing is on standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, **files):
+        for name, content in files.items():
+            path = tmp_path / f"{name}.prototxt"
+            path.write_bytes(content) if isinstance(content, bytes) else path.write_text(content)
+        status = main(["check", *words])
+        out, err = capfd.readouterr()
+        assert err == ""
+        return status, out.splitlines()
+
+    return run
+
+
+def with_data(tmp_path, small_lmdb):
+    os.symlink(small_lmdb, tmp_path / "lmdb")
+
+
+def test_what_runs(run, tmp_path, small_lmdb):
+    with_data(tmp_path, small_lmdb)
+    assert run("solver.prototxt", "net.prototxt", "deploy.prototxt", solver=SOLVER, net=NET, deploy=DEPLOY) == (
+        0,
+        [
+            "solver.prototxt (solver): runs",
+            "net.prototxt (net): runs",
+            "deploy.prototxt (deploy net): runs, with notes",
+            "    deploy.prototxt is of an older version of Caffe (input fields) and was brought up to date, as Caffe "
+            "does: 'caffeonspark upgrade deploy.prototxt NEW' writes the result to the file NEW",
+            "3 files: 2 runs, 1 runs, with notes",
+        ],
+    )
+
+
+def test_data_that_is_not_here_is_no_failure(run):
+    """The net cannot be built: only the data tells how large an image is."""
+    status, lines = run("solver.prototxt", solver=SOLVER, net=NET)
+    assert (status, lines) == (
+        0,
+        [
+            "solver.prototxt (solver): nothing against it, as far as could be seen",
+            f"    {MISSING}",
+            "    net.prototxt:2: layer 'data': only its data tells how large a sample is: the net was not built",
+        ],
+    )
+
+
+def test_a_net_is_built_with_what_it_says_of_its_data(run):
+    """The crop is as large as the blob; the net takes colour and grey images."""
+    status, lines = run("net.prototxt", net=CROPPED)
+    assert (status, lines) == (
+        0,
+        [
+            "net.prototxt (net): nothing against it, as far as could be seen",
+            "    net.prototxt:2: layer 'data': mean_file mean.binaryproto does not exist, so it was not looked at",
+            f"    {MISSING}",
+        ],
+    )
+    kernel = 'type: "Convolution" bottom: "data" top: "ip" convolution_param { num_output: 2 kernel_size: 9 } }'
+    status, lines = run(
+        "net.prototxt", net=CROPPED.partition('layer {\n  name: "ip"')[0] + f'layer {{ name: "c" {kernel}'
+    )
+    assert status == 1 and lines[0] == "net.prototxt (net): does not run"
+    assert lines[1].startswith("    net.prototxt: Caffe refuses the net: ")
+
+
+FAILS, NEITHER = " (net): does not run", ": is neither a solver nor a net"
+WHAT_IS_WRONG = [
+    (NET.replace("InnerProduct", "InnerProdukt"), FAILS, "6: layer 'ip' (TRAIN phase): unknown layer type"),
+    (NET.replace("num_output", "num_outputs"), FAILS, "7: InnerProductParameter has no field"),
+    (NET.replace('bottom: "data"', 'bottom: "dat"'), FAILS, "6: layer 'ip' (TRAIN phase): bottom 'dat'"),
+    (NET.replace("backend", "resize_param { } backend"), FAILS, "3: DataParameter has no field 'resize_param'"),
+    (NET.replace("batch_size: 10", ""), FAILS, "2: layer 'data': batch_size must be at least 1"),
+    (NET.rstrip()[:-1], FAILS, "9: "),
+    (b"\x00\x01\x02" + b"\xff" * 40, NEITHER, " not a prototxt: it is not text"),
+    ("", NEITHER, " there is nothing in it"),
+    ("# nothing\n", NEITHER, " there is nothing in it"),
+    ('item { name: "none" label: 0 }', NEITHER, "1: "),
+    ('name: "x"', FAILS, " the net has no layer"),
+    ("a { " * 3000, NEITHER, "1: "),
+]
+
+
+@pytest.mark.parametrize(("content", "verdict", "line"), WHAT_IS_WRONG)
+def test_what_does_not_run(run, content, verdict, line):
+    status, lines = run("net.prototxt", net=content)
+    assert status == 1
+    assert lines[0] == f"net.prototxt{verdict}"
+    assert len(lines) == 2 and lines[1].startswith(f"    net.prototxt:{line}"), lines
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("fixed", "fixd"), "unknown lr_policy 'fixd'. Did you mean 'fixed'?"),
+        (("fixed", "step"), 'stepsize is missing: lr_policy: "step" needs one of at least 1, in iterations'),
+        (("max_iter", 'type: "AdaGrad" momentum: 0.9 max_iter'), "momentum does not go with"),
+        (("max_iter", 'type: "Adm" max_iter'), "unknown solver type 'Adm'. Did you mean 'Adam'?"),
+        (("max_iter", "net_param { } max_iter"), "exactly one of net, net_param"),
+    ],
+)
+@pytest.mark.parametrize("data", [False, True])
+def test_solvers_that_do_not_run(run, tmp_path, small_lmdb, change, line, data):
+    """Also where the nets could not be built."""
+    if data:
+        with_data(tmp_path, small_lmdb)
+    status, lines = run("solver.prototxt", solver=SOLVER.replace(*change), net=NET)
+    assert status == 1 and lines[0] == "solver.prototxt (solver): does not run"
+    assert lines[1].startswith(f"    solver.prototxt: {line}"), lines
+
+
+def test_notes(run, tmp_path, small_lmdb):
+    with_data(tmp_path, small_lmdb)
+    old = NET.replace("layer {", "layers {").replace('"Data"', "DATA").replace('"InnerProduct"', "INNER_PRODUCT")
+    old = old.replace('"SoftmaxWithLoss"', "SOFTMAX_LOSS")
+    solver = SOLVER.replace("base_lr: 0.1", "solver_type: ADAM").replace("max_iter: 10", 'weights: "start.caffemodel"')
+    write_caffemodel(
+        "start.caffemodel", [LayerWeights("ip", "", [np.zeros((10, 144), np.float32), np.zeros(10, np.float32)])]
+    )
+    status, lines = run("solver.prototxt", "net.prototxt", solver=solver, net=old)
+    upgraded = (
+        "    net.prototxt is of an older version of Caffe (layers of before 2015) and was brought up to date, as Caffe "
+        "does: 'caffeonspark upgrade net.prototxt NEW' writes the result to the file NEW"
+    )
+    assert (status, lines[0], lines[-3:]) == (
+        0,
+        "solver.prototxt (solver): runs, with notes",
+        ["net.prototxt (net): runs, with notes", upgraded, "2 files: 2 runs, with notes"],
+    )
+    told = "\n".join(lines[1:-3])
+    assert upgraded in lines[1:-3]
+    assert "solver.prototxt is of an older version of Caffe (solver_type)" in told
+    assert "solver.prototxt: max_iter is missing: -test and -features need none, -train does" in told
+    assert "solver.prototxt: base_lr is missing and counts as 0: nothing is learned" in told
+    assert "weights of start.caffemodel: " in told
+
+
+def test_weights_of_another_net(run, tmp_path, small_lmdb):
+    with_data(tmp_path, small_lmdb)
+    solver = SOLVER + 'weights: "start.caffemodel"\n'
+    assert run("solver.prototxt", solver=solver, net=NET)[1] == [
+        "solver.prototxt (solver): nothing against it, as far as could be seen",
+        "    solver.prototxt: weights: start.caffemodel does not exist, so it was not looked at",
+    ]
+    write_caffemodel("start.caffemodel", [LayerWeights("ip", "", [np.zeros((10, 99), np.float32)])])
+    status, lines = run("solver.prototxt")
+    assert status == 1 and "start.caffemodel" in lines[1] and "10x99" in lines[1], lines
+
+
+@pytest.mark.parametrize("where", ["examples/net.prototxt", "elsewhere/net.prototxt", "nowhere.prototxt"])
+def test_a_net_that_is_named_from_another_folder(run, tmp_path, where):
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "net.prototxt").write_text(NET)
+    (tmp_path / "examples" / "solver.prototxt").write_text(SOLVER.replace("net.prototxt", where))
+    os.chdir("examples")
+    status, lines = run("solver.prototxt")
+    hint = {
+        "examples/net.prototxt": f" from here: it is found from {tmp_path}, so run there",
+        "elsewhere/net.prototxt": " from here: a net.prototxt lies beside the solver: name it so",
+        "nowhere.prototxt": "",
+    }[where]
+    assert status == 1
+    assert lines[1] == f"    the net {where} (named by solver.prototxt) does not exist{hint}"
+
+
+def test_folders(run, tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "labelmap.prototxt").write_text('item { name: "none" label: 0 }')
+    (tmp_path / "a" / "deploy.prototxt").write_text(DEPLOY)
+    (tmp_path / "a" / "readme.txt").write_text("no net")
+    (tmp_path / "a" / "pipe.prototxt").mkdir()
+    status, lines = run("a")
+    assert status == 0 and [line for line in lines if not line.startswith(" ")] == [
+        "a/deploy.prototxt (deploy net): runs, with notes",
+        "a/b/labelmap.prototxt: is neither a solver nor a net",
+        "2 files: 1 runs, with notes, 1 is neither a solver nor a net",
+    ]
+    assert run("a/b/labelmap.prototxt")[0] == 1  # named by itself, it was meant to be one
+
+
+def test_files_that_cannot_be_read(run, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.prototxt")
+    (tmp_path / "huge.prototxt").touch()
+    os.truncate(tmp_path / "huge.prototxt", 100 << 20)
+    status, lines = run("pipe.prototxt", "missing.prototxt", "huge.prototxt")
+    assert (status, [line.strip() for line in lines]) == (
+        1,
+        [
+            "pipe.prototxt: is neither a solver nor a net",
+            "pipe.prototxt: it is no file",
+            "missing.prototxt: is neither a solver nor a net",
+            "missing.prototxt: it does not exist",
+            "huge.prototxt: is neither a solver nor a net",
+            "huge.prototxt: 100 MB are too much for a prototxt",
+            "3 files: 3 is neither a solver nor a net",
+        ],
+    )
+
+
+def test_an_unforeseen_error_ends_nothing(run, monkeypatch):
+    monkeypatch.setattr("caffeonspark.tools.check._check_net", lambda path, found: 1 // 0)
+    _, lines = run("net.prototxt", "solver.prototxt", net=NET, solver=SOLVER)
+    assert (
+        lines[1]
+        == "    net.prototxt: it could not be checked to the end: ZeroDivisionError: integer division or modulo by zero"
+    )
+    assert lines[2] == "solver.prototxt (solver): nothing against it, as far as could be seen"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-x"], "check takes files and folders, not -x"),
+        (["hdfs:///x"], "check reads files of this machine"),
+        (["."], "no *.prototxt is in ."),
+    ],
+)
+def test_mistakes_of_the_command_line(tmp_path, monkeypatch, capfd, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", *words]) == 1
+    assert capfd.readouterr().err.startswith(f"caffeonspark: {message}")
+
+
+def test_without_caffe(tmp_path):
+    """What can be seen in the files is said, and that the rest could not be."""
+    files = {
+        "net": NET.replace('bottom: "data"', 'bottom: "dat"'),
+        "solver": SOLVER.replace("fixed", "fixd"),
+        "good": NET,
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.prototxt").write_text(text)
+    code = f"""
+        import json, os
+        os.chdir({str(tmp_path)!r})
+        from caffeonspark.tools.check import check_files
+        found = check_files(["net.prototxt", "solver.prototxt", "good.prototxt"])
+        print(json.dumps([[one.verdict, one.problems, one.unseen] for one in found]))
+    """
+    net, solver, good = json.loads(library_alone.run(code, before=library_alone.WITHOUT_CAFFE))
+    nothing = "Caffe is not installed in this Python: the layers were not built, only looked at"
+    assert net[0] == solver[0] == "does not run" and "bottom 'dat'" in net[1][0]
+    assert good == ["nothing against it, as far as could be seen", [], [nothing, MISSING]]
+
+
+def test_the_nets_of_the_repository(capfd, monkeypatch):
+    """All of them run; their data need not be here."""
+    monkeypatch.chdir(ROOT)
+    assert main(["check", "prototxt"]) == 0
+    out = capfd.readouterr().out
+    assert out.count("\n    ") and "does not run" not in out
+    assert {pathlib.Path(line.split()[0]).parent.name for line in out.splitlines() if line.startswith("prototxt/")} == {
+        "prototxt"
+    }
