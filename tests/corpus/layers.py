@@ -169,7 +169,7 @@ OTHERS = {
     "LSTM": LSTM_DATA + layer("LSTM", "seq,cont>h", RECURRENT) + STEPS,
     "RNN": LSTM_DATA + layer("RNN", "seq,cont>h", RECURRENT) + STEPS,
     "LSTM with a static input": LSTM_DATA
-    + layer("Slice", "seq>first,rest", "slice_param { slice_point: 1 }")
+    + layer("Slice", "seq>first,rest", "slice_param { axis: 0 slice_point: 1 }")
     + layer("Reshape", "first>static", "reshape_param { shape { dim: 2 dim: 6 } }")
     + layer("Silence", "rest>")
     + layer("LSTM", "seq,cont,static>h", RECURRENT)

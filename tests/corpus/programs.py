@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import pathlib
+import re
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Dict, List
@@ -79,14 +81,14 @@ def _outcome(run):
 # ---- stock Caffe
 
 
-def by_stock(solver, start=None, save=""):
+def by_stock(solver, start=None, saved=None):
     """Run a solver's file.
 
     Parameters
     ----------
     solver : its path
     start : the parameters to begin with: Caffe's data layers draw a random number before the fillers do
-    save : where to save the model that it begins with, or ""
+    saved : the folder for ``start.caffemodel``, what it begins with, and ``end.caffemodel``; or None
     """
 
     def run(send):
@@ -96,11 +98,13 @@ def by_stock(solver, start=None, save=""):
             assert [blob.data.shape for blob in blobs] == [array.shape for array in start]
             for blob, array in zip(blobs, start):
                 blob.data[...] = array
-        if save:
-            one.net.save(save)
+        if saved:
+            one.net.save(str(saved / "start.caffemodel"))
         before = [blob.data.copy() for blob in blobs]
         caffe.set_random_seed(_SEED)
         one.step(ITERATIONS)
+        if saved:
+            one.net.save(str(saved / "end.caffemodel"))
         tests = [_stock_test(one.net, net, count) for net, count in zip(one.test_nets, _test_iters(solver))]
         send(_pack("", before, [blob.data for blob in blobs], tests))
 
@@ -108,7 +112,7 @@ def by_stock(solver, start=None, save=""):
 
 
 def _test_iters(solver):
-    return list(Config(None, conf=str(solver)).solver.test_iter)
+    return [int(count) for count in re.findall(r"test_iter: (\d+)", pathlib.Path(solver).read_text())]
 
 
 def _stock_test(trained, net, count):
