@@ -39,6 +39,7 @@ class Case:
     stock, ours : whether it runs
     why : why those differ, as the documentation has it
     random : whether its data depends on random numbers, of which each has its own
+    late : whether Caffe ends the process only at the first iteration
     stock_net : what stock Caffe gets where the net has fields of CaffeOnSpark's
     needs : the part of the library that has to be there
     """
@@ -50,6 +51,7 @@ class Case:
     ours: str = RUNS
     why: str = ""
     random: bool = False
+    late: bool = False
     stock_net: str = ""
     needs: str = ""
 

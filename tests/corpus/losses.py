@@ -37,7 +37,6 @@ NETS = {
     "SoftmaxWithLoss BATCH_SIZE": softmax("loss_param { normalization: BATCH_SIZE }"),
     "SoftmaxWithLoss NONE": softmax("loss_weight: 0.05 loss_param { normalization: NONE }"),
     "SoftmaxWithLoss normalize false": softmax("loss_param { normalize: false }"),
-    "SoftmaxWithLoss with its softmax": softmax("", "loss,probability"),
     "SoftmaxWithLoss axis": numbers("data,grid")
     + layer(
         "Convolution",
@@ -91,7 +90,10 @@ NETS = {
 }
 BAD = {
     "loss_weight too often": softmax("loss_weight: 1 loss_weight: 1"),
-    "Accuracy with loss_weight": accuracy("ip,label>accuracy", "loss_weight: 1"),
+    # its inner layer has one top, and gets both weights
+    "SoftmaxWithLoss with its softmax": softmax("loss_weight: 1 loss_weight: 0", "loss,probability"),
+    "SoftmaxWithLoss with its softmax and one loss_weight": softmax("loss_weight: 1", "loss,probability"),
+    "SoftmaxWithLoss with its softmax and no loss_weight": softmax("", "loss,probability"),
     "InfogainLoss of another size": over_numbers(
         layer("InfogainLoss", "y,label5>loss", 'infogain_loss_param { source: "infogain.binaryproto" }'), "x,label5"
     ),

@@ -18,7 +18,7 @@ POLICIES = {
     "inv": "gamma: 0.1 power: 0.75",
     "multistep": "gamma: 0.5 stepvalue: 1 stepvalue: 2",
     "poly": "power: 2",
-    "sigmoid": "gamma: -0.5 stepsize: 2",
+    "sigmoid": "gamma: 0.5 stepsize: 2",
 }
 PLAIN = f'lr_policy: "fixed" base_lr: 0.01 momentum: 0.9 {TESTS}'
 OTHERS = {
@@ -43,6 +43,7 @@ BAD = {
     "lr_policy": f'base_lr: 0.01 lr_policy: "stepp" {TESTS}',
     "step without stepsize": f'base_lr: 0.01 lr_policy: "step" gamma: 0.1 {TESTS}',
     "gamma below 0": f'base_lr: 0.01 lr_policy: "exp" gamma: -1 {TESTS}',
+    "sigmoid with gamma below 0": f'base_lr: 0.02 lr_policy: "sigmoid" gamma: -0.5 stepsize: 2 {TESTS}',
     "regularization_type": f'{PLAIN} weight_decay: 0.1 regularization_type: "L3"',
     "AdaGrad with momentum": f'{PLAIN} type: "AdaGrad"',
     "RMSProp with momentum": f'{PLAIN} type: "RMSProp"',
@@ -68,16 +69,11 @@ def cases():
         found[f"lr_policy {name}"] = Case(NET, f'base_lr: 0.02 momentum: 0.9 lr_policy: "{name}" {text} {TESTS}')
     found.update({f"solver {name}": Case(NET, f"{PLAIN} {text}") for name, text in OTHERS.items()})
     found["solver without base_lr"] = Case(NET, f'lr_policy: "fixed" {TESTS}')
-    found["solver sigmoid gamma above 0"] = Case(
-        NET, f'base_lr: 0.02 lr_policy: "sigmoid" gamma: 0.5 stepsize: 2 {TESTS}'
-    )
     found["solver step without gamma"] = Case(NET, f'base_lr: 0.02 lr_policy: "step" stepsize: 2 {TESTS}')
     found["solver stepvalues that fall"] = Case(
         NET, f'base_lr: 0.02 lr_policy: "multistep" gamma: 0.5 stepvalue: 2 stepvalue: 1 {TESTS}'
     )
-    found["solver GPU without one"] = Case(
-        NET, f"{PLAIN} solver_mode: GPU", stock=REFUSED, why="a machine without a GPU computes on its processor"
-    )
+    found["solver GPU without one"] = Case(NET, f"{PLAIN} solver_mode: GPU")  # the mode is Caffe's programs' affair
     found.update({f"bad solver {name}": Case(NET, text, stock=REFUSED, ours=REFUSED) for name, text in BAD.items()})
     found["bad solver iter_size 0"] = Case(
         NET, f"{PLAIN} iter_size: 0", ours=REFUSED, why="nothing would be trained, and the loss be 0/0"

@@ -56,6 +56,11 @@ RULES = {
         'include { phase: TRAIN min_level: 1 stage: "a" }', 'train_state { level: 1 stage: "a" }'
     ),
     "phase of the net": rule("include { phase: TEST }", net="state { phase: TEST }"),
+    "phase of train_state": rule("include { phase: TEST }", "train_state { phase: TEST }"),
+    "phase of test_state": rule("include { phase: TRAIN }", "test_state { phase: TRAIN }"),
+    "phase of the net and of its dropout": Case(
+        "state { phase: TEST }\n" + after_conv(layer("Dropout", "conv>x")), f"{SOLVER} {TESTS}"
+    ),
     "exclude by level": rule("exclude { min_level: 0 max_level: 0 }", "train_state { level: 1 }"),
 }
 
@@ -82,9 +87,7 @@ BAD_PLACES = {
     "no net": f"{SOLVER} test_iter: 1 test_interval: 1 # @",
     "net and net_param": f'{SOLVER} net: "@" net_param {{ {PLAIN} }}',
     "net and train_net": f'{SOLVER} net: "@" train_net: "@"',
-    "test_iter for no test net": f'{SOLVER} {TESTS} train_net: "@"',
     "test_iter too few": f'{SOLVER} {TESTS} train_net: "@" test_net: "@" test_net: "@"',
-    "test_interval missing": f'{SOLVER} net: "@" test_iter: 1',
     "test_state too few": f'{SOLVER} {TESTS} net: "@" test_iter: 1 test_state {{ stage: "a" }}',
     "net missing": f'{SOLVER} net: "missing.prototxt" # @',
 }
@@ -157,7 +160,7 @@ BAD_SHARING = {
     "include and exclude": RELU % layer("ReLU", "conv>conv", "include { phase: TRAIN } exclude { phase: TEST }"),
     "unknown bottom": PLAIN.replace('bottom: "conv"', 'bottom: "convolution"'),
     "bottom before its layer": DATA + inner_product("conv>ip", 10) + CONV + LOSS,
-    "top of two layers": PLAIN.replace('top: "ip"', 'top: "conv"').replace('bottom: "ip"', 'bottom: "conv"'),
+    "top of two layers": DATA + CONV + inner_product("data>conv", 10) + inner_product("conv>ip", 10) + LOSS,
     "a bottom that is left out": RELU % "" + layer("Accuracy", "no,label>accuracy"),
     "two bottoms for one": PLAIN.replace('bottom: "data"', 'bottom: "data" bottom: "label"'),
     "no top": PLAIN.replace('top: "conv"', ""),
@@ -194,8 +197,16 @@ WRITTEN = {
 }
 
 
+UNUSED = "it is trained without validation"
+
+
 def cases():
     found = {**RULES, **PLACES}
+    found["test_iter for no test net"] = Case(PLAIN, f'{SOLVER} {TESTS} train_net: "@"', stock=REFUSED, why=UNUSED)
+    found["test_interval missing"] = Case(PLAIN, f'{SOLVER} net: "@" test_iter: 1', stock=REFUSED, why=UNUSED)
+    found["in place with parameters"] = Case(
+        PLAIN.replace('top: "ip"', 'top: "conv"').replace('bottom: "ip"', 'bottom: "conv"')
+    )
     found.update(
         {f"bad {name}": Case(PLAIN, solver, stock=REFUSED, ours=REFUSED) for name, solver in BAD_PLACES.items()}
     )

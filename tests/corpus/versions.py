@@ -61,7 +61,6 @@ V0 = {
 }
 for _kind in ("relu", "sigmoid", "tanh", "bnll", "flatten", "softmax"):
     V0[f"V0 {_kind}"] = v0_net(V0_CONV + v0(_kind, "conv>x"))
-V0["V0 im2col"] = v0_net(V0_CONV + v0("im2col", "conv>x", "kernelsize: 2 stride: 2"))
 
 PLAIN = classified(CONV)
 V1_PLAIN = as_v1(PLAIN)
@@ -115,6 +114,7 @@ V1 = {
     .replace("backend: LMDB", ""),
 }
 BAD = {
+    "V0 im2col": v0_net(V0_CONV + v0("im2col", "conv>x", "kernelsize: 2 stride: 2")),  # no field says its kernel
     "V0 type": v0_net(v0("convolution", "data>x", f"num_output: 4 kernelsize: 3 {XAVIER}")),
     "V1 type": V1_PLAIN.replace("CONVOLUTION", "CONVOLUTIONS"),
     "V1 type as text": V1_PLAIN.replace("type: CONVOLUTION", 'type: "Convolution"'),

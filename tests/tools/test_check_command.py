@@ -169,7 +169,7 @@ def test_notes(run, tmp_path, small_lmdb):
     assert "solver.prototxt is of an older version of Caffe (solver_type)" in told
     assert "solver.prototxt: max_iter is missing: -test and -features need none, -train does" in told
     assert "solver.prototxt: base_lr is missing and counts as 0: nothing is learned" in told
-    assert "weights of start.caffemodel: " in told
+    assert "weights of file:start.caffemodel: 1 layer taken" in told
 
 
 def test_weights_of_another_net(run, tmp_path, small_lmdb):
@@ -179,7 +179,9 @@ def test_weights_of_another_net(run, tmp_path, small_lmdb):
         "solver.prototxt (solver): nothing against it, as far as could be seen",
         "    solver.prototxt: weights: start.caffemodel does not exist, so it was not looked at",
     ]
-    write_caffemodel("start.caffemodel", [LayerWeights("ip", "", [np.zeros((10, 99), np.float32)])])
+    write_caffemodel(
+        "start.caffemodel", [LayerWeights("ip", "", [np.zeros((10, 99), np.float32), np.zeros(10, np.float32)])]
+    )
     status, lines = run("solver.prototxt")
     assert status == 1 and "start.caffemodel" in lines[1] and "10x99" in lines[1], lines
 
@@ -277,7 +279,8 @@ def test_without_caffe(tmp_path):
     net, solver, good = json.loads(library_alone.run(code, before=library_alone.WITHOUT_CAFFE))
     nothing = "Caffe is not installed in this Python: the layers were not built, only looked at"
     assert net[0] == solver[0] == "does not run" and "bottom 'dat'" in net[1][0]
-    assert good == ["nothing against it, as far as could be seen", [], [nothing, MISSING]]
+    assert (good[0], good[1]) == ("nothing against it, as far as could be seen", [])
+    assert list(dict.fromkeys(good[2])) == [nothing, MISSING.replace("net.", "good.")]
 
 
 def test_the_nets_of_the_repository(capfd, monkeypatch):
