@@ -56,12 +56,8 @@ def look_at_net(config: Configured, net: Net, build: bool = True) -> Looked:
     files = config.run_config.files
     net, built = _without_missing_files(net, files, looked.unseen)
     choices = [_look_at(source, looked.unseen) for source in NetSource(config, net).sources]
-    unknown = [number for number, tops in enumerate(choices) if tops is not None and not tops]
-    if unknown or not (built and build):
+    if any(tops is not None and not tops for tops in choices) or not (built and build):
         net.check(config.load_engine().layer_types() if build else {layer.type for layer in net.message.layer})
-        if unknown and build:
-            where = f"{net.path}: layer '{net.data_layers()[unknown[0]].name}'"
-            looked.unseen.append(f"{where}: only its data tells how large a sample is: the net was not built")
         return looked
     looked.plan = _first_plan(config, net, choices)
     return looked
@@ -84,7 +80,7 @@ def _first_plan(config: Configured, net: Net, choices: Sequence[Optional[Sequenc
 def _look_at(source: Source, unseen: List[str]) -> Optional[Sequence[Tuple[Top, ...]]]:
     """None where the source's data is here; else what its tops may be. Raises what is wrong with it."""
     if isinstance(source, FrameSource):
-        unseen.append(f"{source.where}: {source.description} was not looked at, which needs Spark: -dryRun does")
+        unseen.append(f"{source.where}: its rows were not looked at, which needs Spark: -dryRun does")
         return source.stated_tops()
     try:
         source.open()
@@ -92,8 +88,11 @@ def _look_at(source: Source, unseen: List[str]) -> Optional[Sequence[Tuple[Top, 
         if not (isinstance(e, StorageError) or e.message.endswith(_ABSENT)):
             raise
         line = e.message if e.message.startswith(source.where) else f"{source.where}: {e.message}"
-        unseen.append(f"{line}, so it was not looked at" if line.endswith(_ABSENT) else line)
-        return source.stated_tops()
+        stated = source.stated_tops()
+        unseen.append(
+            line + ("" if stated else ", and only the data tells how large a sample is: the net was not built")
+        )
+        return stated
     return None
 
 
@@ -105,13 +104,11 @@ def _without_missing_files(net: Net, files: Files, unseen: List[str]) -> Tuple[N
         where = f"{net.path}: layer '{layer.name}'"
         for param in (layer.transform_param, *(top.transform_param for top in layer.cos_data_param.top)):
             if param.mean_file and not is_here(files, param.mean_file, net.path):
-                unseen.append(f"{where}: mean_file {param.mean_file} does not exist, so it was not looked at")
+                unseen.append(f"{where}: mean_file {param.mean_file} does not exist")
                 param.ClearField("mean_file")
         source = layer.infogain_loss_param.source
         if layer.type == "InfogainLoss" and len(layer.bottom) < 3 and source and not is_here(files, source, net.path):
-            unseen.append(
-                f"{where}: infogain_loss_param.source {source} does not exist, without which the net was not built"
-            )
+            unseen.append(f"{where}: infogain_loss_param.source {source} does not exist: the net was not built")
             built = False
     return replace(net, message=message), built
 

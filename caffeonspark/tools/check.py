@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..api.config import Config
 from ..engines.base import Engine
@@ -94,10 +94,30 @@ class Checked:
 
 
 def check_files(paths: Iterable[str]) -> Iterator[Checked]:
-    """Look at prototxt files, one after the other; what goes wrong with one is in what is said of it."""
+    """Look at prototxt files, one after the other; what goes wrong with one is in what is said of it. What is said of a
+    net that is one of them is not said of its solver again."""
+    paths = list(paths)
+    known = {_place(path): path for path in paths}
     with _heard() as heard:
         for path in paths:
-            yield _check(path, heard)
+            found = _check(path, heard)
+            if found.kind == "solver":
+                _refer(found, known)
+            yield found
+
+
+def _place(path: str) -> str:
+    return os.path.realpath(local_path(path))
+
+
+def _refer(found: Checked, known: Mapping[str, str]) -> None:
+    """Leave out what is said of a solver's nets themselves."""
+    for lines in (found.unseen, found.notes):
+        for line in list(lines):
+            net = line.partition(":")[0].partition(" is of an older version")[0]
+            if _place(net) != _place(found.path) and _place(net) in known:
+                at = lines.index(line)
+                lines[at : at + 1] = [f"its net {known[_place(net)]}: see what is said of that"]
 
 
 def _check(path: str, heard: List[str]) -> Checked:
@@ -252,7 +272,7 @@ def _check_weights(bench: _Bench, train: Optional[NetPlan]) -> None:
     run = bench.config.run_config
     missing = [name for name in solver_weights(run) if not is_here(run.files, name, run.solver_path)]
     for name in missing:
-        bench.found.unseen.append(f"{run.solver_path}: weights: {name} does not exist, so it was not looked at")
+        bench.found.unseen.append(f"{run.solver_path}: weights: {name} does not exist")
     if missing or train is None:
         return
     names = find_start_weights(run)
@@ -290,7 +310,12 @@ def _with_line(message: str, texts: Dict[str, bytes]) -> str:
     lines = decoded(texts[path]).splitlines()
     named = re.compile(rf"""\bname\s*:\s*(["']){re.escape(name)}\1""")
     places = [number for number, line in enumerate(lines, 1) if named.search(line)]
-    return f"{path}:{places[0]}{message[len(path) :]}" if len(places) == 1 else message
+    if len(places) > 1:  # the one in which something stands that the message quotes
+        words = [word.strip(",:;'") for word in message[match.end() :].split()]
+        found = [[number for number, line in enumerate(lines, 1) if f'"{word}"' in line] for word in words]
+        only = [numbers[0] for numbers in found if len(numbers) == 1]
+        places = [max((place for place in places if place <= only[0]), default=0)] if only else []
+    return f"{path}:{places[0]}{message[len(path) :]}" if len(places) == 1 and places[0] else message
 
 
 @contextlib.contextmanager
@@ -318,8 +343,6 @@ def _files_in(place: str) -> List[str]:
     for folder, folders, names in os.walk(local):
         folders.sort()
         found += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".prototxt")]
-    if not found:
-        raise ConfigError(f"no *.prototxt is in {place}")
     return found
 
 
@@ -334,7 +357,10 @@ def main(argv: Sequence[str]) -> int:
     named = [place for place in argv if not os.path.isdir(local_path(place))]
     verdicts: List[str] = []
     failed = False
-    for found in check_files(dict.fromkeys(path for place in argv for path in _files_in(place))):
+    files = {place: _files_in(place) for place in argv}
+    for place in (place for place, inside in files.items() if not inside):
+        print(f"{place}: no *.prototxt is in it", flush=True)
+    for found in check_files(dict.fromkeys(path for inside in files.values() for path in inside)):
         print("\n".join(found.lines()), flush=True)
         verdicts.append(found.verdict)
         # what lies in a folder need not be a net
@@ -342,4 +368,4 @@ def main(argv: Sequence[str]) -> int:
     if len(verdicts) > 1:
         counts = [(verdicts.count(one), one) for one in (RUNS, NOTES, PARTLY, FAILS, OTHER)]
         print(f"{len(verdicts)} files: " + ", ".join(f"{count} {one}" for count, one in counts if count))
-    return 1 if failed else 0
+    return 1 if failed or not verdicts else 0

@@ -9,6 +9,7 @@ import pytest
 from caffeonspark import CaffeOnSpark, Config, DataSource
 from caffeonspark.formats.caffemodel import read_caffemodel
 from caffeonspark.nets import net
+from caffeonspark.tools.check import check_files
 from tests.corpus import data_files, layers, losses, programs, solvers, sources, structure, versions
 from tests.corpus.case import REFUSED, RUNS
 
@@ -99,6 +100,21 @@ def test_as_stock_caffe(folder, tmp_path, name):
             means = values.reshape(-1, other[output].size).mean(axis=0)  # of a blob for each sample, over the samples
             np.testing.assert_allclose(other[output], means, rtol=1e-5, atol=1e-6, err_msg=output)
     note(name, tests=sum(map(len, stock.tests)))
+
+
+@pytest.mark.parametrize("name", NAMES[::6])
+def test_what_the_check_says(folder, name):
+    """``caffeonspark check`` refuses what a run refuses before it starts."""
+    case = CASES[name]
+    if case.needs and not is_there(case.needs):
+        pytest.xfail(case.needs)
+    (found,) = check_files([str(write(folder, name, case))])
+    refused = case.ours == REFUSED and not case.late and "no number" not in case.why
+    if refused and found.unseen and not found.problems:
+        assert all("does not exist" in line for line in found.unseen)  # missing data: a note only
+    else:
+        assert bool(found.problems) == refused, found.lines()
+    assert not any("could not be checked" in line for line in found.unseen)
 
 
 @pytest.mark.parametrize("name", ON_TWO_RANKS)

@@ -30,7 +30,10 @@ DEPLOY = (
     'input: "data" input_dim: 2 input_dim: 1 input_dim: 12 input_dim: 12\n'
     + LAYERS.partition('layer { name: "loss"')[0]
 )
-MISSING = "net.prototxt:2: layer 'data': source lmdb does not exist, so it was not looked at"
+MISSING = (
+    "net.prototxt:2: layer 'data': source lmdb does not exist, and only the data tells how large a sample is: "
+    "the net was not built"
+)
 
 
 @pytest.fixture
@@ -77,7 +80,6 @@ def test_data_that_is_not_here_is_no_failure(run):
         [
             "solver.prototxt (solver): nothing against it, as far as could be seen",
             f"    {MISSING}",
-            "    net.prototxt:2: layer 'data': only its data tells how large a sample is: the net was not built",
         ],
     )
 
@@ -89,8 +91,8 @@ def test_a_net_is_built_with_what_it_says_of_its_data(run):
         0,
         [
             "net.prototxt (net): nothing against it, as far as could be seen",
-            "    net.prototxt:2: layer 'data': mean_file mean.binaryproto does not exist, so it was not looked at",
-            f"    {MISSING}",
+            "    net.prototxt:2: layer 'data': mean_file mean.binaryproto does not exist",
+            "    net.prototxt:2: layer 'data': source lmdb does not exist",
         ],
     )
     kernel = 'type: "Convolution" bottom: "data" top: "ip" convolution_param { num_output: 2 kernel_size: 9 } }'
@@ -165,11 +167,21 @@ def test_notes(run, tmp_path, small_lmdb):
         ["net.prototxt (net): runs, with notes", upgraded, "2 files: 2 runs, with notes"],
     )
     told = "\n".join(lines[1:-3])
-    assert upgraded in lines[1:-3]
+    assert upgraded not in lines[1:-3] and "    its net net.prototxt: see what is said of that" in lines[1:-3]
     assert "solver.prototxt is of an older version of Caffe (solver_type)" in told
     assert "solver.prototxt: max_iter is missing: -test and -features need none, -train does" in told
     assert "solver.prototxt: base_lr is missing and counts as 0: nothing is learned" in told
     assert "weights of file:start.caffemodel: 1 layer taken" in told
+
+
+def test_lines_of_layers_that_share_a_name(run):
+    """Which one is meant shows in what the message quotes."""
+    two = DATA % " include { phase: TRAIN }" + DATA.replace('"lmdb"', '"other"') % " include { phase: TEST }"
+    _, lines = run("net.prototxt", net=two + LAYERS)
+    assert [line.partition(" does not")[0] for line in lines[1:]] == [
+        "    net.prototxt:2: layer 'data': source lmdb",
+        "    net.prototxt:6: layer 'data': source other",
+    ]
 
 
 def test_weights_of_another_net(run, tmp_path, small_lmdb):
@@ -177,7 +189,7 @@ def test_weights_of_another_net(run, tmp_path, small_lmdb):
     solver = SOLVER + 'weights: "start.caffemodel"\n'
     assert run("solver.prototxt", solver=solver, net=NET)[1] == [
         "solver.prototxt (solver): nothing against it, as far as could be seen",
-        "    solver.prototxt: weights: start.caffemodel does not exist, so it was not looked at",
+        "    solver.prototxt: weights: start.caffemodel does not exist",
     ]
     write_caffemodel(
         "start.caffemodel", [LayerWeights("ip", "", [np.zeros((10, 99), np.float32), np.zeros(10, np.float32)])]
@@ -214,6 +226,9 @@ def test_folders(run, tmp_path):
         "a/b/labelmap.prototxt: is neither a solver nor a net",
         "2 files: 1 runs, with notes, 1 is neither a solver nor a net",
     ]
+    (tmp_path / "c").mkdir()
+    assert run("c") == (1, ["c: no *.prototxt is in it"])
+    assert run("c", "a")[0] == 0
     assert run("a/b/labelmap.prototxt")[0] == 1  # named by itself, it was meant to be one
 
 
@@ -251,7 +266,6 @@ def test_an_unforeseen_error_ends_nothing(run, monkeypatch):
     [
         (["-x"], "check takes files and folders, not -x"),
         (["hdfs:///x"], "check reads files of this machine"),
-        (["."], "no *.prototxt is in ."),
     ],
 )
 def test_mistakes_of_the_command_line(tmp_path, monkeypatch, capfd, words, message):
