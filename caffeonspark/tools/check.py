@@ -213,7 +213,7 @@ class _Bench:
 
 def _input_shapes(net: Net) -> Dict[str, Tuple[int, ...]]:
     """The shapes of a deploy net's inputs. Raises ConfigError where one has none."""
-    shapes = {}
+    shapes: Dict[str, Tuple[int, ...]] = {}
     for layer in (layer for layer in net.message.layer if layer.type == "Input"):
         stated = [tuple(map(int, shape.dim)) for shape in layer.input_param.shape]
         stated = stated * len(layer.top) if len(stated) == 1 else stated

@@ -233,6 +233,8 @@ LATE = {
     "Pooling STOCHASTIC on a CPU": after_conv(
         layer("Pooling", "conv>x", "pooling_param { pool: STOCHASTIC kernel_size: 2 }")
     ),
+}
+NO_GRADIENT = {
     "Threshold in the way": after_conv(layer("Threshold", "conv>x")),
     "ArgMax in the way": after_conv(layer("ArgMax", "conv>x")),
     "labels that depend on what is learned": numbers("x,label,kept")
@@ -253,6 +255,7 @@ def cases():
     found.update({name: Case(net) for name, net in OTHERS.items()})
     found.update({f"bad {name}": Case(net, stock=REFUSED, ours=REFUSED) for name, net in BAD.items()})
     found.update({f"bad {name}": Case(net, stock=REFUSED, ours=REFUSED, late=True) for name, net in LATE.items()})
+    found.update({f"bad {name}": Case(net, stock=REFUSED, ours=REFUSED) for name, net in NO_GRADIENT.items()})
     found["Dropout ratio 1"] = Case(
         after_conv(layer("Dropout", "conv>x", "dropout_param { dropout_ratio: 1 }")),
         ours=REFUSED,

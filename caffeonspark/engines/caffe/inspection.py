@@ -7,10 +7,12 @@ import os
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from ...errors import ConfigError
+from ...nets.net import TRAIN
 from ...nets.schema import NetParameter
 from ...plans.inspection import Inspection
 from ...process import run_in_child
 from .crash import fatal_message
+from .gradients import check_gradients
 from .pycaffe import caffe, parameter_blobs, places_of_layers, prototxt, unique
 
 __all__ = ["inspect_net", "reason"]
@@ -31,7 +33,10 @@ def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, whe
     stages = [json.loads(line) for line in output.decode().splitlines()]
     if not stages:
         raise ConfigError(f"{where}: Caffe refuses the net: {reason(errors, status)}")
-    return _inspection(stages, batch)
+    found = _inspection(stages, batch)
+    if net.state.phase == TRAIN:
+        check_gradients(net, found.layers, where)
+    return found
 
 
 def _inspection(stages: List[Dict[str, Any]], batch: int) -> Inspection:
