@@ -40,7 +40,8 @@ note. Where Caffe is installed, nets and solvers are built with it. Exit status 
 
 RUNS, NOTES = "runs", "runs, with notes"
 PARTLY, FAILS = "nothing against it, as far as could be seen", "does not run"
-OTHER = "is neither a solver nor a net"
+OTHER, UNREAD = "is neither a solver nor a net", "cannot be read"
+_VERDICTS = (RUNS, NOTES, PARTLY, FAILS, OTHER, UNREAD)
 
 _LARGEST = 32 << 20  # bytes of a file: no prototxt is so large, and reading one takes minutes
 _IN_A_LAYER = re.compile(r"(.+?): layer '([^']+)'")
@@ -68,7 +69,8 @@ class Checked:
     Attributes
     ----------
     path : as it was given
-    kind : "solver", "net", "deploy net"; "" for what is none of them
+    kind : "solver", "net", "deploy net"; "" for what is none of them, or cannot be read
+    read : whether it could be
     problems : why it does not run
     unseen : what could not be looked at
     notes : what differs, or is odd
@@ -76,6 +78,7 @@ class Checked:
 
     path: str
     kind: str = ""
+    read: bool = True
     problems: List[str] = field(default_factory=list)
     unseen: List[str] = field(default_factory=list)
     notes: List[str] = field(default_factory=list)
@@ -83,7 +86,7 @@ class Checked:
     @property
     def verdict(self) -> str:
         if not self.kind:
-            return OTHER
+            return OTHER if self.read else UNREAD
         return FAILS if self.problems else PARTLY if self.unseen else NOTES if self.notes else RUNS
 
     def lines(self) -> List[str]:
@@ -125,6 +128,11 @@ def _check(path: str, heard: List[str]) -> Checked:
     before = len(heard)
     try:
         texts[path] = _read(path)
+    except CaffeOnSparkError as e:
+        found.read = False
+        found.problems.append(e.message)
+        return found
+    try:
         message = parse_as_written(texts[path], path)
         found.kind = "solver" if isinstance(message, SolverParameter) else "net"
         if found.kind == "solver":
@@ -133,7 +141,7 @@ def _check(path: str, heard: List[str]) -> Checked:
             _check_net(path, found)
     except CaffeOnSparkError as e:
         found.problems.append(e.message)
-        found.kind = found.kind or _seems(texts.get(path, b""))
+        found.kind = found.kind or _seems(texts[path])
     except Exception as e:  # this is no judgement of the file, and the next one is to be looked at
         found.kind = found.kind or "file"
         found.unseen.append(
@@ -248,7 +256,8 @@ def _check_solver(path: str, found: Checked) -> List[str]:
     try:
         bench = _Bench(Config(None, conf=path), found)
     except ConfigError as e:
-        raise ConfigError(e.message + _elsewhere(path, e.message)) from None
+        where = "" if e.message.startswith(path) else f"{path}: "
+        raise ConfigError(where + e.message + _elsewhere(path, e.message)) from None
     config, run = bench.config, bench.config.run_config
     nets = [config.nets.train, *config.nets.tests]
     if not run.solver.HasField("max_iter"):
@@ -292,9 +301,9 @@ def _elsewhere(path: str, message: str) -> str:
         beside = ""
     while True:
         if os.path.isfile(os.path.join(folder, name)):
-            return f" from here: it is found from {folder}, so run there"
+            return f"; it is there from {folder}: start in that folder"
         if folder == os.path.dirname(folder):
-            return f" from here: a {beside} lies beside the solver: name it so" if beside else ""
+            return f"; {beside} lies beside the solver: name that" if beside else ""
         folder = os.path.dirname(folder)
 
 
@@ -364,8 +373,8 @@ def main(argv: Sequence[str]) -> int:
         print("\n".join(found.lines()), flush=True)
         verdicts.append(found.verdict)
         # what lies in a folder need not be a net
-        failed = failed or found.verdict == FAILS or (found.verdict == OTHER and found.path in named)
+        failed = failed or found.verdict in (FAILS, UNREAD) or (found.verdict == OTHER and found.path in named)
     if len(verdicts) > 1:
-        counts = [(verdicts.count(one), one) for one in (RUNS, NOTES, PARTLY, FAILS, OTHER)]
-        print(f"{len(verdicts)} files: " + ", ".join(f"{count} {one}" for count, one in counts if count))
+        counts = [f"{one}: {verdicts.count(one)}" for one in _VERDICTS if one in verdicts]
+        print(f"{len(verdicts)} files; {'; '.join(counts)}")
     return 1 if failed or not verdicts else 0

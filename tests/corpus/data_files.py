@@ -7,7 +7,7 @@ from PIL import Image
 from caffeonspark.nets.schema import BlobProto
 from tests.support.data_files import encode, write_lmdb
 
-__all__ = ["BATCH", "COUNT", "make_data"]
+__all__ = ["BATCH", "COUNT", "make_data", "make_frames"]
 
 BATCH, COUNT = 10, 120
 
@@ -36,6 +36,15 @@ def make_data(folder):
     write_pictures(folder, grey, colour, labels)
     write_blob(folder / "mean.binaryproto", rng.integers(0, 200, (1, 1, 12, 12)))
     write_blob(folder / "infogain.binaryproto", np.eye(10)[np.newaxis, np.newaxis] + rng.random((1, 1, 10, 10)) / 10)
+
+
+def make_frames(spark, folder):
+    """The same images, and two of the data sets, as DataFrames of one file each."""
+    with h5py.File(folder / "numbers.h5", "r") as f:
+        rows = [(x.tolist(), target.tolist()) for x, target in zip(f["x"][()], f["target"][()])]
+        images = [((256 * image).astype(np.uint8).tobytes(), int(n)) for image, n in zip(f["data"][()], f["label"][()])]
+    for name, content, columns in (("numbers", rows, ["x", "target"]), ("images", images, ["data", "label"])):
+        spark.createDataFrame(content, columns).coalesce(1).write.parquet(f"file:{folder}/{name}.parquet")
 
 
 def write_numbers(folder, name, grey, labels, order):

@@ -178,6 +178,22 @@ BESIDE = (
 )
 
 
+COS = layer(
+    "CoSData",
+    ">x,target",
+    'source_class: "DataFrameSource" cos_data_param { batch_size: 10 source: "numbers.parquet" '
+    'top { name: "x" type: FLOAT_ARRAY channels: 6 sample_num_axes: 1 } '
+    'top { name: "target" type: FLOAT_ARRAY channels: 5 sample_num_axes: 1 } }',
+)
+DISTANCE = inner_product("x>y", 5) + layer("EuclideanLoss", "y,target>loss")
+FRAME = MEMORY.replace('"LMDB"', '"ImageDataFrame"').replace("images_lmdb", "images.parquet")
+#: Data that Spark brings to the ranks, and what stock Caffe reads instead.
+ON_SPARK = {
+    "CoSData": Case(COS + DISTANCE, stock_net=numbers("x,target") + DISTANCE),
+    "MemoryData with a DataFrame": Case(classified(IP, data=FRAME), stock_net=classified(IP)),
+}
+
+
 def cases():
     found = {name: Case(net) for name, net in NETS.items()}
     found["DummyData beside data"] = Case(BESIDE)

@@ -21,6 +21,7 @@ for module in (layers, losses, sources, structure, solvers, versions):
     assert not set(new) & set(CASES)
     CASES.update(new)
 NAMES = sorted(CASES)
+CASES.update(sources.ON_SPARK)
 
 #: Also on two ranks: nets whose loss is a mean over samples that do not know of each other.
 ON_TWO_RANKS = """Convolution pad stride group;Convolution dilation;Deconvolution;ELU;Eltwise SUM with coeff;Flatten;
@@ -46,7 +47,7 @@ def folder(tmp_path_factory):
 
 def write(folder, name, case, for_stock=False, whole=False):
     """Write a case's files; the solver's path."""
-    stem = f"{NAMES.index(name):03d}" + "_stock" * for_stock + "_whole" * whole
+    stem = f"{list(CASES).index(name):03d}" + "_stock" * for_stock + "_whole" * whole
     solver = case.solver if re.search("@|net_param {", case.solver) else f'net: "@" {case.solver}'
     texts = {
         f"{stem}.prototxt": (case.stock_net or case.net) if for_stock else case.net,
@@ -117,10 +118,15 @@ def test_what_the_check_says(folder, name):
     assert not any("could not be checked" in line for line in found.unseen)
 
 
-@pytest.mark.parametrize("name", ON_TWO_RANKS)
-def test_two_ranks_as_one_solver_with_the_whole_batch(spark, folder, tmp_path, name):
+@pytest.fixture(scope="module")
+def frames(spark, folder):
+    data_files.make_frames(spark, folder)
+
+
+@pytest.mark.parametrize("name", [*ON_TWO_RANKS, *sources.ON_SPARK])
+def test_two_ranks_as_one_solver_with_the_whole_batch(spark, frames, folder, tmp_path, name):
     case = CASES[name]
-    stock = programs.by_stock(write(folder, name, case, whole=True), saved=tmp_path)
+    stock = programs.by_stock(write(folder, name, case, for_stock=True, whole=True), saved=tmp_path)
     assert not stock.refused
     config = Config(
         spark,
@@ -148,7 +154,7 @@ def test_the_table(capsys):
     assert len(NAMES) >= 150 and len(ON_TWO_RANKS) >= 30
     with capsys.disabled():
         print()
-        for name in NAMES:
+        for name in sorted(CASES):
             if name in _table:
                 row = _table[name]
                 columns = [row.get(key, "") for key in ("stock", "ours", "weights", "ranks")]
