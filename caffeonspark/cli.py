@@ -41,6 +41,7 @@ Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts 
 #: What can stand before other words, beside the tools: the module whose ``main(argv)`` gives the exit status, and
 #: what it does.
 COMMANDS: Dict[str, Tuple[str, str]] = {
+    "check": ("caffeonspark.tools.check", "Say of solvers and nets what runs, what differs, and what to change"),
     "pack": ("caffeonspark.deploy.pack", "Pack this Python environment for the nodes of a cluster"),
     "snapshots": ("caffeonspark.tools.snapshots", "List the snapshots and models in a folder, and check their files"),
     "submit": ("caffeonspark.deploy.submit", "Write the spark-submit line for a cluster, and run it"),

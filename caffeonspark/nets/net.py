@@ -207,7 +207,11 @@ def _meets(rule: Any, phase: int, level: int, stages: Set[str]) -> bool:
 
 
 def _phase_of(net: Any, path: str, phase: int, state: Any) -> Net:
-    """The layers of ``net`` that are active in ``phase`` under the net's own and the solver's state."""
+    """The layers of ``net`` that are active in ``phase`` under the net's own and the solver's state, which may name
+    another phase."""
+    for own in (net.state, state):
+        if own is not None and own.HasField("phase"):
+            phase = own.phase
     level = state.level if state is not None and state.HasField("level") else net.state.level
     stages = set(net.state.stage) | set(state.stage if state is not None else ())
     filtered = NetParameter()

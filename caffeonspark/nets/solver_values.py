@@ -43,6 +43,8 @@ def solver_notes(solver: Any) -> List[str]:
     notes = []
     if not solver.HasField("base_lr"):
         notes.append("base_lr is missing and counts as 0: nothing is learned")
+    if solver.test_iter and not solver.test_interval:
+        notes.append("test_iter without a test_interval, which Caffe refuses: it is trained without validation")
     if solver.lr_policy in ("step", "exp", "multistep") and not solver.HasField("gamma"):
         notes.append("gamma is missing and counts as 0: nothing is learned after the first step of the learning rate")
     if solver.lr_policy == "multistep":

@@ -45,7 +45,9 @@ class Best:
         self.since = job.start.since_best
 
     def update(self, outputs: Dict[str, List[float]]) -> bool:
-        """Whether this validation is the best so far."""
+        """Whether this validation is the best so far; False of a net without outputs."""
+        if not outputs:
+            return False
         value = float(np.mean(outputs[self.name]))
         better = self.value is None or (value < self.value if self.lower else value > self.value)
         if better and np.isfinite(value):

@@ -488,6 +488,10 @@ def check_monitored(config: RunConfig, validations: Sequence[ValidationPlan]) ->
     if not validations:
         raise ConfigError(f"-{wanted[0]} needs validation: give the solver a test_interval and the net a TEST phase")
     outputs = validations[0].net.outputs
+    if not outputs:
+        raise ConfigError(
+            f"-{wanted[0]} needs an output of the TEST net to look at, and {validations[0].net.path} has none"
+        )
     if settings.monitor and settings.monitor not in outputs:
         raise ConfigError(
             f"-monitor: the TEST net has no output '{settings.monitor}'. {suggest(settings.monitor, outputs)}"

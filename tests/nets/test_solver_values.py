@@ -103,6 +103,13 @@ def test_what_stock_caffe_takes_though_it_is_odd(text, said):
     assert not solver_notes(solver(RATE + 'lr_policy: "multistep" gamma: 0.5 stepvalue: 3 stepvalue: 6'))
 
 
+def test_validation_that_nobody_asks_for():
+    text = RATE + 'lr_policy: "fixed" test_iter: 3 '
+    (note,) = solver_notes(solver(text))
+    assert note.startswith("test_iter without a test_interval, which Caffe refuses")
+    assert not solver_notes(solver(text + "test_interval: 5"))
+
+
 def test_an_unknown_type_is_refused_when_it_is_read():
     with pytest.raises(ConfigError, match=r"^s\.prototxt: unknown solver type 'Adamm'\. Did you mean 'Adam'\?"):
         parse_solver(b'net: "n" max_iter: 1 type: "Adamm"', "s.prototxt")

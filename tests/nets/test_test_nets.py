@@ -91,3 +91,23 @@ def test_a_shared_net_beside_one_of_its_own(tmp_path, iterations, expected):
         solver.test_iter.extend([1] * iterations)
         (tmp_path / "stock.prototxt").write_text(text_format.MessageToString(solver))
         assert len(stock.caffe.get_solver(str(tmp_path / "stock.prototxt")).test_nets) == expected
+
+
+@pytest.mark.parametrize(
+    ("states", "head", "expected"),
+    [
+        ("", "", ["TRAIN", "TEST"]),
+        ("", "state { phase: TEST }\n", ["TEST", "TEST"]),
+        ("train_state { phase: TEST }", "", ["TEST", "TEST"]),
+        ("test_state { phase: TRAIN }", "", ["TRAIN", "TRAIN"]),
+        ("train_state { phase: TRAIN }", "state { phase: TEST }\n", ["TRAIN", "TEST"]),
+        ('train_state { stage: "a" }', "", ["TRAIN", "TEST"]),
+    ],
+)
+def test_a_state_that_names_the_phase(tmp_path, states, head, expected):
+    """As in Caffe: the net's own counts more than what the net is used for, and the solver's most."""
+    relu = 'layer { name: "relu" type: "ReLU" bottom: "x" top: "x" include { phase: TEST } }\n'
+    config = config_of(tmp_path, f'net: "net.prototxt" {states}', net=head + DATA.format(rest="") + relu + LOSS)
+    both = [config.nets.train, *config.nets.tests]
+    assert [net.phase_name for net in both] == expected
+    assert [any(layer.name == "relu" for layer in net.message.layer) for net in both] == [p == "TEST" for p in expected]

@@ -71,3 +71,10 @@ def test_a_loss_that_is_no_number_is_an_error_of_its_own(tmp_path, loss):
     with pytest.raises(LossNotFinite, match=f"^the loss became {loss} at iteration 4: lower base_lr"):
         loop.record([(3, 1.0, 0.1), (4, loss, 0.1)])
     assert loop.history == []
+
+
+def test_validation_of_a_net_without_outputs(tmp_path):
+    """One whose loss has no top: old nets are so. There is nothing to be best at, and nothing to end for."""
+    loop = make_loop(tmp_path, [], ResumePoint())
+    assert not loop.best.update({})
+    assert (loop.best.value, loop.best.since) == (None, 0)

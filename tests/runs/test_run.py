@@ -9,13 +9,14 @@ import pytest
 
 import caffeonspark.runs.run as module
 from caffeonspark import Config
-from caffeonspark.errors import Interrupted, LossNotFinite, RankLost, StorageError
+from caffeonspark.errors import ConfigError, Interrupted, LossNotFinite, RankLost, StorageError
 from caffeonspark.plans.job import ResumePoint
 from caffeonspark.report.base import Observer
 from caffeonspark.report.result import TrainingResult
 from caffeonspark.runs.run import PreparedRun, _Run
 from caffeonspark.runs.snapshots import SnapshotStore, StartFiles, read_resume_point
 from caffeonspark.runs.start_check import with_best_model
+from caffeonspark.settings import Settings
 from caffeonspark.spark import jvm
 from tests.runs.test_snapshots import hand_over
 from tests.support import stock
@@ -232,3 +233,14 @@ def test_a_best_validation_counts_where_its_model_is(make_run, tmp_path, saved, 
         ]
     plain = make_run([]).config
     assert with_best_model(plain, StartFiles(point, []), said.append).point == point
+
+
+@pytest.mark.parametrize("flags", [{"best": True}, {"patience": 3}])
+def test_a_net_without_outputs_has_no_best_model(flags):
+    plan = SimpleNamespace(net=SimpleNamespace(outputs=(), path="net.prototxt"))
+    config = SimpleNamespace(settings=Settings(**flags))
+    with pytest.raises(
+        ConfigError, match=f"^-{next(iter(flags))} needs an output of the TEST net .*net.prototxt has none$"
+    ):
+        module.check_monitored(config, (plan,))
+    module.check_monitored(SimpleNamespace(settings=Settings()), (plan,))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Iterator, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, ClassVar, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -136,6 +136,11 @@ class Source(ABC):
     def take_any_size(self) -> None:
         """From now on do so: settles ``tops`` anew."""
         raise NotImplementedError
+
+    def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
+        """What the tops may be, as far as the layer says it without its data: a choice of them, or none where only the
+        data tells."""
+        return ()
 
     # ---- helpers for the kinds of source
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -135,6 +135,9 @@ class DataFrameSource(FrameSource):
         self.tops = tuple(top.top for top in self._cos_tops)
         if self.first() is None:
             raise DataError(f"{self.where}: {self.description} is empty")
+
+    def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
+        return [tuple(top.top for top in self._read_tops())]
 
     def reader(self) -> CoSDataReader:
         return CoSDataReader(self._cos_tops)

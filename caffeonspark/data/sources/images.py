@@ -8,7 +8,7 @@ the blob's, and Caffe's DataLayer for stock layers, whose blob has the size of t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -123,6 +123,26 @@ class ImageSource(Source):
             return None
         declared = self.declared()
         return first if declared is None else declared[1:]
+
+    def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
+        self.expect_tops(1, 2)
+        transform = self.transform(self.layer.transform_param)
+        shapes = self._stated_shapes(transform)
+        labels = tuple(NumberTop(name, ()) for name in self.layer.top[1:])
+        return [(NumberTop(self.layer.top[0], shape, transform=transform), *labels) for shape in shapes]
+
+    def _stated_shapes(self, transform: Transform) -> List[Shape]:
+        declared = self.declared()
+        if declared is not None:
+            return [declared]
+        if transform.mean is not None and transform.mean.shape[1:] != (1, 1):
+            whole: Shape = (transform.mean.shape[0], transform.mean.shape[1], transform.mean.shape[2])
+            return [transform.output_shape(whole)]
+        size = (transform.crop, transform.crop) if transform.crop else self.resize_to((0, 0))
+        if size is None or not min(size):
+            return []
+        channels = [self.colours()] if self.colours() else [3, 1]
+        return [(number, *size) for number in channels if transform.problem_with((number, *size)) is None]
 
     def make_tops(self, record: str, image: Optional[np.ndarray], data: bytes) -> Tuple[Top, ...]:
         """The tops, given the first record: raw pixels, or an image file's bytes with ``image`` None."""

@@ -7,11 +7,13 @@ import os
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from ...errors import CaffeOnSparkError, ConfigError
+from ...nets.net import TRAIN
 from ...nets.schema import NetParameter
 from ...plans.inspection import Inspection
 from ...plans.made_data import tell_rank
 from ...process import run_in_child
 from .crash import fatal_message
+from .gradients import check_gradients
 from .pycaffe import caffe, parameter_blobs, places_of_layers, prototxt, unique
 from .python_layers import check_modules, explained
 
@@ -35,7 +37,10 @@ def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, whe
         raise ConfigError(f"{where}: {stages[0]['refused']}")
     if not stages:
         raise ConfigError(f"{where}: Caffe refuses the net: {reason(errors, status)}")
-    return _inspection(stages, batch)
+    found = _inspection(stages, batch)
+    if net.state.phase == TRAIN:
+        check_gradients(net, found.layers, where)
+    return found
 
 
 def _inspection(stages: List[Dict[str, Any]], batch: int) -> Inspection:
