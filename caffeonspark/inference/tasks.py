@@ -68,7 +68,7 @@ class Task:
     blobs : names of the blobs to return
     model : Spark broadcast of the model file's bytes
     ending : of the model file's name
-    digest : names engine, plan and model, so that a worker knows its net again
+    digest : names engine, net and model, so that a worker knows its net again
     skipped : Spark accumulator of what was skipped: {layer: [counts by cause, examples]}
     """
 
@@ -135,7 +135,8 @@ def make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: byt
 
 def _make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
     engine, kernel = config.settings.engine, check_setting(config.settings.blasKernel)
-    digest = hashlib.sha256(engine.encode() + b"\0" + plan.content + model).hexdigest()
+    net = f"{engine}\0{plan.indexed}\0".encode() + plan.content
+    digest = hashlib.sha256(net + model).hexdigest()
     context = config.spark.sparkContext
     ship_library(context)
     skipped = context.accumulator({}, _MergeSkipped())
@@ -334,7 +335,7 @@ def _net_for(task: Task) -> BatchedNet:
             f.flush()
             use_for(task.kernel)
             _nets[task.digest] = BatchedNet(task.plan, engine_named(task.engine).predictor(task.plan.message(), f.name))
-    return _nets[task.digest]
+    return _nets[task.digest].for_plan(task.plan)  # whose transformations are no part of the net
 
 
 def _outputs(
