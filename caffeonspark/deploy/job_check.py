@@ -115,8 +115,8 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     """
     found = JobCheck()
     config = _LookedAt(spark, {**values, "clusterSize": values.get("clusterSize") or 1})
-    if not config.conf:
-        raise ConfigError("no solver is given: set -conf to the solver prototxt")
+    if not (config.conf or config.net):
+        raise ConfigError("no solver is given: set -conf to the solver prototxt, or -net to a net to test")
     found.engine = config.load_engine()
     found.solver = str(config.solver.type)
     if config.train:
@@ -131,11 +131,11 @@ def check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yar
     try:
         if config.train:
             found.strategy = strategy_for(config.settings)
-            found.train = [_plan(config, config.net(TRAIN), found, elsewhere)]
+            found.train = [_plan(config, config.run_config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
             _check_solver(config, found)
         if config.test or config.blobs:
-            found.inference = [_plan(config, config.net(TEST), found, elsewhere)]
+            found.inference = [_plan(config, config.run_config.net(TEST), found, elsewhere)]
             if not (config.train or config.blobs):  # of which a part of the net may be enough
                 read_model(config.run_config, found.inference[0])
     except _Unseen as e:

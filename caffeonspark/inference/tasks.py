@@ -28,6 +28,7 @@ from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of, is_hdf5, with_format
+from ..nets.inputs import measures
 from ..plans.net_plan import LayerPlan, NetPlan
 from ..plans.run_config import RunConfig
 from ..plans.weights_match import check_all_there
@@ -102,7 +103,7 @@ def read_model(config: RunConfig, plan: NetPlan) -> Tuple[str, bytes]:
 
 def check_model(config: RunConfig) -> str:
     """Where the file of ``-model`` is. Raises ConfigError where there is none."""
-    if not config.settings.model:
+    if not config.settings.scored:
         raise ConfigError("-model is missing: name the model to use")
     return find_model(config)
 
@@ -113,7 +114,7 @@ def find_model(config: RunConfig) -> str:
     A solver's ``snapshot_format`` adds ``.h5`` to a model's name or takes it away: the other name counts where there is
     no file of this one, or where ``-train`` has just written it.
     """
-    model = config.settings.model
+    model = config.settings.scored
     other = with_format(model, not is_hdf5(model))
     names = [model, other]
     if config.settings.train and config.solver is not None and config.model_uri == other:
@@ -225,6 +226,11 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
         counts[row["blob"]] = counts.get(row["blob"], 0) + row["count"]
     for line in check_skipped(task, max(counts.values(), default=0)):
         _log.warning(line)
+    if not measures(source.net):
+        _log.warning(
+            "caffeonspark: %s has no loss and no accuracy: these are the means of its outputs, as in caffe test",
+            source.net.path,
+        )
     if not totals:
         raise DataError(f"{source!r} has no record")
     return {name: [float(v) for v in totals[name] / counts[name]] for name in source.plan.outputs}

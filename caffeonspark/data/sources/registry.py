@@ -16,6 +16,7 @@ from .base import FrameSource, Source, SourceConfig
 from .dataframe import DataFrameSource
 from .fields import check_fields
 from .images import ImageDataFrame
+from .inputs import InputSource
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -49,6 +50,7 @@ _BY_LAYER_TYPE = {
     "Data": _LMDB,
     "ImageData": f"{__package__}.image_list:ImageListSource",
     "HDF5Data": f"{__package__}.hdf5:HDF5Source",
+    "Input": f"{__package__}.inputs:InputSource",
 }
 
 #: What reads a DataFrame given in Python for a layer of this type, whatever the layer itself names.
@@ -56,6 +58,7 @@ _FOR_FRAMES: Dict[str, Type[FrameSource]] = {
     "CoSData": DataFrameSource,
     "Data": ImageDataFrame,
     "ImageData": ImageDataFrame,
+    "Input": InputSource,
     "MemoryData": ImageDataFrame,
 }
 
