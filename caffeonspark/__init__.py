@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .report.result import ValidationResult as ValidationResult
     from .sync.base import Progress as Progress
     from .sync.base import Strategy as Strategy
+    from .tools.export import export_model as export_model
     from .tools.registry import run_tool as run_tool
 
 #: The public names of each module: the imports above, for Python.
@@ -92,6 +93,7 @@ _NAMES: Dict[str, List[str]] = {
     "report.metrics": ["read_metrics"],
     "report.result": ["RankMachine", "RankTiming", "TrainingResult", "ValidationResult"],
     "sync.base": ["Progress", "Strategy"],
+    "tools.export": ["export_model"],
     "tools.registry": ["run_tool"],
 }
 _PLACES = {name: module for module, names in _NAMES.items() for name in names}

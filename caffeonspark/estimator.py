@@ -36,7 +36,7 @@ from .errors import ConfigError, StorageError
 from .flags import Flag
 from .formats.checksums import read_checked, write_model
 from .formats.endings import ending_of
-from .inference.tasks import make_task, with_outputs
+from .inference.tasks import check_model, make_task, with_outputs
 from .nets.net import TEST, Net
 from .nets.prototxt import parse_net
 from .plans.net_source import NetSource
@@ -153,7 +153,7 @@ def default_features(net: Net) -> List[str]:
     That is, the outputs that remain when the layers that use a second top of a data layer (the label) are
     taken away; all outputs where nothing remains.
     """
-    labels = {top for layer in net.data_layers() for top in list(layer.top)[1:]}
+    labels = {top for layer in net.data_layers() if layer.type != "Input" for top in list(layer.top)[1:]}
     left: Dict[str, None] = {}
     for layer in net.message.layer:
         if labels & set(layer.bottom):
@@ -168,7 +168,7 @@ def default_features(net: Net) -> List[str]:
 
 
 class CaffeModel(Model, _CaffeParams, MLReadable, MLWritable):
-    """A trained net that adds columns to a DataFrame; made by ``CaffeEstimator.fit`` or ``load``.
+    """A trained net that adds columns to a DataFrame; made by ``CaffeEstimator.fit``, ``load`` or ``fromNet``.
 
     ``transform`` runs the part of the TEST net that ``features`` depend on, and needs only the columns that part
     reads: no label column to predict.
@@ -187,6 +187,40 @@ class CaffeModel(Model, _CaffeParams, MLReadable, MLWritable):
 
     def _trained(self, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> None:
         self._net, self._content, self._ending, self.summary = net, content, ending, summary
+
+    @classmethod
+    def fromNet(cls, spark: Any, **flags: Any) -> CaffeModel:
+        """A model of a net and of weights that are there already, such as a deploy net and its ``.caffemodel``.
+
+        >>> CaffeModel.fromNet(spark, net="deploy.prototxt", model="caffenet.caffemodel", columns={"data": "image"},
+        ...                    transform="crop_size: 227 mean_value: 104 mean_value: 117 mean_value: 123")
+
+        Parameters
+        ----------
+        spark : SparkSession or SparkContext
+        **flags
+            ``net`` and ``model``, ``columns`` and ``transform``; and what an estimator takes. ``features`` are the
+            net's outputs unless they are given.
+
+        Raises
+        ------
+        ConfigError, DataError
+            Where the net or the model cannot be read, or an input or blob that is named is not there.
+        """
+        config = Config(spark, flags)
+        if not config.net:
+            raise ConfigError("CaffeModel.fromNet: net is missing: name the net's prototxt")
+        if config.data:
+            raise ConfigError("CaffeModel.fromNet takes no data: give a DataFrame to transform")
+        net = config.run_config.net(TEST)
+        net.check_blobs(config.blobs)
+        path = check_model(config.run_config)
+        model = cls()
+        model._trained(net, read_checked(config.storage, path), ending_of(path), None)
+        left_out = ("conf", "features", "model", "weights")
+        model._set(**{name: value for name, value in config.changed.items() if name in _NAMES and name not in left_out})
+        model._set(features=config.blobs or default_features(net))
+        return model
 
     def setFeatures(self, value: List[str]) -> CaffeModel:
         """Choose the blobs that ``transform`` adds."""

@@ -30,6 +30,9 @@ class Settings:
     label: str = flag("text", "", "one more blob for -features", "BLOB")
     dryRun: bool = flag("switch", False, "do all checks and nothing else: train, test and save nothing")
     conf: str = flag("text", "", "the solver prototxt", "FILE", section="Files")
+    net: str = flag(
+        "text", "", "instead of -conf, for -test and -features: a net prototxt, such as a deploy net", "FILE"
+    )
     model: str = flag("text", "", "the model: written by -train, read by -test and -features", "FILE")
     output: str = flag("text", "output", "where -features and -test write", "PATH")
     outputFormat: str = flag("text", "json", "format of -features: json, parquet or any Spark writer", "NAME")
@@ -85,7 +88,15 @@ class Settings:
         alone="true",
     )
     stallTimeout: float = flag("float", 120.0, "seconds without progress after which a rank is lost", "S", minimum=1)
-    resize: bool = flag("switch", False, "resize decoded images to the layer's height and width", section="Data")
+    data: str = flag("text", "", "with -net: the DataFrame that fills the net's inputs", "PATH", section="Data")
+    dataFormat: str = flag("text", "parquet", "format of -data: parquet, json or any Spark reader", "NAME")
+    columns: Tuple[str, ...] = flag(
+        "names", [], "with -net: the columns of its inputs (default: those of their names)", "BLOB=COLUMN,…"
+    )
+    transform: str = flag(
+        "text", "", "with -net: what its images go through, as in a transform_param: 'scale: 0.0039 …'", "FIELDS"
+    )
+    resize: bool = flag("switch", False, "resize decoded images to the layer's height and width")
     shuffle: bool = flag("switch", False, "shuffle each rank's samples anew for every epoch")
     readerOptions: Tuple[str, ...] = flag("names", [], "options of the Spark reader of a DataFrame", "NAME=VALUE,…")
     badRecords: str = flag(
@@ -163,6 +174,11 @@ class Settings:
         return [name.strip() for name in self.weights.split(",") if name.strip()]
 
     @property
+    def scored(self) -> str:
+        """The model for -test and -features: ``-model``, or with ``-net``, as in ``caffe test``, ``-weights``."""
+        return self.model or (self.weights if self.net else "")
+
+    @property
     def ports(self) -> Tuple[int, int]:
         """(lowest, highest) of ``-port``; (0, 0) for any. Raises ConfigError."""
         if not self.port:
@@ -192,5 +208,8 @@ _ALIASES: Dict[str, str] = {
 #: What everything but the tools is configured by.
 FLAGS = table_of(Settings, _ALIASES)
 #: Flags that are a pipeline's business and no parameters of an estimator.
-NOT_PARAMS = ("train", "test", "output", "outputFormat", "dryRun")
+NOT_PARAMS = (
+    *("train", "test", "output", "outputFormat", "dryRun"),
+    *("net", "data", "dataFormat", "columns", "transform"),
+)
 _DEFAULTS = Settings()

@@ -29,6 +29,8 @@ def type_of(flag: Flag, given: bool) -> str:
     """The type of a flag's value: of what may be given for it, or of the value there is then."""
     if given and flag.name == "conf":
         return "Any"  # also a message or a NetSpec
+    if given and flag.name == "columns":
+        return "Union[Sequence[str], Mapping[str, str]]"
     if flag.alone is not None:
         return "Union[str, int]"  # True: the flag without a value
     if flag.kind == "choice":

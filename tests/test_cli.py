@@ -128,7 +128,7 @@ def test_a_dry_run_checks_everything_and_does_nothing(run, folder):
 def test_a_dry_run_compares_the_model_with_the_net(folder):
     """It said that all was well where -test and -features ended at once."""
     model = folder / "m.caffemodel"
-    data = SimpleNamespace(getSource=lambda config, training: NetSource(config, config.net(TEST)))
+    data = SimpleNamespace(getSource=lambda config, training: NetSource(config, config.run_config.net(TEST)))
 
     def check(**flags):
         conf, output = str(folder / "solver.prototxt"), f"file:{folder}/out"

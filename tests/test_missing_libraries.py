@@ -110,7 +110,7 @@ def test_hdf5_layers_ask_for_h5py(tmp_path, monkeypatch):
     config = Config(None, conf=write_net(tmp_path, layer))
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ConfigError, match=r"h5py.*: pip install"):
-        assert NetSource(config, config.net(TRAIN)).plan
+        assert NetSource(config, config.run_config.net(TRAIN)).plan
 
 
 def test_snapshots_in_hdf5_ask_for_h5py_before_training(spark, tmp_path, small_lmdb, monkeypatch):

@@ -29,7 +29,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 #: What Debian's python3-caffe and conda's caffe bring along, built against the same libraries as Caffe.
 FROM_CAFFE = {"scripts/environment/requirements.txt": {"protobuf", "h5py"}, "conda-env.yml": {"protobuf"}}
 #: Extras that neither environment has: nothing here needs them.
-ELSEWHERE = {"mlflow", "conda"}
+ELSEWHERE = {"mlflow", "opencv", "conda"}
 BIG = {"pyspark", "pandas", "pyarrow"}  # what -help must not need
 PIP = "what a job needs is not installed in this Python: pip install pyspark pyarrow pandas"
 

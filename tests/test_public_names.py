@@ -29,7 +29,7 @@ from tests.support.prototxts import PHASES
 
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
-EXTENDING = "docs/extending.md"
+EXTENDING, DEPLOY = "docs/extending.md", "docs/deploy-nets.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -73,6 +73,17 @@ USED = [
     ("self.config.spark()", DATA, "support/own_source.py", "self.config.spark()"),
     ("from caffeonspark import Config, run_tool", DATA, "tools/test_tools.py", "run_tool(name, Config(spark)"),
     ("`CaffeModel.transform` has nulls", DATA, "data/test_bad_records.py", ".transform("),
+    (
+        "import CaffeModel, CaffeOnSpark, Config, DataSource",
+        DEPLOY,
+        "inference/test_deploy_nets.py",
+        "DataSource(spark)",
+    ),
+    ("CaffeModel.fromNet(spark, net=", DEPLOY, "inference/test_deploy_nets.py", "CaffeModel.fromNet(spark, net="),
+    ("CaffeModel.fromNet(spark, net=", README, "inference/test_deploy_nets.py", "CaffeModel.fromNet(spark, net="),
+    ("from caffeonspark import Config, export_model", DEPLOY, "tools/test_export.py", "export_model(config"),
+    ("caffeonspark export", README, "tools/test_export.py", '"export"'),
+    ("caffeonspark export", DEPLOY, "tools/test_export.py", '"export"'),
     ("caffeonspark.read_metrics(path)", METRICS, "report/test_metrics.py", "read_metrics(str("),
     ("from caffeonspark import read_metrics", METRICS, "report/test_monitoring.py", "    read_metrics,"),
     ("`FrameReader`", DATA, "support/own_records.py", "class PairReader(FrameReader)"),
@@ -218,7 +229,8 @@ def test_flags_in_the_pages_exist():
 
 def test_every_tool_is_shown_and_used():
     page, tests = (ROOT / DATA).read_text(), (ROOT / "tests" / "tools" / "test_tools.py").read_text()
-    tests += (ROOT / "tests" / "tools" / "test_datasets.py").read_text()
+    for name in ("test_datasets", "test_export"):
+        tests += (ROOT / "tests" / "tools" / f"{name}.py").read_text()
     readme = (ROOT / README).read_text()
     for name in TOOLS:
         assert f"| `{name}` |" in page

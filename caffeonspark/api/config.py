@@ -10,7 +10,7 @@ from ..engines.base import Engine
 from ..engines.registry import engine_named
 from ..errors import ConfigError, StorageError
 from ..nets.given import as_text, is_text
-from ..nets.net import Net, SolverNets, solver_nets
+from ..nets.net import SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
 from ..plans.run_config import RunConfig
 from ..settings import FLAGS, Settings
@@ -18,6 +18,7 @@ from ..spark.session import session_of, storage_of
 from ..storage import Storage, expand, local_path
 from .keywords import ConfigFlags
 from .legacy import LegacyAttributes, split, translated
+from .scoring import OF_NETS, as_pairs, check_unused, read_net
 
 __all__ = ["Config"]
 
@@ -27,6 +28,8 @@ _PARSED = ("solver", "solver_path", "nets")
 def _meant(name: str, value: Any) -> Any:
     """What a flag is given, where that may be something else than its text."""
     bare = name.lstrip("-")
+    if bare == "columns":
+        return as_pairs(value)
     return as_text(value) if FLAGS.aliases.get(bare, bare) == "conf" else translated(name, value)
 
 
@@ -63,6 +66,8 @@ class Config(ConfigFlags, LegacyAttributes):
     Every flag is an attribute (``config.conf``, ``config.devices``), and so are CaffeOnSpark's own names for
     them (``config.protoFile``, ``config.modelPath``). Assigning one checks the value; assigning ``conf``
     reads the prototxt files anew, and so does ``DataSource.getSource`` where their content is another than it was.
+
+    With ``net`` instead of ``conf`` a net is tested, and features are extracted, without a solver.
 
     ``conf`` may also be an object: a SolverParameter, a NetParameter or ``caffe.NetSpec`` (to test and extract
     features), or ``(solver, net)``; or the text of a solver, of more than one line.
@@ -103,7 +108,7 @@ class Config(ConfigFlags, LegacyAttributes):
             set_(self, name, None)
         for name, value in legacy.items():
             self._assign_legacy(name, value)
-        if self.conf:
+        if self.conf or self.net:
             self._load()
 
     _spark: Any
@@ -127,21 +132,28 @@ class Config(ConfigFlags, LegacyAttributes):
 
     def _load(self) -> None:
         files = _Noted(self.files)
+        if self.net:
+            solver, path, nets = read_net(self.settings, files)
+            self._take(solver, path, nets, files)
+            return
+        check_unused(self.settings)
         if is_text(self.conf):
             content, path = self.conf.encode(), "solver.prototxt"  # its name for people, and for snapshots
         else:
             content = files.read(self.conf, "the solver (-conf)")
             path = files.find(self.conf) or self.conf
         solver = parse_solver(content, local_path(path))
-        nets = solver_nets(solver, local_path(path), files)
+        self._take(solver, local_path(path), solver_nets(solver, local_path(path), files), files)
+
+    def _take(self, solver: Any, path: str, nets: SolverNets, files: _Noted) -> None:
         set_ = object.__setattr__
-        for name, value in zip(_PARSED, (solver, local_path(path), nets)):
+        for name, value in zip(_PARSED, (solver, path, nets)):
             set_(self, name, value)
         set_(self, "_read", files.contents)
 
     def refresh(self) -> None:
         """Read the solver and its nets again, if their files are not what they were."""
-        if self.conf and any(self._is_another(path, content) for path, content in self._read.items()):
+        if self.solver is not None and any(self._is_another(path, content) for path, content in self._read.items()):
             self._load()
 
     def _is_another(self, path: str, content: bytes) -> bool:
@@ -155,7 +167,7 @@ class Config(ConfigFlags, LegacyAttributes):
             return
         given = FLAGS.parse_mapping({name: _meant(name, value)})
         self._values.update({flag: _expanded(flag, text) for flag, text in given.items()})
-        if FLAGS.aliases.get(name, name) == "conf" and self.conf:
+        if FLAGS.aliases.get(name, name) in ("conf", *OF_NETS) and (self.conf or self.net):
             self._load()
 
     def __repr__(self) -> str:
@@ -242,10 +254,6 @@ class Config(ConfigFlags, LegacyAttributes):
     def load_engine(self) -> Engine:
         """What ``-engine`` names. Raises ConfigError."""
         return engine_named(self.settings.engine)
-
-    def net(self, phase: int) -> Net:
-        """The net of a phase; TEST is the first test net. Raises ConfigError where there is none."""
-        return self.run_config.net(phase)
 
     def spark(self) -> Any:
         """The SparkSession; raises ConfigError if the Config was made without one."""

@@ -17,6 +17,7 @@ class ConfigFlags:
         label: str = "",
         dryRun: bool = False,
         conf: Any = "",
+        net: str = "",
         model: str = "",
         output: str = "output",
         outputFormat: str = "json",
@@ -37,6 +38,10 @@ class ConfigFlags:
         checksum: bool = True,
         encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
+        data: str = "",
+        dataFormat: str = "parquet",
+        columns: Union[Sequence[str], Mapping[str, str]] = (),
+        transform: str = "",
         resize: bool = False,
         shuffle: bool = False,
         readerOptions: Sequence[str] = (),
@@ -75,6 +80,8 @@ class ConfigFlags:
     """do all checks and nothing else: train, test and save nothing"""
     conf: str
     """the solver prototxt"""
+    net: str
+    """instead of -conf, for -test and -features: a net prototxt, such as a deploy net"""
     model: str
     """the model: written by -train, read by -test and -features"""
     output: str
@@ -115,6 +122,14 @@ class ConfigFlags:
     """encrypt what ranks send (by itself where Spark encrypts its own traffic); anyway: also where Spark does not authenticate"""
     stallTimeout: float
     """seconds without progress after which a rank is lost"""
+    data: str
+    """with -net: the DataFrame that fills the net's inputs"""
+    dataFormat: str
+    """format of -data: parquet, json or any Spark reader"""
+    columns: List[str]
+    """with -net: the columns of its inputs (default: those of their names)"""
+    transform: str
+    """with -net: what its images go through, as in a transform_param: 'scale: 0.0039 …'"""
     resize: bool
     """resize decoded images to the layer's height and width"""
     shuffle: bool

@@ -44,4 +44,4 @@ class DataSource:
         The solver and its nets are read again if their files have changed since.
         """
         conf.refresh()
-        return NetSource(conf, conf.net(TRAIN if isTraining else TEST), dataframe)
+        return NetSource(conf, conf.run_config.net(TRAIN if isTraining else TEST), dataframe)

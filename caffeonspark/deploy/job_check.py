@@ -134,8 +134,8 @@ def _sent_modules(options: SubmitOptions) -> Iterator[None]:
 def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, yarn: bool) -> JobCheck:
     found = JobCheck()
     config = _LookedAt(spark, {**values, "clusterSize": values.get("clusterSize") or 1})
-    if not config.conf:
-        raise ConfigError("no solver is given: set -conf to the solver prototxt")
+    if not (config.conf or config.net):
+        raise ConfigError("no solver is given: set -conf to the solver prototxt, or -net to a net to test")
     found.engine = config.load_engine()
     found.solver = str(config.solver.type)
     if config.train:
@@ -150,11 +150,11 @@ def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, ya
     try:
         if config.train:
             found.strategy = strategy_for(config.settings)
-            found.train = [_plan(config, config.net(TRAIN), found, elsewhere)]
+            found.train = [_plan(config, config.run_config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
             _check_solver(config, found)
         if config.test or config.blobs:
-            net = config.net(TEST)
+            net = config.run_config.net(TEST)
             if not net.data_layers():
                 batches_to_score(net, config.solver.test_iter)
             found.inference = [_plan(config, net, found, elsewhere)]

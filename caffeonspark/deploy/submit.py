@@ -104,8 +104,9 @@ class _Job:
         self._python()
         self._executors()
         found = JobCheck()
-        if self.options.get("spark.app.name") is None and self.values.get("conf"):
-            stem = os.path.splitext(os.path.basename(str(self.values["conf"])))[0]
+        named = self.values.get("conf") or self.values.get("net")
+        if self.options.get("spark.app.name") is None and named:
+            stem = os.path.splitext(os.path.basename(str(named)))[0]
             self.options.add("--name", f"caffeonspark {stem}")
         if reachable and not unchecked:
             with local_session(self.options) as spark:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Dict, Sequence, Tuple
 
 import numpy as np
@@ -44,6 +45,12 @@ class BatchedNet:
         self._plan = plan
         self._net = net
         net.check_indices(plan.indexed)
+
+    def for_plan(self, plan: NetPlan) -> BatchedNet:
+        """The same net under another plan, whose data layers may fill their tops in another way."""
+        other = copy.copy(self)
+        other._plan = plan
+        return other
 
     @property
     def batch_size(self) -> int:

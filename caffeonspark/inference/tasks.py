@@ -28,6 +28,7 @@ from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of, is_hdf5, with_format
+from ..nets.inputs import measures
 from ..plans.made_data import tell_rank
 from ..plans.net_plan import LayerPlan, NetPlan
 from ..plans.run_config import RunConfig
@@ -69,7 +70,7 @@ class Task:
     blobs : names of the blobs to return
     model : Spark broadcast of the model file's bytes
     ending : of the model file's name
-    digest : names engine, plan and model, so that a worker knows its net again
+    digest : names engine, net and model, so that a worker knows its net again
     skipped : Spark accumulator of what was skipped: {layer: [counts by cause, examples]}
     batches : how many a task runs of a net that makes its data itself
     """
@@ -106,7 +107,7 @@ def read_model(config: RunConfig, plan: NetPlan) -> Tuple[str, bytes]:
 
 def check_model(config: RunConfig) -> str:
     """Where the file of ``-model`` is. Raises ConfigError where there is none."""
-    if not config.settings.model:
+    if not config.settings.scored:
         raise ConfigError("-model is missing: name the model to use")
     return find_model(config)
 
@@ -117,7 +118,7 @@ def find_model(config: RunConfig) -> str:
     A solver's ``snapshot_format`` adds ``.h5`` to a model's name or takes it away: the other name counts where there is
     no file of this one, or where ``-train`` has just written it.
     """
-    model = config.settings.model
+    model = config.settings.scored
     other = with_format(model, not is_hdf5(model))
     names = [model, other]
     if config.settings.train and config.solver is not None and config.model_uri == other:
@@ -139,7 +140,8 @@ def make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: byt
 
 def _make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:
     engine, kernel = config.settings.engine, check_setting(config.settings.blasKernel)
-    digest = hashlib.sha256(engine.encode() + b"\0" + plan.content + model).hexdigest()
+    net = f"{engine}\0{plan.indexed}\0".encode() + plan.content
+    digest = hashlib.sha256(net + model).hexdigest()
     context = config.spark.sparkContext
     ship_library(context)
     skipped = context.accumulator({}, _MergeSkipped())
@@ -228,6 +230,11 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
         counts[row["blob"]] = counts.get(row["blob"], 0) + row["count"]
     for line in check_skipped(task, max(counts.values(), default=0)):
         _log.warning(line)
+    if not measures(source.net):
+        _log.warning(
+            "caffeonspark: %s has no loss and no accuracy: these are the means of its outputs, as in caffe test",
+            source.net.path,
+        )
     if not totals:
         raise DataError(f"{source!r} has no record")
     return {name: [float(v) for v in totals[name] / counts[name]] for name in source.plan.outputs}
@@ -354,7 +361,7 @@ def _net_for(task: Task) -> BatchedNet:
             f.flush()
             use_for(task.kernel)
             _nets[task.digest] = BatchedNet(task.plan, engine_named(task.engine).predictor(task.plan.message(), f.name))
-    return _nets[task.digest]
+    return _nets[task.digest].for_plan(task.plan)  # whose transformations are no part of the net
 
 
 def _outputs(

@@ -17,7 +17,7 @@ from ..storage import local_path
 from .prototxt import Files, parse_net
 from .schema import NetParameter
 
-__all__ = ["TEST", "TRAIN", "Net", "SolverNets", "reads_data", "solver_nets"]
+__all__ = ["TEST", "TRAIN", "Net", "SolverNets", "net_in_phase", "reads_data", "solver_nets"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +30,17 @@ _MAKERS = ("DummyData", "Input", "Parameter", "Python")
 def reads_data(layer: Any) -> bool:
     """Whether a layer is a data layer: one without bottoms, of any type but those that make their blobs themselves.
 
-    Which types can be read is not known here: a new kind of data source may bring a new one.
+    Which types can be read is not known here: a new kind of data source may bring a new one. ``Input`` layers read data
+    where they have columns (``nets/inputs.py``).
     """
-    return not layer.bottom and layer.type not in _MAKERS
+    return not layer.bottom and (
+        layer.type not in _MAKERS or (layer.type == "Input" and bool(layer.cos_data_param.top))
+    )
 
 
 def makes_data(layer: Any) -> bool:
     """Whether a layer makes data itself, or is given it: one without bottoms, of type DummyData, Input or Python."""
-    return not layer.bottom and layer.type in _MAKERS and layer.type != "Parameter"
+    return not layer.bottom and layer.type in _MAKERS and layer.type != "Parameter" and not reads_data(layer)
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,11 @@ class Net:
                 del new.top[:], new.cos_data_param.top[:]
                 new.top.extend(top for top, _ in pairs)
                 new.cos_data_param.top.extend(block for _, block in pairs)
+                if layer.type == "Input":
+                    del new.input_param.shape[:]
+                    new.input_param.shape.extend(
+                        s for top, s in zip(layer.top, layer.input_param.shape) if top in needed
+                    )
             elif reads_data(layer):
                 while new.top[-1] not in needed:
                     del new.top[-1]
@@ -206,7 +214,7 @@ def _meets(rule: Any, phase: int, level: int, stages: Set[str]) -> bool:
     return set(rule.stage) <= stages and not set(rule.not_stage) & stages
 
 
-def _phase_of(net: Any, path: str, phase: int, state: Any) -> Net:
+def net_in_phase(net: Any, path: str, phase: int, state: Any = None) -> Net:
     """The layers of ``net`` that are active in ``phase`` under the net's own and the solver's state, which may name
     another phase."""
     for own in (net.state, state):
@@ -263,7 +271,7 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
         raise ConfigError(f"{path}: test_state is given {len(states)} times for {len(tests)} test nets")
     test_nets = []
     for number, (message, source) in enumerate(tests):
-        net = _phase_of(message, source, TEST, states[number] if states else None)
+        net = net_in_phase(message, source, TEST, states[number] if states else None)
         if net.data_layers() or net.makes_all_data():
             test_nets.append(replace(net, number=number))
         elif len(tests) > 1:
@@ -272,4 +280,4 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
             )
     message, source = (shared + train)[0]
     train_state = solver.train_state if solver.HasField("train_state") else None
-    return SolverNets(_phase_of(message, source, TRAIN, train_state), tuple(test_nets))
+    return SolverNets(net_in_phase(message, source, TRAIN, train_state), tuple(test_nets))

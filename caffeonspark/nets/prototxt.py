@@ -16,11 +16,13 @@ from .schema import NetParameter, SolverParameter, field_names
 from .text import decoded, is_readable
 from .upgrade import SOLVER_TYPES, Changes, upgrade_net, upgrade_solver
 
-__all__ = ["SOLVER_TYPES", "Files", "parse_as_written", "parse_net", "parse_solver"]
+__all__ = ["SOLVER_TYPES", "Files", "parse_as_written", "parse_fields", "parse_net", "parse_solver"]
 
 _log = logging.getLogger(__name__)
 
 _NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
+_OF_NETS = ("name", "layer", "layers", "input", "input_dim", "input_shape")
+_NOT_A_SOLVER = "It is a net, not a solver: -net takes nets, to test and to extract features"
 _NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 
 
@@ -95,7 +97,12 @@ def _explain(problem: str) -> str:
     if match:
         message, field = match.groups()
         of_data = message.endswith(("DataParameter", "TransformationParameter"))
-        hint = (advice(field) if of_data else "") or suggest(field, field_names(message), otherwise="")
+        of_net = message.endswith(".SolverParameter") and field in _OF_NETS
+        hint = (
+            _NOT_A_SOLVER
+            if of_net
+            else (advice(field) if of_data else "") or suggest(field, field_names(message), otherwise="")
+        )
         return f"{message.rpartition('.')[2]} has no field '{field}'. {hint}".strip()
     match = _NO_VALUE.search(problem)
     if match:
@@ -139,6 +146,15 @@ def parse_solver(content: bytes, path: str) -> Any:
     if solver.iter_size < 1:
         raise ConfigError(f"{path}: iter_size must be at least 1, not {solver.iter_size}")
     return solver
+
+
+def parse_fields(text: str, message: Any, where: str) -> Any:
+    """``message`` with the fields in ``text``. Raises ConfigError, which begins with ``where``."""
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as e:
+        raise ConfigError(f"{where}: {_explain(str(e))}") from None
+    return message
 
 
 def parse_as_written(content: bytes, path: str) -> Any:

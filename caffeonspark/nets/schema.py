@@ -25,6 +25,7 @@ __all__ = [
     "NetParameter",
     "SolverParameter",
     "SolverState",
+    "TransformationParameter",
     "describe",
     "field_names",
 ]
@@ -59,5 +60,6 @@ SolverParameter: Any = _messages["SolverParameter"]
 SolverState: Any = _messages["SolverState"]
 BlobProto: Any = _messages["BlobProto"]
 Datum: Any = _messages["Datum"]
+TransformationParameter: Any = _messages["TransformationParameter"]
 
 field_names = _messages.field_names

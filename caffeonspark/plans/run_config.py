@@ -96,7 +96,9 @@ class RunConfig:
     def net(self, phase: int) -> Net:
         """The net of a phase; TEST is the first test net. Raises ConfigError where there is none."""
         if self.solver is None:
-            raise ConfigError("no solver is given: set -conf to the solver prototxt")
+            raise ConfigError("no solver is given: set -conf to the solver prototxt, or -net to a net to test")
+        if phase == TRAIN and self.settings.net:
+            raise ConfigError("a net cannot be trained without a solver: give -conf instead of -net")
         if phase == TRAIN:
             return self.nets.train
         if not self.nets.tests:

@@ -13,6 +13,7 @@ from ..api.config import Config
 from ..engines.base import Engine
 from ..errors import CaffeOnSparkError, ConfigError
 from ..formats.checksums import read_checked
+from ..nets.inputs import inputs_of
 from ..nets.net import TEST, TRAIN, Net
 from ..nets.prototxt import parse_as_written
 from ..nets.schema import NetParameter, SolverParameter
@@ -208,27 +209,15 @@ class _Bench:
 
     def deploy(self, net: Net) -> None:
         """Look at a net whose data are its Input layers."""
-        message = net.with_inputs({})
+        message = net.with_inputs([])
         message.state.phase = TEST
-        embed_files(net, message, self.config.files)
+        embed_files(net, message, self.config.files, None)
         types = {layer.type for layer in message.layer} if self.engine is None else self.engine.layer_types()
         net.check(types)
-        shapes = _input_shapes(net)
+        shapes = inputs_of(net)
         if self.engine is not None and shapes:
-            larger = {top: (shape[0] + 1, *shape[1:]) for top, shape in shapes.items() if shape}
+            larger = {top: (shape[0] + 1, *shape[1:]) for top, shape in shapes.items()}
             self.engine.inspect(message, larger, next(iter(shapes.values()))[0], net.path)
-
-
-def _input_shapes(net: Net) -> Dict[str, Tuple[int, ...]]:
-    """The shapes of a deploy net's inputs. Raises ConfigError where one has none."""
-    shapes: Dict[str, Tuple[int, ...]] = {}
-    for layer in (layer for layer in net.message.layer if layer.type == "Input"):
-        stated = [tuple(map(int, shape.dim)) for shape in layer.input_param.shape]
-        stated = stated * len(layer.top) if len(stated) == 1 else stated
-        if len(stated) != len(layer.top) or not all(stated):
-            raise ConfigError(f"{net.path}: layer '{layer.name}': input_param has no shape for each of its tops")
-        shapes.update(zip(layer.top, stated))
-    return shapes
 
 
 def _is_deploy(net: Net) -> bool:

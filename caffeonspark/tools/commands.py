@@ -14,6 +14,7 @@ from ..causes import explained
 from ..errors import ConfigError, DataError
 from ..storage import join, local_path, spark_path
 from . import cifar10, datasets
+from .export import export_model
 from .mean import image_mean
 from .outputs import check_free, new_folder
 from .rows import database_rows, folder_lines, labelled_rows, read_label_file
@@ -25,6 +26,7 @@ __all__ = [
     "cifar_to_lmdb",
     "compute_mean",
     "dataframe_to_lmdb",
+    "export",
     "folder_to_dataframe",
     "idx_to_lmdb",
     "lmdb_to_dataframe",
@@ -136,6 +138,12 @@ def _write_lmdb(
         if not here:
             config.storage.store(os.path.join(folder, "data.mdb"), join(part, "data.mdb"))
     _done(output, f"{len(images)} entries")
+
+
+def export(config: Config, values: Values) -> None:
+    trained = Config(config.spark(), conf=values["conf"], model=values["model"])
+    for path in export_model(trained, values["output"], values["format"], values["overwrite"]):
+        _done(path)
 
 
 def compute_mean(config: Config, values: Values) -> None:

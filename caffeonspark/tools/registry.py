@@ -111,6 +111,24 @@ def _table(*flags: Flag) -> FlagTable:
 
 
 TOOLS: Dict[str, Tool] = {
+    "export": Tool(
+        "Write a deploy net, and a model's weights for it",
+        _table(
+            Flag("conf", "text", _REQUIRED, "the solver prototxt", "FILE"),
+            Flag("model", "text", _REQUIRED, "the model, binary or HDF5", "FILE"),
+            Flag("output", "text", _REQUIRED, "the folder to write deploy.prototxt and the weights into", "FOLDER"),
+            Flag(
+                "format",
+                "choice",
+                "binary",
+                "format of the weights: .caffemodel or .caffemodel.h5",
+                "binary|hdf5",
+                choices=("binary", "hdf5"),
+            ),
+            _OVERWRITE,
+        ),
+        "export",
+    ),
     "Binary2Sequence": Tool(
         "Write the image files that a label file lists as SequenceFiles",
         _table(_IMAGES, _labels("filename label"), _OUTPUT, _CODEC, _PARTITIONS, _OVERWRITE),

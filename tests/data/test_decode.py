@@ -90,7 +90,7 @@ def test_encoded_datums_of_a_data_layer(tmp_path, name, force):
     net.forward()
     (tmp_path / "solver.prototxt").write_text('net: "net.prototxt" max_iter: 1')
     config = Config(None, conf=str(tmp_path / "solver.prototxt"))
-    layer = NetSource(config, config.net(TEST)).plan.layers[0]
+    layer = NetSource(config, config.run_config.net(TEST)).plan.layers[0]
     (records,) = layer.reader.read(0, 1, 1, BadRecords("test"))
     blob = np.empty(layer.tops[0].blob_shape(1), np.float32)
     layer.tops[0].fill(records.columns[0], blob, np.zeros((1, 3)))

@@ -21,7 +21,7 @@ def source_of(folder, lines, batch=1, sizes=((8, 8),), mark=b""):
     )
     (folder / "solver.prototxt").write_text('net: "net.prototxt" max_iter: 1')
     config = Config(None, conf=str(folder / "solver.prototxt"))
-    return NetSource(config, config.net(TRAIN))
+    return NetSource(config, config.run_config.net(TRAIN))
 
 
 SEVERAL = "several labels, and fractions, need CoSData over a DataFrame, or HDF5Data"

@@ -311,7 +311,7 @@ def test_memory_follows_the_nets(nets):
     from caffeonspark.sync.averaging import Averaging
 
     config = Config(None, conf=str(nets / "solver.prototxt"))
-    plan, engine = NetSource(config, config.net(TRAIN)).plan, config.load_engine()
+    plan, engine = NetSource(config, config.run_config.net(TRAIN)).plan, config.load_engine()
     assert plan.parameters > 0
     one = executor_overhead(engine, [plan], [], "SGD", AllReduce, 1, 1, 2)
     two = executor_overhead(engine, [plan], [], "SGD", AllReduce, 2, 2, 2)

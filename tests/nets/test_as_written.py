@@ -63,7 +63,7 @@ def test_home_and_variables_in_paths(tmp_path, monkeypatch, small_lmdb):
         assert config.settings.weight_files == [f"{place}/a", f"{place}/b"]
     config.output = "~/p"
     assert config.output == f"{place}/p"
-    assert NetSource(config, config.net(TRAIN)).plan.layers[0].count == 600
+    assert NetSource(config, config.run_config.net(TRAIN)).plan.layers[0].count == 600
 
 
 def test_a_file_of_such_a_name_is_that_file(tmp_path, monkeypatch):

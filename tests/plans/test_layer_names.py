@@ -30,7 +30,7 @@ def plan_of(tmp_path, small_images):
         (tmp_path / "net.prototxt").write_text(stock.lmdb_net(tmp_path / "lmdb", 4, 4, layers=layers))
         (tmp_path / "solver.prototxt").write_text(f'net: "net.prototxt" {SOLVER} {more}')
         config = Config(None, conf=str(tmp_path / "solver.prototxt"), model=f"file:{tmp_path}/m.caffemodel")
-        source = NetSource(config, config.net(phase))
+        source = NetSource(config, config.run_config.net(phase))
         return (source.for_blobs(blobs) if blobs else source).plan
 
     return plan

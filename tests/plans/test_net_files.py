@@ -52,7 +52,7 @@ def config_of(folder, data, layers=LAYERS, solver=SOLVER, **flags):
 
 
 def plan_of(config, phase=TRAIN):
-    return NetSource(config, config.net(phase)).plan
+    return NetSource(config, config.run_config.net(phase)).plan
 
 
 def batch(at):
@@ -169,7 +169,7 @@ def test_a_layer_that_writes_files(tmp_path, digits):
     config = config_of(tmp_path, digits, layers)
     with pytest.raises(ConfigError, match=f"layer 'out': HDF5Output would write hdf5_output_param.file_name {path} on"):
         plan_of(config)
-    NetSource(config, config.net(TEST)).for_blobs(["ip2"]).plan  # noqa: B018
+    NetSource(config, config.run_config.net(TEST)).for_blobs(["ip2"]).plan  # noqa: B018
     assert path.read_bytes() == b"precious"
 
 

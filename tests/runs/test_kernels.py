@@ -146,7 +146,7 @@ class Trained:
         )
         config = Config(None, conf=str(folder / "solver.prototxt"), model="m", clusterSize=len(environments), **flags)
         run_config = config.run_config
-        sources = [NetSource(config, config.net(phase)) for phase in (TRAIN, TEST)]
+        sources = [NetSource(config, config.run_config.net(phase)) for phase in (TRAIN, TEST)]
         validations = (ValidationPlan(sources[1].plan, 60),)
         prepared = PreparedRun(run_config, sources, run_config.solver, validations, None, None, 7, ())
         self.result, self.notes, self.files = TrainingResult(model="m"), Notes(), []

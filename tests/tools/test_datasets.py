@@ -133,7 +133,7 @@ def test_lenet_finds_its_data(spark, mnist_like, tmp_path, name):
     shutil.copytree(ROOT / "prototxt", tmp_path / "prototxt")
     config = Config(spark, conf=str(tmp_path / "prototxt" / f"{name}_solver.prototxt"))
     for phase, (images, _) in ((TRAIN, content["train"]), (TEST, content["test"])):
-        source = NetSource(config, config.net(phase))
+        source = NetSource(config, config.run_config.net(phase))
         (layer,) = source.plan.layers
         assert [top.shape for top in layer.tops] == [(1, 28, 28), ()]
         count = source.sources[0].frame().count() if layer.count is None else layer.count
@@ -193,7 +193,7 @@ def test_digits_train_in_stock_caffe_and_are_found_by_the_library(tmp_path, monk
     shutil.copytree(ROOT / "prototxt", tmp_path / "prototxt")
     config = Config(None, conf=str(tmp_path / "prototxt" / "digits_lenet_solver.prototxt"))
     for phase, count in ((TRAIN, 1437), (TEST, 360)):
-        source = NetSource(config, config.net(phase))
+        source = NetSource(config, config.run_config.net(phase))
         assert source.plan.layers[0].count == count
         assert source.plan.layers[0].tops[0].shape == (1, 28, 28)
     monkeypatch.chdir(tmp_path / "prototxt")  # stock Caffe looks in the working directory only

@@ -69,6 +69,12 @@ _FIELDS = {
         transform=_PIXELS,
         transform_idle=_FORCED,
     ),
+    "Input": _Fields(  # as nets/inputs.py makes it
+        "cos_data_param",
+        _names("source batch_size dataframe_format top"),
+        transform=_PIXELS,
+        transform_idle=_FORCED,
+    ),
     "CoSData": _Fields(
         "cos_data_param",
         _names("source batch_size shuffle dataframe_format top"),
@@ -98,7 +104,7 @@ def check_fields(layer: Any, where: str) -> None:
     """
     fields = _FIELDS[layer.type]
     for name in _set_fields(layer):
-        if name == fields.message or name in _COMMON:
+        if name == fields.message or name in _COMMON or (name == "input_param" and layer.type == "Input"):
             continue
         if name == "transform_param":
             if layer.type == "CoSData":
@@ -110,7 +116,7 @@ def check_fields(layer: Any, where: str) -> None:
             raise _unknown(where, name, layer.type)
     _check(getattr(layer, fields.message), fields.message, fields.read | fields.silent, fields.idle, layer, where)
     _check(layer.transform_param, "transform_param", fields.transform, fields.transform_idle, layer, where)
-    if layer.type == "CoSData":
+    if layer.type in ("CoSData", "Input"):
         for block in layer.cos_data_param.top:
             here = f"{where}: top block '{block.name}'"
             _check(block, "top", _BLOCK, frozenset(), layer, here)

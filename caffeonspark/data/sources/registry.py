@@ -17,6 +17,7 @@ from .base import FrameSource, Source, SourceConfig
 from .dataframe import DataFrameSource
 from .fields import check_fields
 from .images import ImageDataFrame
+from .inputs import InputSource
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -51,6 +52,7 @@ _BY_LAYER_TYPE = {
     "Data": _DATUMS,
     "ImageData": f"{__package__}.image_list:ImageListSource",
     "HDF5Data": f"{__package__}.hdf5:HDF5Source",
+    "Input": f"{__package__}.inputs:InputSource",
 }
 
 _OTHERWISE = "Read its data with a source_class of your own, or make it in a layer of type Python"
@@ -60,6 +62,7 @@ _FOR_FRAMES: Dict[str, Type[FrameSource]] = {
     "CoSData": DataFrameSource,
     "Data": ImageDataFrame,
     "ImageData": ImageDataFrame,
+    "Input": InputSource,
     "MemoryData": ImageDataFrame,
 }
 

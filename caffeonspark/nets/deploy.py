@@ -1,0 +1,207 @@
+"""A deploy net, made from a net that is trained and tested as people do it by hand.
+
+Data layers become ``Input`` layers, losses and accuracies go with whatever depends on labels, and what a loss computes
+from the net's scores stays as a layer of its own: ``Softmax`` or ``Sigmoid``, called ``prob``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ..errors import ConfigError
+from .net import Net, reads_data
+from .schema import NetParameter
+
+__all__ = ["data_inputs", "deploy_net", "set_shapes"]
+
+#: What losses compute from scores before they compare them with labels: the layer's type, and where its settings are.
+_PROBABILITIES = {
+    "SoftmaxWithLoss": ("Softmax", "softmax_param"),
+    "InfogainLoss": ("Softmax", "infogain_loss_param"),
+    "SigmoidCrossEntropyLoss": ("Sigmoid", "sigmoid_param"),
+}
+_LABELLED = ("Data", "ImageData", "MemoryData")  # whose second top is a label, whatever it is used for
+#: Losses of one score and one target, which may come from the data itself.
+_PAIRS = (*_PROBABILITIES, "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss")
+_FILLERS = ("convolution_param", "inner_product_param", "embed_param")
+
+
+def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
+    """The deploy net of a TEST net.
+
+    Parameters
+    ----------
+    net : of the TEST phase
+    train : of the TRAIN phase: its losses count where the TEST net has none
+
+    Returns
+    -------
+    NetParameter
+        Its first layers are Input layers without shapes, one for each top of the data layers that is needed
+        (``data_inputs``, ``set_shapes``).
+
+    Raises
+    ------
+    ConfigError
+        Where every output of the net depends on a label.
+    """
+    layers = [*net.message.layer, *_losses_of(train, net)]
+    origins = _origins(layers)
+    losses = [layer for layer in layers if _is_loss(layer)]
+    known = {top for layer in layers if layer.type in _LABELLED and reads_data(layer) for top in list(layer.top)[1:]}
+    compared = [(layer, *_compared(layer, origins, known)) for layer in losses if len(layer.bottom) > 1]
+    labels = known | _union(origins, (blob for _, _, targets in compared for blob in targets))
+    labels -= _union(origins, (blob for _, scores, _ in compared for blob in scores))
+
+    def labelled(blob: str) -> bool:
+        return bool(origins.get(blob, set()) & labels)
+
+    kept = [
+        layer
+        for layer in layers
+        if not _is_loss(layer) and not reads_data(layer) and not any(map(labelled, layer.bottom))
+    ]
+    auxiliary = _auxiliary([(layer, targets) for layer, _, targets in compared])
+    heads = [
+        (layer, scores[0])
+        for layer, scores, _ in compared
+        if layer.type in _PROBABILITIES and layer.name not in auxiliary and not labelled(scores[0])
+    ]
+    kept += _probabilities(heads, kept)
+    aside = {blob for layer, _, targets in compared if layer.type in _PAIRS for blob in targets}
+    aside |= {blob for layer, scores, _ in compared if layer.name in auxiliary for blob in scores}
+    data = [top for layer in net.data_layers() for top in layer.top if top not in labels]
+    outputs = [blob for blob in _unused(kept) if blob not in aside]
+    if not outputs:
+        raise ConfigError(
+            f"{net.path}: nothing is left of the {net.phase_name} net without its losses and the labels "
+            f"({', '.join(sorted(labels)) or 'none'}): there is no output to deploy"
+        )
+    message = NetParameter()
+    if net.message.name:
+        message.name = net.message.name
+    for top in dict.fromkeys(data):
+        message.layer.add(name=top, type="Input").top.append(top)
+    for layer in kept:
+        message.layer.add().CopyFrom(_plain(layer))
+    return Net(message, net.path, net.phase).pruned(outputs).message
+
+
+def data_inputs(message: Any) -> List[str]:
+    """The inputs of a deploy net that have no shapes yet."""
+    return [layer.top[0] for layer in message.layer if layer.type == "Input" and not layer.input_param.shape]
+
+
+def set_shapes(message: Any, shapes: Mapping[str, Tuple[int, ...]]) -> Any:
+    """A deploy net whose inputs have these shapes, batch included."""
+    shaped = NetParameter()
+    shaped.CopyFrom(message)
+    for layer in shaped.layer:
+        if layer.type == "Input" and layer.top[0] in shapes:
+            del layer.input_param.shape[:]
+            layer.input_param.shape.add().dim.extend(shapes[layer.top[0]])
+    return shaped
+
+
+# ---- losses and labels
+
+
+def _is_loss(layer: Any) -> bool:
+    return layer.type.endswith("Loss") or "Accuracy" in layer.type or any(layer.loss_weight)
+
+
+def _losses_of(train: Optional[Net], net: Net) -> List[Any]:
+    """The losses of the TRAIN net, where the TEST net has none, and has their bottoms."""
+    if train is None or any(layer.type.endswith("Loss") for layer in net.message.layer):
+        return []
+    blobs = set(net.blob_names())
+    names = {layer.name for layer in net.message.layer}
+    return [
+        layer
+        for layer in train.message.layer
+        if layer.type.endswith("Loss") and set(layer.bottom) <= blobs and layer.name not in names
+    ]
+
+
+def _origins(layers: Sequence[Any]) -> Dict[str, Set[str]]:
+    """For each blob the tops of data layers that it depends on."""
+    found: Dict[str, Set[str]] = {}
+    for layer in layers:
+        above = _union(found, layer.bottom)
+        for top in layer.top:
+            found[top] = {top} if reads_data(layer) else found.get(top, set()) | above
+    return found
+
+
+def _union(origins: Mapping[str, Set[str]], blobs: Any) -> Set[str]:
+    return {origin for blob in blobs for origin in origins.get(blob, set())}
+
+
+def _compared(layer: Any, origins: Mapping[str, Set[str]], known: Set[str]) -> Tuple[List[str], List[str]]:
+    """What a loss compares: (the net's scores, what they should be)."""
+    bottoms = list(layer.bottom)
+    if layer.type == "ContrastiveLoss":
+        return bottoms[:2], bottoms[2:]
+    scores = next((blob for blob in bottoms if not origins.get(blob, known) <= known), bottoms[0])
+    return [scores], [blob for blob in bottoms if blob != scores]
+
+
+def _auxiliary(compared: Sequence[Tuple[Any, List[str]]]) -> Set[str]:
+    """The losses that help another one of their type, which has their labels and a larger weight: GoogLeNet's two."""
+    losses = [(layer.name, (layer.type, *targets), _weight(layer)) for layer, targets in compared]
+    largest: Dict[Tuple[str, ...], float] = {}
+    for _, targets, weight in losses:
+        largest[targets] = max(weight, largest.get(targets, weight))
+    return {name for name, targets, weight in losses if weight < largest[targets]}
+
+
+def _weight(layer: Any) -> float:
+    return float(layer.loss_weight[0]) if layer.loss_weight else 1.0
+
+
+def _probabilities(heads: Sequence[Tuple[Any, str]], kept: Sequence[Any]) -> List[Any]:
+    """The layers that compute what losses compute from scores, unless the net has them already."""
+    there = {(layer.type, bottom) for layer in kept for bottom in layer.bottom}
+    wanted = {(_PROBABILITIES[loss.type][0], scores): loss for loss, scores in heads}
+    wanted = {key: loss for key, loss in wanted.items() if key not in there}
+    taken = {name for layer in kept for name in [layer.name, *layer.top]}
+    made = []
+    for (kind, scores), loss in wanted.items():
+        name = "prob" if len(wanted) == 1 else f"prob_{loss.name}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        new = NetParameter().layer.add(name=name, type=kind)
+        new.bottom.append(scores)
+        new.top.append(name)
+        settings = getattr(loss, _PROBABILITIES[loss.type][1])
+        if kind == "Softmax" and settings.HasField("axis"):
+            new.softmax_param.axis = settings.axis
+        made.append(new)
+    return made
+
+
+def _unused(layers: Sequence[Any]) -> List[str]:
+    """The blobs that these layers make and do not use."""
+    left: Dict[str, None] = {}
+    for layer in layers:
+        for bottom in layer.bottom:
+            left.pop(bottom, None)
+        for top in layer.top:
+            left[top] = None
+    return list(left)
+
+
+def _plain(layer: Any) -> Any:
+    """A layer without what only training uses."""
+    new = type(layer)()
+    new.CopyFrom(layer)
+    for name in ("include", "exclude", "phase", "loss_weight", "propagate_down", "source_class", "cos_data_param"):
+        new.ClearField(name)
+    if not any(param.name for param in new.param):  # by which parameters are shared
+        del new.param[:]
+    for name in _FILLERS:
+        if new.HasField(name):
+            getattr(new, name).ClearField("weight_filler")
+            getattr(new, name).ClearField("bias_filler")
+    return new

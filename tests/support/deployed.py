@@ -1,0 +1,49 @@
+"""Deploy nets of our own prototxts, with random weights, and what stock Caffe computes with them."""
+
+import numpy as np
+from google.protobuf import text_format
+
+from caffeonspark.nets.deploy import deploy_net, set_shapes
+from caffeonspark.nets.net import TEST, TRAIN, net_in_phase
+from caffeonspark.nets.prototxt import parse_net
+from tests.support.paths import ROOT
+from tests.support.stock import caffe
+
+SHAPES = {"lenet_lmdb": (1, 28, 28), "caffenet": (3, 227, 227), "googlenet": (3, 224, 224)}
+
+
+def write_deployed(folder, name, batch):
+    """deploy.prototxt of a net of prototxt/ and random.caffemodel, written by stock Caffe; (their paths)."""
+    path = f"{ROOT}/prototxt/{name}_train_test.prototxt"
+    with open(path, "rb") as f:
+        message = parse_net(f.read(), path)
+    nets = [net_in_phase(message, path, phase) for phase in (TEST, TRAIN)]
+    text = text_format.MessageToString(set_shapes(deploy_net(*nets), {"data": (batch, *SHAPES[name])}))
+    (folder / "deploy.prototxt").write_text(text)
+    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
+    fill(net)
+    net.save(str(folder / "random.caffemodel"))
+    return str(folder / "deploy.prototxt"), str(folder / "random.caffemodel")
+
+
+def fill(net, seed=3):
+    """Random weights that keep the blobs' numbers of one size."""
+    rng = np.random.default_rng(seed)
+    for blobs in net.params.values():
+        for blob in blobs:
+            inputs = max(1, blob.count // max(1, blob.data.shape[0]))
+            drawn = rng.standard_normal(blob.data.shape, np.float32)
+            blob.data[...] = drawn * np.float32((2 / inputs) ** 0.5 if blob.data.ndim > 1 else 0.01)
+
+
+def forward(deploy, model, images, batch, blob="prob"):
+    """A blob of plain pycaffe's net for every image, in batches; the last one smaller."""
+    net = caffe.Net(deploy, model, caffe.TEST)
+    found = []
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        net.blobs["data"].reshape(*part.shape)
+        net.blobs["data"].data[...] = part
+        net.forward()
+        found += [row.reshape(-1).copy() for row in net.blobs[blob].data]
+    return np.array(found)
