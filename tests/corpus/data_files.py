@@ -76,10 +76,14 @@ def write_numbers(folder, name, grey, labels, order):
 def write_pictures(folder, grey, colour, labels):
     """PNG files, and lists of them."""
     (folder / "pictures").mkdir()
-    lists = {"grey.txt": [], "colour.txt": [], "bare.txt": []}
+    lists = {"grey.txt": [], "colour.txt": [], "bare.txt": [], "sizes.txt": []}
     for number, (one, other, label) in enumerate(zip(grey[:40], colour[:40], labels)):
         Image.fromarray(one[0]).save(folder / "pictures" / f"g{number}.png")
         Image.fromarray(other.transpose(1, 2, 0)).save(folder / "pictures" / f"c{number}.png")
+        Image.fromarray(other.transpose(1, 2, 0)[: 6 + number % 5, number % 4 :]).save(
+            folder / "pictures" / f"s{number}.png"
+        )
+        lists["sizes.txt"].append(f"pictures/s{number}.png {label}\n")
         lists["grey.txt"].append(f"pictures/g{number}.png {label}\n")
         lists["colour.txt"].append(f"pictures/c{number}.png {label}\n")
         lists["bare.txt"].append(f"c{number}.png {label}\n")

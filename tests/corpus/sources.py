@@ -1,6 +1,6 @@
 """A net for each way in which data layers name and change their data."""
 
-from tests.corpus.case import DATA, LOSS, REFUSED, Case, classified, inner_product, layer, lmdb, numbers
+from tests.corpus.case import CONV, DATA, LOSS, REFUSED, Case, classified, inner_product, layer, lmdb, numbers
 
 IP = inner_product("data>x", 4)
 OWN = "random numbers are each one's own"
@@ -158,6 +158,14 @@ NEEDS = {
         layer("DummyData", ">x", "dummy_data_param { num: 10 channels: 6 height: 1 width: 1 }")
         + inner_product("x>y", 5)
         + layer("Reduction", "y>loss", "loss_weight: 1"),
+    ),
+    "images of varying size": (
+        "images of varying size",
+        layer("ImageData", ">data,label", 'image_data_param { source: "sizes.txt" batch_size: 1 }')
+        + CONV
+        + layer("Pooling", "conv>x", "pooling_param { pool: AVE global_pooling: true }")
+        + inner_product("x>ip", 10)
+        + LOSS,
     ),
     "Input without columns": (
         "nets that make their own data",
