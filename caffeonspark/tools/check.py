@@ -40,7 +40,7 @@ at. It takes no cluster: files are looked up from the working directory, as in a
 note. Where Caffe is installed, nets and solvers are built with it. Exit status 1 if any of them does not run."""
 
 RUNS, NOTES = "runs", "runs, with notes"
-PARTLY, FAILS = "nothing against it, as far as could be seen", "does not run"
+PARTLY, FAILS = "no fault found, but not all could be checked", "does not run"
 OTHER, UNREAD = "is neither a solver nor a net", "cannot be read"
 _VERDICTS = (RUNS, NOTES, PARTLY, FAILS, OTHER, UNREAD)
 

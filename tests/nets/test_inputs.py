@@ -54,7 +54,7 @@ def test_several_inputs_are_one_layer():
     (part,) = net.pruned(["ip"]).data_layers()
     assert list(part.top) == ["data"]
     assert [list(shape.dim) for shape in part.input_param.shape] == [[2, 3, 8, 8]]
-    computed = net.with_inputs({"input": [("data", (2, 3, 8, 8)), ("info", (2, 3))]})
+    computed = net.with_inputs([[("data", (2, 3, 8, 8)), ("info", (2, 3))]])
     assert [(one.name, one.type, one.HasField("cos_data_param")) for one in computed.layer[:2]] == [
         ("input_data", "Input", False),
         ("input_info", "Input", False),

@@ -77,7 +77,7 @@ def test_data_that_is_not_here_is_no_failure(run):
     assert (status, lines) == (
         0,
         [
-            "solver.prototxt (solver): nothing against it, as far as could be seen",
+            "solver.prototxt (solver): no fault found, but not all could be checked",
             f"    {MISSING}",
         ],
     )
@@ -89,7 +89,7 @@ def test_a_net_is_built_with_what_it_says_of_its_data(run):
     assert (status, lines) == (
         0,
         [
-            "net.prototxt (net): nothing against it, as far as could be seen",
+            "net.prototxt (net): no fault found, but not all could be checked",
             "    net.prototxt:2: layer 'data': mean_file mean.binaryproto does not exist",
             "    net.prototxt:2: layer 'data': source lmdb does not exist",
         ],
@@ -184,7 +184,7 @@ def test_weights_of_another_net(run, tmp_path, small_lmdb):
     with_data(tmp_path, small_lmdb)
     solver = SOLVER + 'weights: "start.caffemodel"\n'
     assert run("solver.prototxt", solver=solver, net=NET)[1] == [
-        "solver.prototxt (solver): nothing against it, as far as could be seen",
+        "solver.prototxt (solver): no fault found, but not all could be checked",
         "    solver.prototxt: weights: start.caffemodel does not exist",
     ]
     write_caffemodel(
@@ -254,7 +254,7 @@ def test_an_unforeseen_error_ends_nothing(run, monkeypatch):
         lines[1]
         == "    net.prototxt: it could not be checked to the end: ZeroDivisionError: integer division or modulo by zero"
     )
-    assert lines[2] == "solver.prototxt (solver): nothing against it, as far as could be seen"
+    assert lines[2] == "solver.prototxt (solver): no fault found, but not all could be checked"
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_without_caffe(tmp_path):
     net, solver, good = json.loads(library_alone.run(code, before=library_alone.WITHOUT_CAFFE))
     nothing = "Caffe is not installed in this Python: the layers were not built, only looked at"
     assert net[0] == solver[0] == "does not run" and "bottom 'dat'" in net[1][0]
-    assert (good[0], good[1]) == ("nothing against it, as far as could be seen", [])
+    assert (good[0], good[1]) == ("no fault found, but not all could be checked", [])
     assert list(dict.fromkeys(good[2])) == [nothing, MISSING.replace("net.", "good.")]
 
 
@@ -299,5 +299,5 @@ def test_nets_of_the_repository(capfd, monkeypatch):
     names = ["lenet_cos_solver", "lenet_cos_train_test", "lenet_memory_train_test", "mnist_autoencoder_train_test"]
     assert main(["check", *(f"prototxt/{name}.prototxt" for name in names)]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[-1] == "4 files; nothing against it, as far as could be seen: 4"
+    assert lines[-1] == "4 files; no fault found, but not all could be checked: 4"
     assert not any("Caffe refuses" in line for line in lines)
