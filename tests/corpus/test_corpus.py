@@ -8,7 +8,6 @@ import pytest
 
 from caffeonspark import CaffeOnSpark, Config, DataSource
 from caffeonspark.formats.caffemodel import read_caffemodel
-from caffeonspark.nets import net
 from caffeonspark.tools.check import check_files
 from tests.corpus import data_files, layers, losses, programs, solvers, sources, structure, versions
 from tests.corpus.case import REFUSED, RUNS
@@ -28,7 +27,7 @@ ON_TWO_RANKS = """Convolution pad stride group;Convolution dilation;Deconvolutio
 InnerProduct axis;LRN;PReLU;Pooling MAX;Pooling AVE padded;Power;ReLU;Scale;Bias;Slice and Concat;SPP;Tile;
 Embed;SoftmaxWithLoss ignore_label;EuclideanLoss;HingeLoss;ContrastiveLoss;InfogainLoss;several losses;
 shared weights and biases;stage that is on;net_param;solver Nesterov;solver Adam;solver iter_size;V1;
-V0 conv with everything;SigmoidCrossEntropyLoss;lr_policy step""".replace("\n", "").split(";")
+V0 conv with everything;SigmoidCrossEntropyLoss;lr_policy step;LevelDB""".replace("\n", "").split(";")
 TOLERANCE = {"Adam": 1e-4}  # of the others, 1e-6: as tests/runs/test_equality.py has it
 
 _table = {}
@@ -57,16 +56,11 @@ def write(folder, name, case, for_stock=False, whole=False):
     }
     for file, text in texts.items():
         if whole:
-            for one, other in (("images_lmdb", "whole_lmdb"), ("numbers.txt", "whole.txt")):
+            for one, other in (("images_l", "whole_l"), ("numbers.txt", "whole.txt")):
                 text = text.replace(one, other)
             text = text.replace("batch_size: 10", "batch_size: 20").replace("batchsize: 10", "batchsize: 20")
         (folder / file).write_bytes(text.encode())
     return folder / f"{stem}_solver.prototxt"
-
-
-def is_there(needs):
-    """Whether the library has that part already."""
-    return hasattr(net, "makes_data")
 
 
 def note(name, **columns):
@@ -80,8 +74,6 @@ def test_as_stock_caffe(folder, tmp_path, name):
     stock = programs.by_stock(write(folder, name, case, for_stock=True), None if ours.refused else ours.start)
     verdicts = [REFUSED if one.refused else RUNS for one in (stock, ours)]
     note(name, stock=verdicts[0], ours=verdicts[1], why=case.why, said=ours.refused)
-    if case.needs and not is_there(case.needs):
-        pytest.xfail(f"{case.needs}: {ours.refused}")
     assert verdicts == [case.stock, case.ours], f"stock: {stock.refused}\nours: {ours.refused}"
     if case.ours == REFUSED:
         found_before = ours.refused.startswith(("ConfigError: ", "DataError: ", "LossNotFinite: "))
@@ -107,8 +99,6 @@ def test_as_stock_caffe(folder, tmp_path, name):
 def test_what_the_check_says(folder, name):
     """``caffeonspark check`` refuses what a run refuses before it starts."""
     case = CASES[name]
-    if case.needs and not is_there(case.needs):
-        pytest.xfail(case.needs)
     (found,) = check_files([str(write(folder, name, case))])
     refused = case.ours == REFUSED and not case.late and "no number" not in case.why
     if refused and found.unseen and not found.problems:

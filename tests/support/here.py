@@ -30,7 +30,7 @@ def ignore(*args, **data):
 
 
 def job_of(config, ranks=1, weights=False):
-    """The job of training as a solver says, from weights or not. Raises what the driver finds before it starts ranks."""
+    """The job of training as a solver says, from weights or not. Raises what the driver finds before it starts."""
     run = config.run_config
     check_solver_fields(run)
     train = NetSource(config, config.run_config.net(TRAIN)).plan
