@@ -53,6 +53,12 @@ def make_frames(spark, folder):
         spark.createDataFrame(content, columns).coalesce(1).write.parquet(f"file:{folder}/{name}.parquet")
 
 
+def inputs(folder):
+    """What fills the inputs of deploy nets, of 35 rows."""
+    with h5py.File(folder / "numbers.h5", "r") as f:
+        return {name: f[name][:35] for name in ("data", "x", "x2")}
+
+
 def write_numbers(folder, name, grey, labels, order):
     """An HDF5 file of many data sets, and the list that names it."""
     rng = np.random.default_rng(18)

@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 
 from caffeonspark import CaffeOnSpark, Config, DataSource
+from caffeonspark.engines.caffe.inspection import reason
 from caffeonspark.formats.caffemodel import read_caffemodel
+from caffeonspark.process import run_in_child
 from caffeonspark.tools.check import check_files
 from tests.corpus import data_files, layers, losses, programs, solvers, sources, structure, versions
 from tests.corpus.case import REFUSED, RUNS
+from tests.corpus.deploy import DEPLOY, STATED
+from tests.support.deployed import fill, forward
+from tests.support.here import score_rows
+from tests.support.stock import caffe
 
 pytestmark = pytest.mark.slow
 
@@ -133,6 +139,43 @@ def test_two_ranks_as_one_solver_with_the_whole_batch(spark, frames, folder, tmp
     apart = [np.abs(mine[key] - theirs[key]).max() / max(np.abs(theirs[key]).max(), 1e-3) for key in theirs]
     note(name, ranks=f"2 ranks: {max(apart):.0e}")
     assert max(apart) <= TOLERANCE.get(str(config.solver.type), 1e-6)
+
+
+def stock_net(path):
+    """Build a net with stock Caffe, in a process of its own: (why not, its model with random weights)."""
+
+    def run(send):
+        one = caffe.Net(str(path), caffe.TEST)
+        fill(one)
+        one.save(f"{path}.caffemodel")
+        one.forward()
+        send(b"built")
+
+    output, errors, status = run_in_child(run, 120.0)
+    return ("" if output else reason(errors, status)), f"{path}.caffemodel"
+
+
+@pytest.mark.parametrize("name", DEPLOY)
+def test_deploy_nets(folder, name):
+    net, *verdicts = DEPLOY[name]
+    path = folder / f"deploy{list(DEPLOY).index(name)}.prototxt"
+    path.write_text(net)
+    refused, model = stock_net(path)
+    (found,) = check_files([str(path)])
+    assert [REFUSED if one else RUNS for one in (refused, found.problems)] == verdicts, (refused, found.lines())
+    if REFUSED in verdicts:
+        return
+    assert found.kind == "deploy net" and not found.unseen
+    rows = {name: values for name, values in data_files.inputs(folder).items() if f'"{name}"' in net}
+    shapes = {name: blob.data.shape for name, blob in caffe.Net(str(path), caffe.TEST).blobs.items()}
+    rows = {name: values.reshape(-1, *shapes[name][1:]) for name, values in rows.items()}
+    config = Config(None, net=str(path), model=model, quiet=True)
+    ids, ours = score_rows(config, ["prob"], model, rows)
+    assert ids == [f"row{number}" for number in range(35)]
+    if name in STATED:
+        rows = {name: np.concatenate([values, values[:5]]) for name, values in rows.items()}
+    expected = forward(str(path), model, rows, data_files.BATCH)[:35]
+    np.testing.assert_array_equal(np.stack(ours["prob"]), expected)
 
 
 def blobs_of(path):

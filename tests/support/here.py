@@ -3,18 +3,23 @@
 import contextlib
 import json
 import pathlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 
 from caffeonspark.comm.wire import FrameKind
-from caffeonspark.data.records import BadRecords
+from caffeonspark.data.records import SAMPLE_ID, BadRecords
+from caffeonspark.data.sources.dataframe import CoSTop
+from caffeonspark.data.sources.inputs import InputReader
 from caffeonspark.errors import ConfigError
 from caffeonspark.formats.endings import ending_of
 from caffeonspark.inference.tasks import Task, _outputs
 from caffeonspark.nets.net import TEST, TRAIN
 from caffeonspark.plans.job import Job, ResumePoint
 from caffeonspark.plans.net_source import NetSource
+from caffeonspark.plans.without_data import look_at_net
 from caffeonspark.ranks.loop import Loop
 from caffeonspark.ranks.rank import Rank
 from caffeonspark.ranks.records import load_records
@@ -107,15 +112,29 @@ def score_here(config, blobs=(), model=None):
     """(ids, blobs) that -features has, or the outputs that -test averages, of every record in one task."""
     source = NetSource(config, config.run_config.net(TEST))
     source = source.for_blobs(blobs) if blobs else source
-    batches = source.batches_to_score()
-    plan, path = source.plan, str(model)
-    content = SimpleNamespace(value=pathlib.Path(path).read_bytes())
+    return _scored(source.plan, blobs or source.plan.outputs, model, 1, [], source.batches_to_score())
+
+
+def score_rows(config, blobs, model, columns):
+    """The same for a net of ``-net``, of which these columns of numbers fill the inputs. What they hold is not looked
+    up, which takes Spark."""
+    plan = look_at_net(config, config.run_config.net(TEST).pruned(blobs)).plan
+    (layer,) = plan.layers
+    reader = InputReader(tuple(CoSTop(top.name, "FLOAT_ARRAY", top) for top in layer.tops))
+    lists = {name: pa.array(list(values.reshape(len(values), -1))) for name, values in columns.items()}
+    ids = pa.array([f"row{number}" for number in range(len(next(iter(columns.values()))))])
+    rows = pa.record_batch([ids, *lists.values()], names=[SAMPLE_ID, *lists])
+    return _scored(replace(plan, layers=(replace(layer, reader=reader, count=None),)), blobs, model, 0, [rows])
+
+
+def _scored(plan, blobs, model, parts, rows, batches=0):
+    content = SimpleNamespace(value=pathlib.Path(model).read_bytes())
     skipped = SimpleNamespace(add=lambda found: None)
-    names = tuple(blobs or plan.outputs)
-    digest = f"{path} {names}"
-    task = Task("caffe", "environment", plan, names, content, ending_of(path), digest, skipped, batches)
+    names = tuple(blobs)
+    digest = f"{model} {names} {hash(plan.content)}"
+    task = Task("caffe", "environment", plan, names, content, ending_of(str(model)), digest, skipped, batches)
     ids, found = [], {name: [] for name in names}
-    for records, values in _outputs(task, 1, iter(())):
+    for records, values in _outputs(task, parts, iter(rows)):
         ids += records.ids
         for name, value in values.items():
             found[name] += list(value)
