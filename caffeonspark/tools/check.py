@@ -300,7 +300,8 @@ def _with_line(message: str, texts: Dict[str, bytes]) -> str:
 @contextlib.contextmanager
 def _heard() -> Iterator[List[str]]:
     """The library's warnings in this block, which are shown nowhere else."""
-    logger, lines = logging.getLogger("caffeonspark"), []  # type: Tuple[logging.Logger, List[str]]
+    logger = logging.getLogger("caffeonspark")
+    lines: List[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage().replace("caffeonspark: ", "", 1))  # type: ignore
     before = logger.handlers[:], logger.propagate
