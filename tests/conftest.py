@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from caffeonspark import log
+from caffeonspark.data.sources import fields
 from tests.support.data_files import write_lmdb
 from tests.support.paths import MNIST
 from tests.support.victim import Victim
@@ -81,6 +82,15 @@ def small_images():
     labels = rng.integers(0, 10, 600)
     images = np.clip(prototypes[labels] + rng.integers(0, 56, (600, 1, 12, 12)), 0, 255).astype(np.uint8)
     return images, labels
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """The warnings about fields of layers and files they name; each is said once."""
+    lines = []
+    monkeypatch.setattr(fields, "_said", set())
+    monkeypatch.setattr(fields._log, "warning", lambda text, *args: lines.append(text % args))
+    return lines
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,8 @@ class Feed:
 
 
 def inputs_of(net: Net) -> Dict[str, Tuple[int, ...]]:
-    """The shape of each top of the net's Input layers. Raises ConfigError for a top without one."""
+    """The shape of each top of the net's Input layers. Raises ConfigError for a top without one,
+    or that is there twice."""
     found: Dict[str, Tuple[int, ...]] = {}
     for layer in net.message.layer:
         if layer.type != "Input" or layer.bottom or reads_data(layer):
@@ -55,6 +56,8 @@ def inputs_of(net: Net) -> Dict[str, Tuple[int, ...]]:
                     f"{net.path}: layer '{layer.name}': the shape of input '{top}' is {_dims(shape) or 'empty'}: each "
                     "dimension is at least 1, and the first is the batch"
                 )
+            if top in found:
+                raise ConfigError(f"{net.path}: layer '{layer.name}': top '{top}' is already the top of another layer")
             found[top] = shape
     return found
 

@@ -7,20 +7,18 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 from ..api.config import Config
 from ..engines.base import Engine
 from ..errors import CaffeOnSparkError, ConfigError
 from ..formats.checksums import read_checked
-from ..nets.inputs import inputs_of
 from ..nets.net import TEST, TRAIN, Net
 from ..nets.prototxt import parse_as_written
 from ..nets.schema import NetParameter, SolverParameter
 from ..nets.solver_values import solver_mistake, solver_notes
 from ..nets.text import decoded, is_readable
 from ..plans.job import ResumePoint, ValidationPlan
-from ..plans.net_files import embed_files
 from ..plans.net_plan import NetPlan
 from ..plans.normalization import normalization_notes
 from ..plans.without_data import is_here, look_at_net
@@ -207,32 +205,15 @@ class _Bench:
                 self.found.notes.append(f"{net.path}: {note}")
         return looked.plan
 
-    def deploy(self, net: Net) -> None:
-        """Look at a net whose data are its Input layers."""
-        message = net.with_inputs([])
-        message.state.phase = TEST
-        embed_files(net, message, self.config.files, None)
-        types = {layer.type for layer in message.layer} if self.engine is None else self.engine.layer_types()
-        net.check(types)
-        shapes = inputs_of(net)
-        if self.engine is not None and shapes:
-            larger = {top: (shape[0] + 1, *shape[1:]) for top, shape in shapes.items()}
-            self.engine.inspect(message, larger, next(iter(shapes.values()))[0], net.path)
-
-
-def _is_deploy(net: Net) -> bool:
-    makers = {layer.type for layer in net.message.layer if not layer.bottom}
-    return "Input" in makers and makers <= {"Input", "Parameter"}
-
 
 def _check_net(path: str, found: Checked) -> None:
     bench = _Bench(Config(None, conf=SolverParameter(net=path)), found)
     nets = bench.config.nets
     both = [net for net in (nets.train, *nets.tests) if net.data_layers()]
-    if not both and _is_deploy(nets.train):
+    if not both and any(layer.type == "Input" for layer in nets.train.made_layers()):
         found.kind = "deploy net"
-        bench.deploy(nets.train)
-        return
+        bench.config = Config(None, net=path)
+        both = [bench.config.run_config.net(TEST)]
     for net in both or [nets.train]:
         bench.plan(net)
 
@@ -319,7 +300,8 @@ def _with_line(message: str, texts: Dict[str, bytes]) -> str:
 @contextlib.contextmanager
 def _heard() -> Iterator[List[str]]:
     """The library's warnings in this block, which are shown nowhere else."""
-    logger, lines = logging.getLogger("caffeonspark"), []  # type: Tuple[logging.Logger, List[str]]
+    logger = logging.getLogger("caffeonspark")
+    lines: List[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage().replace("caffeonspark: ", "", 1))  # type: ignore
     before = logger.handlers[:], logger.propagate

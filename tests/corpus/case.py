@@ -14,6 +14,7 @@ __all__ = [
     "after_conv",
     "as_v1",
     "classified",
+    "database",
     "inner_product",
     "last_top",
     "layer",
@@ -41,7 +42,6 @@ class Case:
     random : whether its data depends on random numbers, of which each has its own
     late : whether Caffe ends the process only at the first iteration
     stock_net : what stock Caffe gets where the net has fields of CaffeOnSpark's
-    needs : the part of the library that has to be there
     """
 
     net: str
@@ -53,7 +53,6 @@ class Case:
     random: bool = False
     late: bool = False
     stock_net: str = ""
-    needs: str = ""
 
 
 def layer(kind, blobs, rest=""):
@@ -76,9 +75,9 @@ def inner_product(blobs, outputs, rest=""):
     )
 
 
-def lmdb(tops, source, rest="transform_param { scale: 0.00390625 }"):
-    """A Data layer over one of the LMDBs."""
-    return layer("Data", f">{tops}", f'{rest} data_param {{ source: "{source}" batch_size: 10 backend: LMDB }}')
+def database(tops, source, rest="transform_param { scale: 0.00390625 }", backend="backend: LMDB", batch=10):
+    """A Data layer over one of the databases."""
+    return layer("Data", f">{tops}", f'{rest} data_param {{ source: "{source}" batch_size: {batch} {backend} }}')
 
 
 def numbers(tops, rest=""):
@@ -86,7 +85,7 @@ def numbers(tops, rest=""):
     return layer("HDF5Data", f">{tops}", f'hdf5_data_param {{ source: "numbers.txt" batch_size: 10 {rest} }}')
 
 
-DATA = lmdb("data,label", "images_lmdb")
+DATA = database("data,label", "images_lmdb")
 CONV = layer(
     "Convolution",
     "data>conv",

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 from caffeonspark.nets.schema import BlobProto
-from tests.support.data_files import encode, write_lmdb
+from tests.support.data_files import encode, write_leveldb, write_lmdb
 
 __all__ = ["BATCH", "COUNT", "make_data", "make_frames"]
 
@@ -27,6 +27,12 @@ def make_data(folder):
     whole = for_one_solver()
     write_lmdb(folder / "images_lmdb", grey, labels)
     write_lmdb(folder / "whole_lmdb", grey[whole], labels[whole])
+    write_leveldb(folder / "images_leveldb", grey, labels)
+    write_leveldb(folder / "whole_leveldb", grey[whole], labels[whole])
+    write_leveldb(folder / "png_leveldb", grey, labels, encoded=encode)
+    sizes = [image[:, : 6 + number % 5, number % 4 :] for number, image in enumerate(grey)]
+    write_lmdb(folder / "sizes_lmdb", [np.ascontiguousarray(image) for image in sizes], labels)
+    write_leveldb(folder / "png_sizes_leveldb", sizes, labels, encoded=encode)
     write_lmdb(folder / "colour_lmdb", colour, labels)
     write_lmdb(folder / "png_lmdb", grey, labels, encoded=encode)
     write_lmdb(folder / "float_lmdb", rng.normal(size=(COUNT, 2, 3, 3)), labels, floats=True)
@@ -45,6 +51,12 @@ def make_frames(spark, folder):
         images = [((256 * image).astype(np.uint8).tobytes(), int(n)) for image, n in zip(f["data"][()], f["label"][()])]
     for name, content, columns in (("numbers", rows, ["x", "target"]), ("images", images, ["data", "label"])):
         spark.createDataFrame(content, columns).coalesce(1).write.parquet(f"file:{folder}/{name}.parquet")
+
+
+def inputs(folder):
+    """What fills the inputs of deploy nets, of 35 rows."""
+    with h5py.File(folder / "numbers.h5", "r") as f:
+        return {name: f[name][:35] for name in ("data", "x", "x2")}
 
 
 def write_numbers(folder, name, grey, labels, order):

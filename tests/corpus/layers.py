@@ -9,9 +9,9 @@ from tests.corpus.case import (
     after_conv,
     as_v1,
     classified,
+    database,
     inner_product,
     layer,
-    lmdb,
     numbers,
     over_numbers,
 )
@@ -196,7 +196,7 @@ OTHERS = {
         layer("BatchNorm", "conv>x", "batch_norm_param { use_global_stats: true }")
     ),
     "InnerProduct over floats": classified(
-        inner_product("data>x", 7), data=lmdb("data,label", "float_lmdb", "transform_param { scale: 2 }")
+        inner_product("data>x", 7), data=database("data,label", "float_lmdb", "transform_param { scale: 2 }")
     ),
 }
 

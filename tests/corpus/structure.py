@@ -10,9 +10,9 @@ from tests.corpus.case import (
     Case,
     after_conv,
     classified,
+    database,
     inner_product,
     layer,
-    lmdb,
     numbers,
     over_numbers,
 )
@@ -64,7 +64,7 @@ RULES = {
     "exclude by level": rule("exclude { min_level: 0 max_level: 0 }", "train_state { level: 1 }"),
 }
 
-TRAIN_ONLY = lmdb("data,label", "images_lmdb", "include { phase: TRAIN } transform_param { scale: 0.00390625 }")
+TRAIN_ONLY = database("data,label", "images_lmdb", "include { phase: TRAIN } transform_param { scale: 0.00390625 }")
 TRAIN_NET = classified(CONV, data=TRAIN_ONLY)
 PLACES = {
     "net_param": Case(PLAIN, f"{SOLVER} {TESTS} net_param {{ {PLAIN} }}"),

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 
 from caffeonspark import CaffeOnSpark, Config, DataSource
+from caffeonspark.engines.caffe.inspection import reason
 from caffeonspark.formats.caffemodel import read_caffemodel
-from caffeonspark.nets import net
+from caffeonspark.process import run_in_child
 from caffeonspark.tools.check import check_files
 from tests.corpus import data_files, layers, losses, programs, solvers, sources, structure, versions
 from tests.corpus.case import REFUSED, RUNS
+from tests.corpus.deploy import DEPLOY, STATED
+from tests.support.deployed import fill, forward
+from tests.support.here import score_rows
+from tests.support.stock import caffe
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +33,7 @@ ON_TWO_RANKS = """Convolution pad stride group;Convolution dilation;Deconvolutio
 InnerProduct axis;LRN;PReLU;Pooling MAX;Pooling AVE padded;Power;ReLU;Scale;Bias;Slice and Concat;SPP;Tile;
 Embed;SoftmaxWithLoss ignore_label;EuclideanLoss;HingeLoss;ContrastiveLoss;InfogainLoss;several losses;
 shared weights and biases;stage that is on;net_param;solver Nesterov;solver Adam;solver iter_size;V1;
-V0 conv with everything;SigmoidCrossEntropyLoss;lr_policy step""".replace("\n", "").split(";")
+V0 conv with everything;SigmoidCrossEntropyLoss;lr_policy step;LevelDB""".replace("\n", "").split(";")
 TOLERANCE = {"Adam": 1e-4}  # of the others, 1e-6: as tests/runs/test_equality.py has it
 
 _table = {}
@@ -57,16 +62,11 @@ def write(folder, name, case, for_stock=False, whole=False):
     }
     for file, text in texts.items():
         if whole:
-            for one, other in (("images_lmdb", "whole_lmdb"), ("numbers.txt", "whole.txt")):
+            for one, other in (("images_l", "whole_l"), ("numbers.txt", "whole.txt")):
                 text = text.replace(one, other)
             text = text.replace("batch_size: 10", "batch_size: 20").replace("batchsize: 10", "batchsize: 20")
         (folder / file).write_bytes(text.encode())
     return folder / f"{stem}_solver.prototxt"
-
-
-def is_there(needs):
-    """Whether the library has that part already."""
-    return hasattr(net, "makes_data")
 
 
 def note(name, **columns):
@@ -80,8 +80,6 @@ def test_as_stock_caffe(folder, tmp_path, name):
     stock = programs.by_stock(write(folder, name, case, for_stock=True), None if ours.refused else ours.start)
     verdicts = [REFUSED if one.refused else RUNS for one in (stock, ours)]
     note(name, stock=verdicts[0], ours=verdicts[1], why=case.why, said=ours.refused)
-    if case.needs and not is_there(case.needs):
-        pytest.xfail(f"{case.needs}: {ours.refused}")
     assert verdicts == [case.stock, case.ours], f"stock: {stock.refused}\nours: {ours.refused}"
     if case.ours == REFUSED:
         found_before = ours.refused.startswith(("ConfigError: ", "DataError: ", "LossNotFinite: "))
@@ -107,8 +105,6 @@ def test_as_stock_caffe(folder, tmp_path, name):
 def test_what_the_check_says(folder, name):
     """``caffeonspark check`` refuses what a run refuses before it starts."""
     case = CASES[name]
-    if case.needs and not is_there(case.needs):
-        pytest.xfail(case.needs)
     (found,) = check_files([str(write(folder, name, case))])
     refused = case.ours == REFUSED and not case.late and "no number" not in case.why
     if refused and found.unseen and not found.problems:
@@ -143,6 +139,43 @@ def test_two_ranks_as_one_solver_with_the_whole_batch(spark, frames, folder, tmp
     apart = [np.abs(mine[key] - theirs[key]).max() / max(np.abs(theirs[key]).max(), 1e-3) for key in theirs]
     note(name, ranks=f"2 ranks: {max(apart):.0e}")
     assert max(apart) <= TOLERANCE.get(str(config.solver.type), 1e-6)
+
+
+def stock_net(path):
+    """Build a net with stock Caffe, in a process of its own: (why not, its model with random weights)."""
+
+    def run(send):
+        one = caffe.Net(str(path), caffe.TEST)
+        fill(one)
+        one.save(f"{path}.caffemodel")
+        one.forward()
+        send(b"built")
+
+    output, errors, status = run_in_child(run, 120.0)
+    return ("" if output else reason(errors, status)), f"{path}.caffemodel"
+
+
+@pytest.mark.parametrize("name", DEPLOY)
+def test_deploy_nets(folder, name):
+    net, *verdicts = DEPLOY[name]
+    path = folder / f"deploy{list(DEPLOY).index(name)}.prototxt"
+    path.write_text(net)
+    refused, model = stock_net(path)
+    (found,) = check_files([str(path)])
+    assert [REFUSED if one else RUNS for one in (refused, found.problems)] == verdicts, (refused, found.lines())
+    if REFUSED in verdicts:
+        return
+    assert found.kind == "deploy net" and not found.unseen
+    rows = {name: values for name, values in data_files.inputs(folder).items() if f'"{name}"' in net}
+    shapes = {name: blob.data.shape for name, blob in caffe.Net(str(path), caffe.TEST).blobs.items()}
+    rows = {name: values.reshape(-1, *shapes[name][1:]) for name, values in rows.items()}
+    config = Config(None, net=str(path), model=model, quiet=True)
+    ids, ours = score_rows(config, ["prob"], model, rows)
+    assert ids == [f"row{number}" for number in range(35)]
+    if name in STATED:
+        rows = {name: np.concatenate([values, values[:5]]) for name, values in rows.items()}
+    expected = forward(str(path), model, rows, data_files.BATCH)[:35]
+    np.testing.assert_array_equal(np.stack(ours["prob"]), expected)
 
 
 def blobs_of(path):

@@ -20,7 +20,7 @@ import pytest
 from caffeonspark import CaffeOnSpark, Config, ConfigError, DataError, DataSource, StorageError
 from caffeonspark.data.batches import Batches, BatchRandom
 from caffeonspark.data.records import BadRecordPolicy, BadRecords
-from caffeonspark.data.sources import fields, leveldb
+from caffeonspark.data.sources import leveldb
 from caffeonspark.data.sources.datums import look_at, open_database, read_entries
 from caffeonspark.data.sources.leveldb import LevelDBFile
 from caffeonspark.data.store import RecordStore
@@ -193,14 +193,6 @@ def test_leveldb_lmdb_and_hdf5_of_the_same_images_train_the_same_net(tmp_path):
 
 
 # ---- what a layer names
-
-
-@pytest.fixture
-def said(monkeypatch):
-    lines = []
-    monkeypatch.setattr(fields, "_said", set())
-    monkeypatch.setattr(fields._log, "warning", lambda text, *args: lines.append(text % args))
-    return lines
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pyspark.ml.linalg import Vectors
 
 from caffeonspark import CaffeModel, CaffeOnSpark, Config, ConfigError, DataError, DataSource, cli
 from caffeonspark.formats.caffemodel import LayerWeights, write_caffemodel
-from tests.support.deployed import SHAPES, forward, write_deployed
+from tests.support.deployed import SHAPES, forward, scores, write_deployed
 
 
 def png(image):
@@ -60,12 +60,6 @@ def write_rows(path, images):
 
 def pixels(count, shape, seed=1):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype(np.uint8)
-
-
-def scores(spark, blob="prob", **flags):
-    config = Config(spark, features=[blob], quiet=True, **flags)
-    rows = CaffeOnSpark(spark).features(DataSource(spark).getSource(config, False)).collect()
-    return np.array([row[blob] for row in sorted(rows, key=lambda row: int(row.SampleID[3:]))], np.float32)
 
 
 @pytest.fixture(scope="module")

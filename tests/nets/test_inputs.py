@@ -92,6 +92,7 @@ def test_a_net_with_data_of_its_own_stays_as_it_is():
             Feed(),
             r"layer 'in': 1 tops and 0 shapes: give input_param",
         ),
+        (FORMS["Input"] * 2, Feed(), r"layer 'in': top 'data' is already the top of another layer"),
         (
             'input: "data" input_shape { dim: 2 dim: 3 } ' + IP,
             Feed(transform=transform("scale: 2")),

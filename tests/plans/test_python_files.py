@@ -6,7 +6,6 @@ from unittest import mock
 import pytest
 
 from caffeonspark import CaffeOnSpark, Config, ConfigError, DataSource
-from caffeonspark.data.sources import fields
 from caffeonspark.plans import python_files
 from caffeonspark.plans.python_files import send_named_files
 from tests.support import stock
@@ -41,14 +40,6 @@ def message_of(text="", module="a_layer"):
     from caffeonspark.nets.prototxt import parse_net
 
     return parse_net(layer_of(text, module).encode(), "net.prototxt").layer[0]
-
-
-@pytest.fixture
-def said(monkeypatch):
-    lines = []
-    monkeypatch.setattr(fields, "_said", set())
-    monkeypatch.setattr(fields._log, "warning", lambda text, *args: lines.append(text % args))
-    return lines
 
 
 @pytest.fixture

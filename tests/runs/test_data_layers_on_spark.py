@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, ConfigError, DataSource
+from caffeonspark import CaffeEstimator, CaffeOnSpark, ConfigError, DataSource
 from caffeonspark.report import Observer
 from tests.support import stock
 from tests.support.here import same
+from tests.support.training import config_of
 
 SOLVER = (
     'net: "net.prototxt" base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" random_seed: 3 max_iter: 6 test_iter: 3 '
@@ -53,19 +54,6 @@ class Notes(Observer):
         self.lines.append(text)
 
 
-def config_of(spark, folder, net, **flags):
-    (folder / "net.prototxt").write_text(net)
-    (folder / "solver.prototxt").write_text(SOLVER)
-    return Config(
-        spark,
-        conf=str(folder / "solver.prototxt"),
-        model=f"file:{folder}/m.caffemodel",
-        clusterSize=2,
-        quiet=True,
-        **flags,
-    )
-
-
 def python_net(module, folder=""):
     param = f'module: "{module}" layer: "Ranks" param_str: "{folder}"'
     return f'layer {{ name: "d" type: "Python" top: "data" top: "label" python_param {{ {param} }} }}\n' + REST
@@ -75,7 +63,7 @@ def test_a_net_with_a_python_data_layer(spark, tmp_path):
     (tmp_path / "made_of_ranks.py").write_text(LAYER)
     (tmp_path / "seen").mkdir()
     spark.sparkContext.addPyFile(str(tmp_path / "made_of_ranks.py"))
-    config = config_of(spark, tmp_path, python_net("made_of_ranks", tmp_path / "seen"), features="data,ip,loss")
+    config = config_of(spark, tmp_path, python_net("made_of_ranks", tmp_path / "seen"), SOLVER, features="data,ip,loss")
     notes = Notes()
     cos, data = CaffeOnSpark(spark, observers=[notes]), DataSource(spark)
     curve = cos.trainWithValidation(data.getSource(config, True), data.getSource(config, False)).collect()
@@ -94,7 +82,7 @@ def test_a_net_with_a_python_data_layer(spark, tmp_path):
 def test_a_module_that_executors_do_not_have(spark, tmp_path, monkeypatch):
     (tmp_path / "here_only.py").write_text(LAYER)
     monkeypatch.syspath_prepend(str(tmp_path))
-    config = config_of(spark, tmp_path, python_net("here_only"))
+    config = config_of(spark, tmp_path, python_net("here_only"), SOLVER)
     words = r"rank \d of 2 on .*: layer 'd' \(Python\): there is no module 'here_only' on this machine: send it to"
     with pytest.raises(ConfigError, match=words):
         CaffeOnSpark(spark).train(DataSource(spark).getSource(config, True))
@@ -104,7 +92,7 @@ def test_a_dataframe_cannot_stand_for_data_that_is_made(spark, tmp_path):
     net = (
         'layer { name: "d" type: "DummyData" top: "data" top: "label" dummy_data_param { shape { dim: 4 dim: 2 } } }\n'
     )
-    config_of(spark, tmp_path, net.replace("} } }", "} shape { dim: 4 } } }") + REST)
+    config_of(spark, tmp_path, net.replace("} } }", "} shape { dim: 4 } } }") + REST, SOLVER)
     frame = spark.range(3)
     with pytest.raises(
         ConfigError, match="layer 'd' \\(DummyData\\) makes the TEST net's data, which a DataFrame cannot"
@@ -137,7 +125,7 @@ def two_frames(spark, tmp_path_factory):
 
 def test_batches_of_different_sizes(spark, tmp_path, two_frames):
     net, images, words = two_frames
-    config = config_of(spark, tmp_path, net, features="data,label")
+    config = config_of(spark, tmp_path, net, SOLVER, features="data,label")
     cos, data = CaffeOnSpark(spark), DataSource(spark)
     curve = cos.trainWithValidation(data.getSource(config, True), data.getSource(config, False)).collect()
     assert [(row.iteration, row.rows) for row in curve] == [(0, 36), (3, 36), (6, 36)]
@@ -151,7 +139,7 @@ def test_batches_of_different_sizes(spark, tmp_path, two_frames):
         chosen = [part[(4 * at + k) % len(part)] for part in parts for k in range(4)]
         solver.net.blobs["r"].data[...], solver.net.blobs["label"].data[...] = rows[chosen], words[chosen]
         solver.step(1)
-    trained = stock.load_weights(tmp_path / "m.caffemodel", inputs + REST.replace('bottom: "data"', 'bottom: "r"'))
+    trained = stock.load_weights(tmp_path / "model.caffemodel", inputs + REST.replace('bottom: "data"', 'bottom: "r"'))
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(trained, stock.weights(solver.net)))
     found = {row.SampleID: row for row in cos.features(data.getSource(config, False)).collect()}
     assert sorted(found) == [f"i{number:02d}" for number in range(60)]

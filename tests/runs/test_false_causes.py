@@ -10,9 +10,10 @@ import pytest
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 
-from caffeonspark import CaffeEstimator, CaffeOnSpark, Config, DataSource
+from caffeonspark import CaffeEstimator, CaffeOnSpark, DataSource
 from caffeonspark.errors import CaffeOnSparkError, ConfigError, DataError
 from tests.support.prototxts import PHASES
+from tests.support.training import config_of
 
 LAYERS = """
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
@@ -23,20 +24,13 @@ layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" include { phase: T
 
 
 def config_for(spark, folder, column="data", **flags):
-    (folder / "net.prototxt").write_text(
+    net = (
         f'layer {{ name: "data" type: "CoSData" top: "data" top: "label" {PHASES} source_class: "DataFrameSource" '
         f'cos_data_param {{ batch_size: 4 top {{ name: "{column}" type: FLOAT_ARRAY channels: 2 sample_num_axes: 1 }} '
         f'top {{ name: "label" type: INT sample_num_axes: 0 }} }} }}' + LAYERS
     )
-    (folder / "solver.prototxt").write_text('net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 4')
-    return Config(
-        spark,
-        conf=str(folder / "solver.prototxt"),
-        model=f"file:{folder}/m.caffemodel",
-        clusterSize=2,
-        quiet=True,
-        **flags,
-    )
+    solver = 'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 4'
+    return config_of(spark, folder, net, solver, **flags)
 
 
 def train(spark, folder, frame, **settings):

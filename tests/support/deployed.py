@@ -3,6 +3,7 @@
 import numpy as np
 from google.protobuf import text_format
 
+from caffeonspark import CaffeOnSpark, Config, DataSource
 from caffeonspark.nets.deploy import deploy_net, set_shapes
 from caffeonspark.nets.net import TEST, TRAIN, net_in_phase
 from caffeonspark.nets.prototxt import parse_net
@@ -37,13 +38,25 @@ def fill(net, seed=3):
 
 
 def forward(deploy, model, images, batch, blob="prob"):
-    """A blob of plain pycaffe's net for every image, in batches; the last one smaller."""
+    """A blob of plain pycaffe's net for every image, in batches; the last one smaller.
+
+    ``images`` fill the input ``data``; or they are a dict of what fills each input.
+    """
+    inputs = images if isinstance(images, dict) else {"data": images}
     net = caffe.Net(deploy, model, caffe.TEST)
     found = []
-    for start in range(0, len(images), batch):
-        part = images[start : start + batch]
-        net.blobs["data"].reshape(*part.shape)
-        net.blobs["data"].data[...] = part
+    for start in range(0, len(next(iter(inputs.values()))), batch):
+        for name, values in inputs.items():
+            part = values[start : start + batch]
+            net.blobs[name].reshape(*part.shape)
+            net.blobs[name].data[...] = part
         net.forward()
         found += [row.reshape(-1).copy() for row in net.blobs[blob].data]
     return np.array(found)
+
+
+def scores(spark, blob="prob", **flags):
+    """The same by -features, of rows whose ids are row0, row1, …"""
+    config = Config(spark, features=[blob], quiet=True, **flags)
+    rows = CaffeOnSpark(spark).features(DataSource(spark).getSource(config, False)).collect()
+    return np.array([row[blob] for row in sorted(rows, key=lambda row: int(row.SampleID[3:]))], np.float32)

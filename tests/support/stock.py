@@ -77,6 +77,16 @@ def load_weights(path, net_text):
     return weights(net)
 
 
+def mean_outputs(trained, net, passes):
+    """The mean of each output of a test net over so many batches, with the weights of the net that is trained."""
+    net.share_with(trained)
+    found = {}
+    for _ in range(passes):
+        for name, values in net.forward().items():
+            found.setdefault(name, []).append(values.reshape(-1).astype(np.float64))
+    return {name: np.mean(values, axis=0) for name, values in found.items()}
+
+
 def share(count, ranks, rank):
     """The records of a rank: contiguous, as DESIGN says."""
     return [i for i in range(count) if i * ranks // count == rank]

@@ -13,12 +13,16 @@ RULES = {
 EVERYTHING = 'weight_decay: 0.002 iter_size: 2 clip_gradients: 3 lr_policy: "step" gamma: 0.5 stepsize: 20'
 
 
+def config_of(spark, folder, net, solver, ranks=2, **flags):
+    """The configuration of training on so many ranks; its net and solver are written to the folder."""
+    (folder / "net.prototxt").write_text(net)
+    (folder / "solver.prototxt").write_text(solver)
+    model = f"file:{folder}/model.caffemodel"
+    return Config(spark, conf=str(folder / "solver.prototxt"), model=model, clusterSize=ranks, quiet=True, **flags)
+
+
 def train(spark, folder, settings, net, ranks, observers=(), **flags):
     """Train through Spark; the result and the model's path."""
-    (folder / "net.prototxt").write_text(net)
-    (folder / "solver.prototxt").write_text(f'net: "net.prototxt"\n{settings}')
-    model = folder / "model.caffemodel"
-    config = Config(
-        spark, conf=str(folder / "solver.prototxt"), model=f"file:{model}", clusterSize=ranks, quiet=True, **flags
-    )
-    return CaffeOnSpark(spark, observers=list(observers)).train(DataSource(spark).getSource(config, True)), model
+    config = config_of(spark, folder, net, f'net: "net.prototxt"\n{settings}', ranks, **flags)
+    cos = CaffeOnSpark(spark, observers=list(observers))
+    return cos.train(DataSource(spark).getSource(config, True)), folder / "model.caffemodel"

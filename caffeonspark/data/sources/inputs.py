@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Sequence, Tuple
 
 from ...errors import ConfigError, DataError, suggest
 from ..arrow import Problems
@@ -75,9 +75,8 @@ class InputSource(DataFrameSource):
     def open(self) -> None:
         if self._rows is None:
             self._rows = self.load()
-        shapes = [tuple(map(int, shape.dim))[1:] for shape in self.layer.input_param.shape]
         blocks = self.parameters().top
-        self._cos_tops = tuple(self._input(*one) for one in zip(self.layer.top, shapes, blocks))
+        self._cos_tops = tuple(self._input(*one) for one in zip(self.layer.top, self._shapes(), blocks))
         self.tops = tuple(top.top for top in self._cos_tops)
         first = self.first()
         if first is None:
@@ -85,8 +84,15 @@ class InputSource(DataFrameSource):
         if not self.config.skip:
             self._check_widths(first)
 
+    def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
+        return [tuple(NumberTop(blob, shape) for blob, shape in zip(self.layer.top, self._shapes()))]
+
     def reader(self) -> InputReader:
         return InputReader(self._cos_tops)
+
+    def _shapes(self) -> List[Tuple[int, ...]]:
+        """Of a sample of each input."""
+        return [tuple(map(int, shape.dim))[1:] for shape in self.layer.input_param.shape]
 
     def _check_widths(self, row: Any) -> None:
         """Raise DataError where the arrays of the first row are of another size than the inputs."""
