@@ -365,6 +365,41 @@ def test_what_a_python_layer_raises_names_it(tmp_path, monkeypatch):
         score_here(config, ["ip"], stock_model(tmp_path, layer.replace("{}", str(tmp_path / "broken.py")) + rest))
 
 
+PARTS = """
+from tests.support.made import Numbers
+import caffe, sys
+class NoShape(caffe.Layer):
+    def setup(self, bottom, top): pass
+    def forward(self, bottom, top): pass
+class Ends(Numbers):
+    def forward(self, bottom, top):
+        sys.exit()
+class EndsSoon(Numbers):
+    def setup(self, bottom, top):
+        sys.exit("no such data")
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ('layer: "NoShape"', r"class 'NoShape' \(.*parts.py\) has no method reshape\(self, bottom, top\)"),
+        ("", r"python_param has to name its module and its layer"),
+        ('layer: "EndsSoon"', r"SystemExit: no such data \(.*parts.py, line 12\)"),
+        ('layer: "Ends"', r"SystemExit \(.*parts.py, line 9\)"),
+    ],
+)
+def test_python_layers_that_are_not_whole_or_end_the_process(tmp_path, monkeypatch, change, words):
+    """Caffe runs out of stack where a method is missing, and ends without a word at sys.exit()."""
+    (tmp_path / "parts.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    net = (
+        PYTHON.replace("tests.support.made", "parts").replace('layer: "Numbers"', change) + IP.format("data", 3) + LOSS
+    )
+    with pytest.raises((ConfigError, DataError), match=r"layer 'd' \(Python\): " + words):
+        run_here(config_of(tmp_path, net), tmp_path)
+
+
 def test_without_test_iter_made_data_has_no_end(tmp_path):
     config = config_of(tmp_path, MADE + IP.format("data", 3) + LOSS)
     del config.solver.test_iter[:]
