@@ -365,6 +365,37 @@ def test_what_a_python_layer_raises_names_it(tmp_path, monkeypatch):
         score_here(config, ["ip"], stock_model(tmp_path, layer.replace("{}", str(tmp_path / "broken.py")) + rest))
 
 
+VARYING = """
+import numpy as np
+from tests.support.made import Numbers
+class Varying(Numbers):
+    def reshape(self, bottom, top):
+        top[0].reshape(2 + (4 + self.done) % 4, 6)
+        top[1].reshape(2 + (4 + self.done) % 4)
+    def forward(self, bottom, top):
+        numbers = np.random.RandomState(self.done)
+        top[0].data[...] = numbers.uniform(-1, 1, top[0].data.shape)
+        top[1].data[...] = numbers.randint(0, 3, top[1].data.shape)
+        self.done += 1
+"""
+
+
+def test_made_batches_of_varying_size(tmp_path, monkeypatch):
+    """Each sample once, none made up; and a pass weighs as any other, as in stock Caffe."""
+    (tmp_path / "varying.py").write_text(VARYING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    layer = PYTHON.replace("tests.support.made", "varying").replace("Numbers", "Varying")
+    check(tmp_path, monkeypatch, layer + IP.format("data", 3) + LOSS, test_iter=5)
+    net = layer + IP.format("data", 3) + LOSS
+    config, model = config_of(tmp_path, net, test_iter=6), stock_model(tmp_path, net)
+    ids, found = score_here(config, ["ip", "loss"], model)
+    theirs = stock.caffe.Net(str(tmp_path / "net.prototxt"), str(model), stock.caffe.TEST)
+    passes = [{name: blob.copy() for name, blob in theirs.forward(blobs=["ip"]).items()} for _ in range(6)]
+    assert ids == [str(number) for number in range(2 + 3 + 4 + 5 + 2 + 3)]
+    assert np.array_equal(np.array(found["ip"]), np.concatenate([one["ip"] for one in passes]))
+    assert np.ravel(found["loss"]).tolist() == [float(one["loss"]) for one in passes for _ in one["ip"]]
+
+
 PARTS = """
 from tests.support.made import Numbers
 import caffe, sys
