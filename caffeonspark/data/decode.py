@@ -195,26 +195,55 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels.transpose(1, 0, 2) if orientation in (5, 6, 7, 8) else pixels
 
 
+#: Bits of a weight's fraction in OpenCV's resizing of uint8 (INTER_RESIZE_COEF_BITS of its imgproc/src/resize.cpp).
+_WEIGHT_BITS = 11
+
+
 def resize(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    """Resize (channels, height, width) to ``size`` = (height, width), bilinear as OpenCV's INTER_LINEAR:
-    pixel centres aligned, borders repeated, no smoothing before shrinking."""
+    """Resize (channels, height, width) to ``size`` = (height, width), as OpenCV's INTER_LINEAR: pixel centres aligned,
+    borders repeated, no smoothing before shrinking; uint8 to the bit, with its weights of whole numbers."""
     if image.shape[1:] == tuple(size):
         return image
     rows = _taps(image.shape[1], size[0])
     columns = _taps(image.shape[2], size[1])
+    if image.dtype == np.uint8:
+        return _resized_bytes(image, rows, columns)
     low, high, weight = rows
     wide = image.astype(np.float32)
     tall = wide[:, low] + (wide[:, high] - wide[:, low]) * weight[:, np.newaxis]
     low, high, weight = columns
     result: np.ndarray = tall[:, :, low] + (tall[:, :, high] - tall[:, :, low]) * weight
-    if image.dtype == np.uint8:
-        result = np.clip(np.rint(result), 0, 255).astype(np.uint8)
     return result
 
 
-def _taps(old: int, new: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+_Taps = Tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _resized_bytes(image: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:
+    """OpenCV's own order: along the rows first, and the shifts of its second step."""
+    low, high, weight = columns
+    first, second = _whole(weight)
+    wide = image[:, :, low] * first
+    wide += image[:, :, high] * second
+    wide >>= 4
+    low, high, weight = rows
+    first, second = _whole(weight[:, np.newaxis])
+    tall = (wide[:, low] * first) >> 16
+    tall += (wide[:, high] * second) >> 16
+    tall += 2
+    tall >>= 2
+    return tall.astype(np.uint8)
+
+
+def _whole(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """The weights of both positions as OpenCV has them: each rounded by itself."""
+    one = np.float32(1 << _WEIGHT_BITS)
+    return np.rint((np.float32(1) - weight) * one).astype(np.int32), np.rint(weight * one).astype(np.int32)
+
+
+def _taps(old: int, new: int) -> _Taps:
     """For each new position: the two old positions around it and the weight of the second."""
-    at = (np.arange(new, dtype=np.float64) + 0.5) * (old / new) - 0.5
+    at = ((np.arange(new, dtype=np.float64) + 0.5) * (1 / (new / old)) - 0.5).astype(np.float32)
     low = np.floor(at).astype(np.int64)
-    weight = (at - low).astype(np.float32)
+    weight = at - low.astype(np.float32)
     return np.clip(low, 0, old - 1), np.clip(low + 1, 0, old - 1), weight

@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..plans.net_plan import NetPlan
 from .base import Predictor
 
-__all__ = ["BatchedNet", "add_samples"]
+__all__ = ["BatchedNet", "add_samples", "evened"]
 
 
 def add_samples(sums: Dict[str, np.ndarray], values: Dict[str, np.ndarray]) -> None:
@@ -32,6 +32,12 @@ def add_samples(sums: Dict[str, np.ndarray], values: Dict[str, np.ndarray]) -> N
             sums[name] += total
 
 
+def evened(values: Dict[str, np.ndarray], count: int) -> Dict[str, np.ndarray]:
+    """What stands in a sum for a pass of ``count`` samples, however many it has: as in Caffe, all passes of a net that
+    makes its data weigh the same."""
+    return {name: value.mean(axis=0, keepdims=True, dtype=np.float64) * count for name, value in values.items()}
+
+
 class BatchedNet:
     """A TEST net and how its blobs are laid out.
 
@@ -44,6 +50,10 @@ class BatchedNet:
     def __init__(self, plan: NetPlan, net: Predictor) -> None:
         self._plan = plan
         self._net = net
+        made = (
+            [] if plan.layers else [one for one in plan.message().layer if not one.bottom and one.type != "Parameter"]
+        )
+        self._made = next((top for layer in made for top in layer.top if plan.shapes.get(top)), "")
         net.check_indices(plan.indexed)
 
     def for_plan(self, plan: NetPlan) -> BatchedNet:
@@ -79,7 +89,7 @@ class BatchedNet:
         columns : for each data layer the columns of its records: ``count``, at most the batch size, or as many as a
             pass has of them where the data layers have different batch sizes
         draws : for each data layer (records, 3) numbers in [0, 1)
-        count : how many samples there are, of the first data layer
+        count : how many samples there are, of the first data layer; a net that makes its data tells it itself
         blobs : names of the blobs to return
 
         Returns
@@ -118,6 +128,8 @@ class BatchedNet:
                 raise
         self._net.forward()
         data = self._net.blobs
+        if self._made:  # plans/made_data.py has the rule
+            count = len(data[self._made])
         return {name: self._by_sample(name, data[name], count) for name in blobs}
 
     def _by_sample(self, name: str, blob: np.ndarray, count: int) -> np.ndarray:
@@ -125,6 +137,11 @@ class BatchedNet:
         if position is None:
             return np.repeat(blob.reshape(1, -1), count, axis=0)
         axis, entries = position
+        if self._made and blob.shape[axis] != count:
+            raise DataError(
+                f"blob '{name}' has {blob.shape[axis]} entries in a pass of {count} samples, as the first axis of "
+                f"'{self._made}' has it: whose they are is not known"
+            )
         each, left = divmod(entries, self._samples)
         if left or not each:  # of several samples, which have the same
             rows = np.array(np.moveaxis(blob, axis, 0), order="C").reshape(self._plan.units, -1)

@@ -22,7 +22,7 @@ from ..data.batches import BatchRandom
 from ..data.records import SAMPLE_ID, BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, FrameSource, RangeReader
 from ..data.store import RecordStore, scratch_folder
-from ..engines.batching import BatchedNet, add_samples
+from ..engines.batching import BatchedNet, add_samples, evened
 from ..engines.blas import check_setting, use_for
 from ..engines.registry import engine_named
 from ..errors import ConfigError, DataError
@@ -211,8 +211,9 @@ def mean_outputs(source: NetSource) -> Dict[str, List[float]]:
         count = 0
         sums: Dict[str, np.ndarray] = {}
         for records, values in _outputs(task, parts, _named(batches, names)):
-            count += len(records)
-            add_samples(sums, values)
+            made = not task.plan.layers
+            count += task.plan.batch_size if made else len(records)
+            add_samples(sums, evened(values, task.plan.batch_size) if made else values)
         if count:
             columns = [list(sums), [count] * len(sums), [list(total) for total in sums.values()]]
             types = [pa.string(), pa.int64(), pa.list_(pa.float64())]
@@ -403,10 +404,12 @@ def _computed(
 
 def _made(task: Task) -> Iterator[Tuple[Records, Dict[str, np.ndarray]]]:
     """The samples of a net that makes its data itself, numbered."""
-    forward, size = _net_for(task), task.plan.batch_size
-    for batch in range(task.batches):
-        numbers = np.arange(batch * size, (batch + 1) * size)
-        yield Records([str(number) for number in numbers], [], numbers), forward.run([], [], size, task.blobs)
+    forward, done = _net_for(task), 0
+    for _ in range(task.batches):
+        values = forward.run([], [], task.plan.batch_size, task.blobs)
+        numbers = np.arange(done, done + len(values[task.blobs[0]]))
+        done += len(numbers)
+        yield Records([str(number) for number in numbers], [], numbers), values
 
 
 #: The same records of each data layer; a batch of each, where they have different batch sizes.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from google.protobuf import text_format
 
 from ..errors import ConfigError, StorageError, suggest
 from ..storage import expand
-from .fork_fields import advice
+from .fork_fields import advice, instead_of_layer
 from .schema import NetParameter, SolverParameter, field_names
-from .text import decoded, is_readable
+from .text import decoded, printable, why_unreadable
 from .upgrade import SOLVER_TYPES, Changes, upgrade_net, upgrade_solver
 
 __all__ = ["SOLVER_TYPES", "Files", "parse_as_written", "parse_fields", "parse_net", "parse_solver"]
@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 _NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _OF_NETS = ("name", "layer", "layers", "input", "input_dim", "input_shape")
 _NOT_A_SOLVER = "It is a net, not a solver: -net takes nets, to test and to extract features"
+_OF_SOLVERS = ("net", "train_net", "net_param", "base_lr", "lr_policy", "max_iter")
+_NOT_A_NET = "It is a solver: name its net"
+_OF_A_FORK = "Where it is of a fork of Caffe, install that fork's pycaffe"
 _NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 
 
@@ -91,34 +94,86 @@ class Files:
             raise ConfigError(f"{what} cannot be read: {e.message}") from e
 
 
-def _explain(problem: str) -> str:
+def _explain(error: text_format.ParseError, text: str) -> str:
     """protobuf's message, with the nearest valid name for an unknown field or value."""
+    problem = str(error)
     match = _NO_FIELD.search(problem)
     if match:
         message, field = match.groups()
-        of_data = message.endswith(("DataParameter", "TransformationParameter"))
-        of_net = message.endswith(".SolverParameter") and field in _OF_NETS
-        hint = (
-            _NOT_A_SOLVER
-            if of_net
-            else (advice(field) if of_data else "") or suggest(field, field_names(message), otherwise="")
-        )
-        return f"{message.rpartition('.')[2]} has no field '{field}'. {hint}".strip()
+        kind = message.rpartition(".")[2]
+        owner, hint = "", ""
+        if kind.endswith(("DataParameter", "TransformationParameter")):
+            hint = advice(field)
+        elif kind == "SolverParameter" and field in _OF_NETS:
+            hint = _NOT_A_SOLVER
+        elif kind == "NetParameter" and field in _OF_SOLVERS:
+            hint = _NOT_A_NET
+        elif kind in ("LayerParameter", "V1LayerParameter"):
+            owner = _owner(error, text)
+            if field.endswith("_param"):
+                known = instead_of_layer(_layer_at(text, *_place(error))[1])
+                hint = known or f"{suggest(field, field_names(message), otherwise='')} {_OF_A_FORK}".strip()
+        hint = hint or suggest(field, field_names(message), otherwise="")
+        return f"{kind} has no field '{field}'{owner}. {hint}".strip()
     match = _NO_VALUE.search(problem)
     if match:
-        return f"{match.group(1).rpartition('.')[2]} has no value '{match.group(2)}'"
-    return re.sub(r"^\d+:\d+ : ", "", problem)
+        return f"{match.group(1).rpartition('.')[2]} has no value '{match.group(2)}'{_owner(error, text)}"
+    problem = re.sub(r"^\d+:\d+ : ", "", problem)
+    line, column = _place(error)
+    quoted = text.split("\n")[line - 1] if line else ""
+    words = re.sub(r"^'" + re.escape(quoted.strip()) + r"\s*': ", "", problem)
+    if words == problem:
+        return printable(problem)
+    start = max(column - 40, 0) if len(quoted) > 120 else 0  # of a long line, what is around the place
+    return f"'{printable(quoted[start:])}': {printable(words)}"
+
+
+def _owner(error: text_format.ParseError, text: str) -> str:
+    """The layer in which something is wrong, in brackets."""
+    name, layer_type = _layer_at(text, *_place(error))
+    return f" (layer '{name}' of type {layer_type})" if layer_type else ""
+
+
+def _layer_at(text: str, line: int, column: int) -> Tuple[str, str]:
+    """Name and type of the layer at a place in a net's text, "" where they are not known."""
+    code = re.sub(r"#[^\n]*", lambda comment: " " * len(comment.group()), text)
+    place = sum(len(one) + 1 for one in code.split("\n")[: line - 1]) + column
+    starts = [match.end() for match in re.finditer(r"\blayers?\s*:?\s*[{<]", code)]
+    before, after = [start for start in starts if start <= place], [start for start in starts if start > place]
+    if not before:
+        return "", ""
+    block = code[before[-1] : after[0] if after else None]
+    inner = ""
+    while inner != block:  # what belongs to the layer itself is left
+        inner, block = block, re.sub(r"\{[^{}]*\}", " ", block)
+    found = [re.search(rf"""\b{key}\s*:\s*["']?([^"'\s{{}}]+)""", block) for key in ("name", "type")]
+    name, layer_type = (match.group(1) if match else "" for match in found)
+    return name, layer_type
+
+
+def _place(error: text_format.ParseError) -> Tuple[int, int]:
+    """Line and column, from 1; 0 where they are not known."""
+    return error.GetLine() or 0, error.GetColumn() or 0
+
+
+def _problem(content: bytes, message: Any, path: str) -> Optional[Tuple[Tuple[int, int], str]]:
+    """Fill ``message`` from a text: the place and the words of what is wrong with it, None where nothing is."""
+    unreadable = why_unreadable(content)
+    if unreadable:
+        return (0, 0), path + unreadable
+    text = decoded(content)
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as e:
+        line, column = _place(e)
+        return (line, column), f"{path}:{line}: {_explain(e, text)}" if line else f"{path}: {_explain(e, text)}"
+    return None
 
 
 def _parse(content: bytes, message: Any, path: str) -> Any:
-    if not is_readable(content):
-        raise ConfigError(f"{path}: not a prototxt: it is not text")
-    try:
-        text_format.Parse(decoded(content), message)
-    except text_format.ParseError as e:
-        line = e.GetLine()
-        where = f"{path}:{line}" if line is not None else path
-        raise ConfigError(f"{where}: {_explain(str(e))}") from None
+    problem = _problem(content, message, path)
+    if problem is not None:
+        raise ConfigError(problem[1])
     return message
 
 
@@ -153,7 +208,7 @@ def parse_fields(text: str, message: Any, where: str) -> Any:
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as e:
-        raise ConfigError(f"{where}: {_explain(str(e))}") from None
+        raise ConfigError(f"{where}: {_explain(e, text)}") from None
     return message
 
 
@@ -162,21 +217,16 @@ def parse_as_written(content: bytes, path: str) -> Any:
 
     Raises ConfigError, of the two the one that is further down in the file.
     """
-    try:
-        message = _parse(content, NetParameter(), path)
-    except ConfigError as error:
-        try:
-            message = _parse(content, SolverParameter(), path)
-        except ConfigError as other:
-            raise (other if _line(other, path) > _line(error, path) else error) from None
+    message = NetParameter()
+    problem = _problem(content, message, path)
+    if problem is not None:
+        message = SolverParameter()
+        other = _problem(content, message, path)
+        if other is not None:
+            raise ConfigError(other[1] if other[0] > problem[0] else problem[1])
     if not message.ListFields():
         raise ConfigError(f"{path}: there is nothing in it")
     return message
-
-
-def _line(error: ConfigError, path: str) -> int:
-    number = error.message[len(path) + 1 :].partition(":")[0]
-    return int(number) if number.isdigit() else 0
 
 
 def _tell(changes: Changes, path: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import re
 
-__all__ = ["decoded", "is_readable", "without_mark"]
+__all__ = ["decoded", "is_readable", "printable", "why_unreadable", "without_mark"]
 
 # a comment, or a string, in which a # begins none
 _PIECES = re.compile(rb"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")  # but for tabs and the ends of lines and pages
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def without_mark(content: bytes) -> bytes:
@@ -17,12 +19,23 @@ def without_mark(content: bytes) -> bytes:
 
 
 def is_readable(content: bytes) -> bool:
-    """Whether the content is a prototxt's: UTF-8, whatever is in its comments."""
+    """Whether the content is a prototxt's: UTF-8 without control characters, whatever is in its comments."""
+    return not why_unreadable(content)
+
+
+def why_unreadable(content: bytes) -> str:
+    """What follows a file's name in the error about content that is no prototxt's; "" for one that may be."""
+    if content.startswith(_UTF16):
+        return ": it is UTF-16: save it as UTF-8"
+    code = _PIECES.sub(_string, without_mark(content))
+    if _CONTROL.search(code):
+        return ": not a prototxt: it is not text"
     try:
-        _PIECES.sub(_string, without_mark(content)).decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+        code.decode("utf-8")
+    except UnicodeDecodeError as e:
+        line = code.count(b"\n", 0, e.start) + 1
+        return f":{line}: not UTF-8 (the byte 0x{code[e.start]:02x}), as all but comments has to be: save it as UTF-8"
+    return ""
 
 
 def _string(piece: re.Match[bytes]) -> bytes:
@@ -32,3 +45,9 @@ def _string(piece: re.Match[bytes]) -> bytes:
 def decoded(content: bytes) -> str:
     """The text of a prototxt that is readable; lines keep their numbers."""
     return without_mark(content).decode("utf-8", "replace")
+
+
+def printable(text: str, most: int = 120) -> str:
+    """A piece of a file for a message: on one line, with nothing that moves a cursor, and not too long."""
+    clean = "".join(char if char.isprintable() else " " for char in text).strip()
+    return clean if len(clean) <= most else clean[: most - 2] + " …"

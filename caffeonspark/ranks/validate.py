@@ -11,7 +11,7 @@ from ..data.batches import BatchRandom
 from ..data.records import BadRecord, Column
 from ..data.store import RecordStore
 from ..engines.base import Predictor
-from ..engines.batching import BatchedNet, add_samples
+from ..engines.batching import BatchedNet, add_samples, evened
 from ..errors import DataError
 from ..plans.net_plan import NetPlan
 
@@ -78,7 +78,8 @@ class Validator:
             columns = [store.read(mine) for store, mine in zip(self._stores, records)]
             draws = [d.transforms(number, len(mine)) for d, mine in zip(self._draws, records)]
             samples = len(records[0]) if records else self._plan.batch_size
-            add_samples(sums, self._forward(columns, draws, records, samples))
+            values = self._forward(columns, draws, records, samples)
+            add_samples(sums, values if records else evened(values, samples))
             done += samples
         self._enter(0, None)
         count = np.array([float(done)])

@@ -17,7 +17,7 @@ from ..nets.net import TEST, TRAIN, Net
 from ..nets.prototxt import parse_as_written
 from ..nets.schema import NetParameter, SolverParameter
 from ..nets.solver_values import solver_mistake, solver_notes
-from ..nets.text import decoded, is_readable
+from ..nets.text import decoded, is_readable, printable
 from ..plans.job import ResumePoint, ValidationPlan
 from ..plans.net_plan import NetPlan
 from ..plans.normalization import normalization_notes
@@ -92,7 +92,8 @@ class Checked:
         """The verdict, and below it the places."""
         about = [*self.problems, *self.unseen, *self.notes]
         kind = f" ({self.kind})" if self.kind else ""
-        return [f"{self.path}{kind}: {self.verdict}", *(f"    {line}" for line in dict.fromkeys(about))]
+        lines = [f"{printable(self.path, 1000)}{kind}: {self.verdict}"]
+        return [*lines, *(f"    {line}" for line in dict.fromkeys(about))]
 
 
 def check_files(paths: Iterable[str]) -> Iterator[Checked]:
@@ -151,7 +152,8 @@ def _check(path: str, heard: List[str]) -> Checked:
         *(line for line in heard if line.startswith(tuple(one + end for one in related for end in ": "))),
     ]
     found.notes = [*dict.fromkeys([*said, *found.notes])]
-    for place in related:
+    told = [_IN_A_LAYER.match(line) for line in [*found.problems, *found.unseen, *found.notes]]
+    for place in [*related, *(match.group(1) for match in told if match)]:
         with contextlib.suppress(CaffeOnSparkError):
             texts.setdefault(place, _read(place))
     for lines in (found.problems, found.unseen, found.notes):
@@ -175,7 +177,7 @@ def _seems(content: bytes) -> str:
     if not is_readable(content):
         return ""
     text = decoded(content)
-    if re.search(r"^\s*layers?\s*:?\s*[{<]", text, re.MULTILINE):
+    if re.search(r"^[^#\n]*\blayers?\s*:?\s*[{<]", text, re.MULTILINE):
         return "net"
     known = {one.name for one in SolverParameter.DESCRIPTOR.fields}
     return "solver" if known & set(re.findall(r"^\s*(\w+)\s*:", text, re.MULTILINE)) - {"name", "type"} else ""

@@ -85,6 +85,7 @@ NETS = {
     "ImageData grey files in colour": pictures('source: "grey.txt"'),
     "ImageData colour files in grey": pictures('source: "colour.txt" is_color: false'),
     "ImageData root_folder": pictures('source: "bare.txt" root_folder: "pictures/"'),
+    "ImageData made smaller": pictures('source: "colour.txt" new_height: 8 new_width: 11'),
     "ImageData resized to its size": pictures('source: "colour.txt" new_height: 12 new_width: 12'),
     "ImageData mean_value": pictures('source: "colour.txt"', "mean_value: 104 mean_value: 117 mean_value: 123"),
 }

@@ -64,5 +64,8 @@ def test_what_caffe_refuses_is_told_in_its_own_words():
     assert found.batch_axes == {"x": (0, 1), "y": (0, 1), "line": (0, 1)}
     wrong = net()
     wrong.layer[-1].bottom[1] = "x"
-    with pytest.raises(ConfigError, match=r"^a\.prototxt: Caffe refuses the net: Check failed: .*outer_num_"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^a\.prototxt: layer 'loss' \(SoftmaxWithLoss\): Caffe refuses the net: Check failed: .*outer_num_",
+    ):
         CaffeEngine().inspect(wrong, larger, 4, "a.prototxt")

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 from caffeonspark import Config, ConfigError, NetSource
 from caffeonspark.inference.tasks import check_model
 from caffeonspark.nets.net import TRAIN
-from caffeonspark.nets.prototxt import parse_net, parse_solver
+from caffeonspark.nets.prototxt import parse_as_written, parse_net, parse_solver
 from caffeonspark.runs import preflight
 from caffeonspark.storage import expand
 from tests.support import stock
@@ -33,10 +34,67 @@ def test_line_numbers_stay():
         parse_net(codecs.BOM_UTF8 + LATIN + b"\nlayer { nam: 'x' }", "n")
 
 
-def test_what_is_no_text_is_said_to_be_none():
-    for content in (b"\x8a\xff\x00\x01", NET.replace(b"x", "\u00e9".encode("latin-1")), codecs.BOM_UTF16_LE + b"a\0"):
-        with pytest.raises(ConfigError, match="not a prototxt: it is not text"):
-            parse_net(content, "n")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x8a\xff\x00\x01", "n: not a prototxt: it is not text"),
+        (b"layer { name: 'a\x1b' } # \x1b", "n: not a prototxt: it is not text"),
+        (LATIN + NET.replace(b"x", "\u00e9".encode("latin-1")), "n:2: not UTF-8 (the byte 0xe9)"),
+        (codecs.BOM_UTF16_LE + b"a\0", "n: it is UTF-16: save it as UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_said_to_be_none(content, words):
+    with pytest.raises(ConfigError, match="^" + re.escape(words)):
+        parse_net(content, "n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('net: "a" base_lr: x', "n:1: 'net: \"a\" base_lr: x': Couldn't parse float: x"),
+        ('net: "a" net: "b"', 'n:1: Message type "caffe.SolverParameter" should not have multiple "net" fields.'),
+        ('name: "a" layer { nam: "b" }', "n:1: LayerParameter has no field 'nam'. Did you mean 'name'?"),
+    ],
+)
+def test_what_stands_in_one_line_is_told_apart(text, words):
+    with pytest.raises(ConfigError, match=f"^{re.escape(words)}$"):
+        parse_as_written(text.encode(), "n")
+
+
+def test_a_long_line_is_not_quoted_whole():
+    text = 'layer { name: "a" } ' * 5000 + "layer { name: 3 }\t" + 'layer { name: "b" } ' * 5000
+    with pytest.raises(ConfigError, match=r"^n:1: '.*layer \{ name: 3 \} .* \u2026': Expected string") as e:
+        parse_net(text.encode(), "n")
+    assert len(e.value.message) < 250 and e.value.message.isprintable()
+
+
+ROI = """layer { # layer { name: "no" type: "No"
+  name: "roi" bottom: "x" %s { pooled_w: 7 filler { type: "xavier" } }
+  type: "ROIPooling" }
+layer { name: "z" type: "ReLU" bottom: "x" top: "x" }"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            ROI % "roi_pool_param",
+            "n:2: LayerParameter has no field 'roi_pool_param' (layer 'roi' of type ROIPooling). ",
+        ),
+        (
+            "layers { name: 'v' type: VIDEO_DATA }",
+            "n:1: LayerType has no value 'VIDEO_DATA' (layer 'v' of type VIDEO_DATA)",
+        ),
+        (
+            "layer { name: 'a' type: 'AnnotatedData' annotated_data_param { } }",
+            "n:1: LayerParameter has no field 'annotated_data_param' (layer 'a' of type AnnotatedData). Use CoSData",
+        ),
+        ("net: 'n' type: 'SGD'", "n:1: NetParameter has no field 'net'. It is a solver: name its net"),
+    ],
+)
+def test_what_is_of_a_fork_is_named_with_its_layer(text, words):
+    with pytest.raises(ConfigError, match="^" + re.escape(words)):
+        parse_net(text.encode(), "n")
 
 
 def folder(place):

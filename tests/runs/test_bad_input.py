@@ -275,7 +275,7 @@ def test_resize_makes_it_fit(folder, odd_shapes):
 def test_net_that_caffe_refuses(folder):
     text = (folder / "net.prototxt").read_text().replace("kernel_size: 5", "kernel_size: 55")
     (folder / "net.prototxt").write_text(text)
-    fails(folder, r"net.prototxt: Caffe refuses the net: Check failed: ", *TRAIN)
+    fails(folder, r"net.prototxt: layer '.*' \(.*\): Caffe refuses the net: Check failed: ", *TRAIN)
 
 
 def test_model_place_that_cannot_be_written(folder):

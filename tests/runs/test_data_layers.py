@@ -362,6 +362,72 @@ def test_what_a_python_layer_raises_names_it(tmp_path, monkeypatch):
         score_here(config, ["ip"], stock_model(tmp_path, layer.replace("{}", str(tmp_path / "broken.py")) + rest))
 
 
+VARYING = """
+import numpy as np
+from tests.support.made import Numbers
+class Varying(Numbers):
+    def reshape(self, bottom, top):
+        top[0].reshape(2 + (4 + self.done) % 4, 6)
+        top[1].reshape(2 + (4 + self.done) % 4)
+    def forward(self, bottom, top):
+        numbers = np.random.RandomState(self.done)
+        top[0].data[...] = numbers.uniform(-1, 1, top[0].data.shape)
+        top[1].data[...] = numbers.randint(0, 3, top[1].data.shape)
+        self.done += 1
+"""
+
+
+def test_made_batches_of_varying_size(tmp_path, monkeypatch):
+    """Each sample once, none made up; and a pass weighs as any other, as in stock Caffe."""
+    (tmp_path / "varying.py").write_text(VARYING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    layer = PYTHON.replace("tests.support.made", "varying").replace("Numbers", "Varying")
+    check(tmp_path, monkeypatch, layer + IP.format("data", 3) + LOSS, test_iter=5)
+    net = layer + IP.format("data", 3) + LOSS
+    config, model = config_of(tmp_path, net, test_iter=6), stock_model(tmp_path, net)
+    ids, found = score_here(config, ["ip", "loss"], model)
+    theirs = stock.caffe.Net(str(tmp_path / "net.prototxt"), str(model), stock.caffe.TEST)
+    passes = [{name: blob.copy() for name, blob in theirs.forward(blobs=["ip"]).items()} for _ in range(6)]
+    assert ids == [str(number) for number in range(2 + 3 + 4 + 5 + 2 + 3)]
+    assert np.array_equal(np.array(found["ip"]), np.concatenate([one["ip"] for one in passes]))
+    assert np.ravel(found["loss"]).tolist() == [float(one["loss"]) for one in passes for _ in one["ip"]]
+
+
+PARTS = """
+from tests.support.made import Numbers
+import caffe, sys
+class NoShape(caffe.Layer):
+    def setup(self, bottom, top): pass
+    def forward(self, bottom, top): pass
+class Ends(Numbers):
+    def forward(self, bottom, top):
+        sys.exit()
+class EndsSoon(Numbers):
+    def setup(self, bottom, top):
+        sys.exit("no such data")
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ('layer: "NoShape"', r"class 'NoShape' \(.*parts.py\) has no method reshape\(self, bottom, top\)"),
+        ("", r"python_param has to name its module and its layer"),
+        ('layer: "EndsSoon"', r"SystemExit: no such data \(.*parts.py, line 12\)"),
+        ('layer: "Ends"', r"SystemExit \(.*parts.py, line 9\)"),
+    ],
+)
+def test_python_layers_that_are_not_whole_or_end_the_process(tmp_path, monkeypatch, change, words):
+    """Caffe runs out of stack where a method is missing, and ends without a word at sys.exit()."""
+    (tmp_path / "parts.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    net = (
+        PYTHON.replace("tests.support.made", "parts").replace('layer: "Numbers"', change) + IP.format("data", 3) + LOSS
+    )
+    with pytest.raises((ConfigError, DataError), match=r"layer 'd' \(Python\): " + words):
+        run_here(config_of(tmp_path, net), tmp_path)
+
+
 def test_without_test_iter_made_data_has_no_end(tmp_path):
     config = config_of(tmp_path, MADE + IP.format("data", 3) + LOSS)
     del config.solver.test_iter[:]

@@ -99,7 +99,14 @@ def test_a_net_is_built_with_what_it_says_of_its_data(run):
         "net.prototxt", net=CROPPED.partition('layer {\n  name: "ip"')[0] + f'layer {{ name: "c" {kernel}'
     )
     assert status == 1 and lines[0] == "net.prototxt (net): does not run"
-    assert lines[1].startswith("    net.prototxt: Caffe refuses the net: ")
+    assert lines[1].startswith("    net.prototxt:5: layer 'c' (Convolution): Caffe refuses the net: ")
+    status, lines = run("solver.prototxt", solver=SOLVER)  # whose file that is not
+    assert lines[1].startswith("    net.prototxt:5: layer 'c' (Convolution): Caffe refuses the net: ")
+
+
+def test_a_line_for_each_file_whatever_its_name(run, tmp_path):
+    (tmp_path / "a\nb.prototxt").write_text("name: 'x'")
+    assert run("a\nb.prototxt")[1] == ["a b.prototxt (net): does not run", "    a b.prototxt: the net has no layer"]
 
 
 FAILS, NEITHER = " (net): does not run", ": is neither a solver nor a net"
@@ -110,6 +117,7 @@ WHAT_IS_WRONG = [
     (NET.replace("backend", "resize_param { } backend"), FAILS, "3: DataParameter has no field 'resize_param'"),
     (NET.replace("batch_size: 10", ""), FAILS, "2: layer 'data': batch_size must be at least 1"),
     (NET.rstrip()[:-1], FAILS, "9: "),
+    ('name: "x" layer { name: "y" intrp_param { } }', FAILS, "1: LayerParameter has no field 'intrp_param'"),
     (b"\x00\x01\x02" + b"\xff" * 40, NEITHER, " not a prototxt: it is not text"),
     ("", NEITHER, " there is nothing in it"),
     ("# nothing\n", NEITHER, " there is nothing in it"),

@@ -16,10 +16,13 @@ from .crash import fatal_message
 from .gradients import check_gradients
 from .pycaffe import caffe, parameter_blobs, places_of_layers, prototxt, unique
 from .python_layers import check_modules, explained
+from .refusing import refusing_layer
 
 __all__ = ["inspect_net", "reason"]
 
 _TIMEOUT = 300.0  # seconds
+#: CHECKs whose words tell nothing.
+_CLEARER = {"Check failed: data_": "Check failed: data_ (a blob is empty: a dimension of it is 0)"}
 
 
 def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, where: str) -> Inspection:
@@ -36,11 +39,29 @@ def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, whe
     if stages and "refused" in stages[0]:
         raise ConfigError(f"{where}: {stages[0]['refused']}")
     if not stages:
-        raise ConfigError(f"{where}: Caffe refuses the net: {reason(errors, status)}")
+        raise ConfigError(f"{where}: {_refusal(plain, reason(errors, status))}")
     found = _inspection(stages, batch)
     if net.state.phase == TRAIN:
         check_gradients(net, found.layers, where)
     return found
+
+
+def _refusal(net: Any, why: str) -> str:
+    """Why Caffe refuses a net, and in which layer."""
+
+    def again(beginning: Any) -> str:
+        with prototxt(beginning) as path:
+            output, errors, status = run_in_child(lambda send: _build(path, beginning, send), _TIMEOUT)
+        return "" if output else reason(errors, status)
+
+    layer = refusing_layer(net, why, again)
+    place = f"layer '{layer.name}' ({layer.type}): " if layer is not None else ""
+    return f"{place}Caffe refuses the net: {_CLEARER.get(why, why)}"
+
+
+def _build(path: str, message: Any, send: Callable[[bytes], None]) -> None:
+    caffe.Net(path, int(message.state.phase))
+    send(b"built")
 
 
 def _inspection(stages: List[Dict[str, Any]], batch: int) -> Inspection:
@@ -65,7 +86,7 @@ def _report_shapes(
     try:
         check_modules(message)
         net = caffe.Net(path, int(message.state.phase))
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         error = explained(e, message)
         if not isinstance(error, CaffeOnSparkError):
             raise

@@ -39,7 +39,7 @@ class CaffePredictor(Predictor):
     def forward(self) -> None:
         try:
             self._net.forward()
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             found = explained(e, self._message)
             if found is e:
                 raise

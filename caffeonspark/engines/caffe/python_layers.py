@@ -11,6 +11,8 @@ from ...errors import CaffeOnSparkError, ConfigError, DataError
 
 __all__ = ["check_modules", "explained"]
 
+_METHODS = dict.fromkeys(("setup", "reshape", "forward"), "self, bottom, top")
+
 
 def check_modules(net: Any, where: str = "") -> None:
     """Import what the Python layers of a NetParameter name.
@@ -25,6 +27,8 @@ def check_modules(net: Any, where: str = "") -> None:
             continue
         name, module = str(layer.python_param.layer), str(layer.python_param.module)
         here = f"{where}{': ' if where else ''}layer '{layer.name}' (Python): "
+        if not (name and module):
+            raise ConfigError(f"{here}python_param has to name its module and its layer, which is the class in there")
         try:
             found = importlib.import_module(module)
         except Exception as e:  # of the module's own, too
@@ -37,14 +41,19 @@ def check_modules(net: Any, where: str = "") -> None:
             raise ConfigError(f"{here}its module '{module}' cannot be imported: {type(e).__name__}: {e}") from None
         if not hasattr(found, name):
             raise ConfigError(f"{here}module '{module}' ({getattr(found, '__file__', None)}) has no class '{name}'")
+        base = sys.modules["caffe"].Layer
+        for method, arguments in _METHODS.items():
+            # the base class's own call what is not there, and themselves, until the stack is full
+            if getattr(getattr(found, name), method, None) is getattr(base, method, None):
+                raise ConfigError(f"{here}class '{name}' ({found.__file__}) has no method {method}({arguments})")
 
 
-def explained(error: Exception, net: Any) -> Exception:
+def explained(error: BaseException, net: Any) -> BaseException:
     """What was raised while a net ran: where it comes of a Python layer's own code, a DataError that names the layer.
 
     Parameters
     ----------
-    error : Exception
+    error : an exception, or the SystemExit of a layer that takes itself for a program
     net : NetParameter
     """
     if isinstance(error, CaffeOnSparkError):
@@ -58,5 +67,6 @@ def explained(error: Exception, net: Any) -> Exception:
         if frame.filename in layers:
             names = " or ".join(layers[frame.filename])
             place = f"{frame.filename}, line {frame.lineno}"
-            return DataError(f"layer {names} (Python): {type(error).__name__}: {error} ({place})")
+            words = f"{type(error).__name__}: {error}".rstrip(": ")
+            return DataError(f"layer {names} (Python): {words} ({place})")
     return error

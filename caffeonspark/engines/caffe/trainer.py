@@ -133,7 +133,7 @@ class CaffeTrainer(Trainer):
         self._losses.clear()
         try:
             self._solver.step(1)
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             found = explained(e, self._param.train_net_param)
             if found is e:
                 raise
