@@ -102,7 +102,7 @@ def databases(tmp_path_factory):
 def test_two_data_layers_of_one_name(databases, monkeypatch):
     net = two_layers() + IP.format("data", 4) + LOSS
     config, ours, _ = check(databases, monkeypatch, net, from_its_weights=True)
-    where = [layer.description for layer in NetSource(config, config.net(TRAIN)).plan.layers]
+    where = [layer.description for layer in NetSource(config, config.run_config.net(TRAIN)).plan.layers]
     assert "layer 'data' (top 'data'): LMDB" in where[0]
     assert "layer 'data' (top 'label'): LMDB" in where[1]
     start = databases / "start.caffemodel"
@@ -268,7 +268,7 @@ def test_made_data_beside_records(tmp_path, monkeypatch):
     config, _, _ = check(tmp_path, monkeypatch, net + LOSS.replace('"ip"', '"out"'), test_iter=5)
     first, second = run_here(config, tmp_path, ranks=2)
     assert same(first.weights, second.weights)
-    lines = made_data_notes([config.net(TRAIN), config.net(TEST)], 2)
+    lines = made_data_notes([config.run_config.net(TRAIN), config.run_config.net(TEST)], 2)
     assert len(lines) == 2
     assert "layer 'zero': nothing fills this Input layer: it holds zeros" in lines[0]
     assert "layer 'noise' (DummyData): each of the 2 ranks makes this data by itself" in lines[1]
@@ -289,7 +289,7 @@ def test_random_fillers_differ_from_rank_to_rank(tmp_path):
 
 def test_random_fillers_go_on_from_a_snapshot_as_they_would_have(tmp_path):
     config = config_of(tmp_path, MADE + IP.format("data", 3) + LOSS)
-    message = NetSource(config, config.net(TRAIN)).plan.message()
+    message = NetSource(config, config.run_config.net(TRAIN)).plan.message()
 
     def trained(trainer, iterations):
         for _ in range(iterations):
@@ -314,7 +314,7 @@ def test_random_fillers_go_on_from_a_snapshot_as_they_would_have(tmp_path):
 def test_what_cannot_be_made_is_said(tmp_path):
     def plan(net):
         config = config_of(tmp_path, net)
-        return NetSource(config, config.net(TRAIN)).plan
+        return NetSource(config, config.run_config.net(TRAIN)).plan
 
     rest = IP.format("data", 3) + LOSS
     words = refusal(lambda: plan(PYTHON.replace("tests.support.made", "no_such_module") + rest))
@@ -349,7 +349,7 @@ def test_what_a_python_layer_raises_names_it(tmp_path, monkeypatch):
 
     def plan(layer):
         config = config_of(tmp_path, layer + rest)
-        return NetSource(config, config.net(TRAIN)).plan
+        return NetSource(config, config.run_config.net(TRAIN)).plan
 
     words = refusal(lambda: plan(layer.replace("{}", "/nowhere")))
     assert words.endswith(
@@ -372,7 +372,7 @@ def test_without_test_iter_made_data_has_no_end(tmp_path):
     with pytest.raises(
         ConfigError, match=r"layer 'd' \(DummyData\) makes the net's data, which has no end: say in the"
     ):
-        NetSource(config, config.net(TEST)).batches_to_score()
+        NetSource(config, config.run_config.net(TEST)).batches_to_score()
 
 
 def test_inputs_that_nothing_fills_are_not_scored(tmp_path):
@@ -381,7 +381,7 @@ def test_inputs_that_nothing_fills_are_not_scored(tmp_path):
     config = config_of(tmp_path, layer + IP.format("data", 3) + LOSS)
     assert len(run_here(config, tmp_path)[0].tests) == 3  # of zeros, as in stock Caffe
     with pytest.raises(ConfigError, match="layer 'd': nothing fills this Input layer, so there is nothing to score"):
-        NetSource(config, config.net(TEST)).batches_to_score()
+        NetSource(config, config.run_config.net(TEST)).batches_to_score()
 
 
 # ---- images of any size

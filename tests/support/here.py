@@ -25,7 +25,7 @@ from tests.support.local_ranks import in_threads
 def job_of(config, ranks=1, weights=False):
     """The job of training as a solver says, from weights or not."""
     run = config.run_config
-    train = NetSource(config, config.net(TRAIN)).plan
+    train = NetSource(config, config.run_config.net(TRAIN)).plan
     validations = tuple(_validation(run, NetSource(config, net)) for net in run.validation_nets)
     solver = run.solver.SerializeToString()
     start = ResumePoint(weights=(".caffemodel",) if weights else ())
@@ -77,7 +77,7 @@ def run_here(config, folder, ranks=1, weights=None):
 
 def score_here(config, blobs=(), model=None):
     """(ids, blobs) that -features has, or the outputs that -test averages, of every record in one task."""
-    source = NetSource(config, config.net(TEST))
+    source = NetSource(config, config.run_config.net(TEST))
     source = source.for_blobs(blobs) if blobs else source
     batches = source.batches_to_score()
     plan, path = source.plan, str(model)
