@@ -95,14 +95,20 @@ def _shaped(config: Config, net: Net, message: Any) -> Tuple[Any, List[str]]:
     if not inputs:
         return message, []
     source = NetSource(config, net.pruned(inputs))
-    tops = {}
-    for one in source.sources:
-        one.open()
-        tops.update({top.name: top for top in one.tops})
-    batch = source.sources[0].batch_size
+    if source.sources:
+        tops = {}
+        for one in source.sources:
+            one.open()
+            tops.update({top.name: top for top in one.tops})
+        batch = source.sources[0].batch_size
+    else:  # a layer makes the data
+        made = source.plan.shapes
+        batch = made[inputs[0]][0]
 
     def at(size: int) -> Dict[str, Tuple[int, ...]]:
-        return {name: tops[name].blob_shape(size) for name in inputs}
+        if source.sources:
+            return {name: tops[name].blob_shape(size) for name in inputs}
+        return {name: (size, *made[name][1:]) if made[name][0] == batch else made[name] for name in inputs}
 
     shaped = set_shapes(message, at(batch))
     found = config.load_engine().inspect(shaped, at(batch + 1), batch, net.path)
