@@ -126,7 +126,8 @@ CASES = {
         ["Input >data", "Power data>x", "InnerProduct x>ip", "ReLU ip>ip", "Softmax ip>prob"],
     ),
     "inputs, of which one is a label": (
-        'layer { name: "d" type: "Input" top: "x" top: "label" input_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }'
+        'layer { name: "d" type: "Input" top: "x" top: "label" '
+        "input_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }"
         + IP % ("ip", "x", "ip")
         + LOSS % ("acc", "Accuracy", "ip", "label", "acc", "")
         + LOSS % ("loss", "SoftmaxWithLoss", "ip", "label", "loss", ""),
