@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..errors import ConfigError
-from .net import Net, reads_data
+from .net import Net, makes_data, reads_data
 from .schema import NetParameter
 
 __all__ = ["data_inputs", "deploy_net", "set_shapes"]
@@ -37,8 +37,9 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
     Returns
     -------
     NetParameter
-        Its first layers are Input layers without shapes, one for each top of the data layers that is needed
-        (``data_inputs``, ``set_shapes``).
+        Its first layers are Input layers, one for each top of the data layers that is needed: without shapes
+        (``data_inputs``, ``set_shapes``), but for those of Input layers. Where no layer reads data, those that make it
+        count as data layers.
 
     Raises
     ------
@@ -46,10 +47,17 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
         Where every output of the net depends on a label.
     """
     layers = [*net.message.layer, *_losses_of(train, net)]
-    origins = _origins(layers)
-    losses = [layer for layer in layers if _is_loss(layer)]
+    kinds = _feeding_types(net)
+
+    def feeds(layer: Any) -> bool:
+        return reads_data(layer) or (makes_data(layer) and layer.type in kinds)
+
+    given = {top for layer in layers if feeds(layer) for top in layer.top}
+    origins = _origins(layers, given)
+    within = {blob for layer in layers if not _names_loss(layer) for blob in layer.bottom}
+    losses = [layer for layer in layers if _is_loss(layer, within)]
     known = {top for layer in layers if layer.type in _LABELLED and reads_data(layer) for top in list(layer.top)[1:]}
-    compared = [(layer, *_compared(layer, origins, known)) for layer in losses if len(layer.bottom) > 1]
+    compared = [(layer, *_compared(layer, origins, known, given)) for layer in losses if len(layer.bottom) > 1]
     labels = known | _union(origins, (blob for _, _, targets in compared for blob in targets))
     labels -= _union(origins, (blob for _, scores, _ in compared for blob in scores))
 
@@ -59,7 +67,7 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
     kept = [
         layer
         for layer in layers
-        if not _is_loss(layer) and not reads_data(layer) and not any(map(labelled, layer.bottom))
+        if not _is_loss(layer, within) and not feeds(layer) and not any(map(labelled, layer.bottom))
     ]
     auxiliary = _auxiliary([(layer, targets) for layer, _, targets in compared])
     heads = [
@@ -70,7 +78,6 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
     kept += _probabilities(heads, kept)
     aside = {blob for layer, _, targets in compared if layer.type in _PAIRS for blob in targets}
     aside |= {blob for layer, scores, _ in compared if layer.name in auxiliary for blob in scores}
-    data = [top for layer in net.data_layers() for top in layer.top if top not in labels]
     outputs = [blob for blob in _unused(kept) if blob not in aside]
     if not outputs:
         raise ConfigError(
@@ -80,8 +87,10 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
     message = NetParameter()
     if net.message.name:
         message.name = net.message.name
-    for top in dict.fromkeys(data):
-        message.layer.add(name=top, type="Input").top.append(top)
+    for layer in filter(feeds, net.message.layer):
+        for number, top in enumerate(layer.top):
+            if top not in labels:
+                message.layer.append(_input(layer, number))
     for layer in kept:
         message.layer.add().CopyFrom(_plain(layer))
     return Net(message, net.path, net.phase).pruned(outputs).message
@@ -106,8 +115,33 @@ def set_shapes(message: Any, shapes: Mapping[str, Tuple[int, ...]]) -> Any:
 # ---- losses and labels
 
 
-def _is_loss(layer: Any) -> bool:
-    return layer.type.endswith("Loss") or "Accuracy" in layer.type or any(layer.loss_weight)
+def _names_loss(layer: Any) -> bool:
+    return layer.type.endswith("Loss") or "Accuracy" in layer.type
+
+
+def _is_loss(layer: Any, within: Set[str]) -> bool:
+    """Whether a layer only says how good the net is; ``within`` are the blobs that other layers compute with, and that
+    may be a part of the loss beside it."""
+    return _names_loss(layer) or (any(layer.loss_weight) and not within & set(layer.top))
+
+
+def _feeding_types(net: Net) -> Sequence[str]:
+    """The types of layers that make data in the place of layers that read it."""
+    made = {layer.type for layer in net.made_layers()}
+    if net.data_layers():
+        return ()
+    return ("Input", "Python") if made & {"Input", "Python"} else ("DummyData",)
+
+
+def _input(layer: Any, number: int) -> Any:
+    """The Input layer for a top of a data layer."""
+    top = layer.top[number]
+    new = type(layer)(name=top, type="Input")
+    new.top.append(top)
+    shapes = layer.input_param.shape if layer.type == "Input" else ()
+    if shapes:
+        new.input_param.shape.add().CopyFrom(shapes[number if len(shapes) > 1 else 0])
+    return new
 
 
 def _losses_of(train: Optional[Net], net: Net) -> List[Any]:
@@ -123,13 +157,13 @@ def _losses_of(train: Optional[Net], net: Net) -> List[Any]:
     ]
 
 
-def _origins(layers: Sequence[Any]) -> Dict[str, Set[str]]:
-    """For each blob the tops of data layers that it depends on."""
+def _origins(layers: Sequence[Any], given: Set[str]) -> Dict[str, Set[str]]:
+    """For each blob the tops of data layers (``given``) that it depends on."""
     found: Dict[str, Set[str]] = {}
     for layer in layers:
         above = _union(found, layer.bottom)
         for top in layer.top:
-            found[top] = {top} if reads_data(layer) else found.get(top, set()) | above
+            found[top] = {top} if top in given and not layer.bottom else found.get(top, set()) | above
     return found
 
 
@@ -137,12 +171,15 @@ def _union(origins: Mapping[str, Set[str]], blobs: Any) -> Set[str]:
     return {origin for blob in blobs for origin in origins.get(blob, set())}
 
 
-def _compared(layer: Any, origins: Mapping[str, Set[str]], known: Set[str]) -> Tuple[List[str], List[str]]:
-    """What a loss compares: (the net's scores, what they should be)."""
+def _compared(
+    layer: Any, origins: Mapping[str, Set[str]], known: Set[str], given: Set[str]
+) -> Tuple[List[str], List[str]]:
+    """What a loss compares: (the net's scores, what they should be). Scores are what the net computes."""
     bottoms = list(layer.bottom)
     if layer.type == "ContrastiveLoss":
         return bottoms[:2], bottoms[2:]
-    scores = next((blob for blob in bottoms if not origins.get(blob, known) <= known), bottoms[0])
+    possible = [blob for blob in bottoms if not origins.get(blob, known) <= known] or bottoms[:1]
+    scores = next((blob for blob in possible if blob not in given), possible[0])
     return [scores], [blob for blob in bottoms if blob != scores]
 
 

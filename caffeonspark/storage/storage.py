@@ -170,9 +170,11 @@ def find_file(storage: Storage, path: str, what: str) -> str:
     Raises
     ------
     ConfigError
-        If it is in neither place; the message begins with ``what``.
+        If it is in neither place, or is a folder; the message begins with ``what``.
     """
     for candidate in (path, "file:" + path):
         if (":" not in path.partition("/")[0] or candidate == path) and storage.exists(candidate):
+            if storage.is_folder(candidate):
+                raise ConfigError(f"{what} {path} is a folder: name the file")
             return candidate
     raise ConfigError(f"{what} {path} does not exist")

@@ -24,7 +24,7 @@ from ..plans.net_plan import LayerParameters, NetPlan
 from ..plans.net_source import NetSource
 from ..plans.weights_match import check_all_there
 from ..storage import join
-from .outputs import check_free, new_folder
+from .outputs import check_free, check_kept, new_folder
 
 __all__ = ["export_model"]
 
@@ -58,7 +58,8 @@ def export_model(config: Config, output: str, format: str = "binary", overwrite:
     Raises
     ------
     ConfigError
-        If there is something at ``output``, the model is another net's, or nothing is left to deploy.
+        If there is something at ``output``, or what is read is in it, the model is another net's, nothing is left to
+        deploy, or the format cannot hold it.
     DataError
         If the model is damaged, or the data cannot be read.
     """
@@ -69,8 +70,12 @@ def export_model(config: Config, output: str, format: str = "binary", overwrite:
     train = run.net(TRAIN)
     net = run.nets.tests[0] if run.nets.tests else replace(train, phase=TEST)
     model = check_model(run)
+    if overwrite:
+        check_kept(config.storage, output, [run.solver_path, net.path, model])
     content = read_checked(config.storage, model)
     message, notes = _shaped(config, net, deploy_net(net, train))
+    if format == "hdf5":
+        _check_names(net, message)
     plan = _plan(config, net, message)
     check_all_there(plan, model, content)
     weights_name = name_beside(os.path.basename(model), model_ending(format == "hdf5"))
@@ -89,20 +94,36 @@ def export_model(config: Config, output: str, format: str = "binary", overwrite:
     return join(output, "deploy.prototxt"), join(output, weights_name)
 
 
+def _check_names(net: Net, message: Any) -> None:
+    """Raise ConfigError for a layer whose name cannot be in an HDF5 file."""
+    for layer in message.layer:
+        if not layer.name or "/" in layer.name or layer.name == ".":
+            raise ConfigError(
+                f"{net.path}: the layer name '{layer.name}' cannot be in an HDF5 file: take -format binary, or "
+                "rename the layer"
+            )
+
+
 def _shaped(config: Config, net: Net, message: Any) -> Tuple[Any, List[str]]:
     """The deploy net with its inputs' shapes, and a line about what each is made by."""
     inputs = data_inputs(message)
     if not inputs:
         return message, []
     source = NetSource(config, net.pruned(inputs))
-    tops = {}
-    for one in source.sources:
-        one.open()
-        tops.update({top.name: top for top in one.tops})
-    batch = source.sources[0].batch_size
+    if source.sources:
+        tops = {}
+        for one in source.sources:
+            one.open()
+            tops.update({top.name: top for top in one.tops})
+        batch = source.sources[0].batch_size
+    else:  # a layer makes the data
+        made = source.plan.shapes
+        batch = made[inputs[0]][0]
 
     def at(size: int) -> Dict[str, Tuple[int, ...]]:
-        return {name: tops[name].blob_shape(size) for name in inputs}
+        if source.sources:
+            return {name: tops[name].blob_shape(size) for name in inputs}
+        return {name: (size, *made[name][1:]) if made[name][0] == batch else made[name] for name in inputs}
 
     shaped = set_shapes(message, at(batch))
     found = config.load_engine().inspect(shaped, at(batch + 1), batch, net.path)

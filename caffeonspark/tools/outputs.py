@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import sys
 import threading
 import time
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from ..causes import explained
 from ..errors import ConfigError
-from ..storage import Storage, all_or_nothing, join, parent
+from ..storage import Storage, all_or_nothing, join, local_path, parent
 
-__all__ = ["check_free", "new_folder", "watched"]
+__all__ = ["check_free", "check_kept", "new_folder", "watched"]
 
 _log = logging.getLogger(__name__)
 _SECONDS = 5.0  # between two lines about a job, where there is no terminal
@@ -26,6 +27,23 @@ def check_free(storage: Storage, output: str, overwrite: bool) -> None:
         raise ConfigError("-output is missing: name the place to write to")
     if storage.exists(output) and not overwrite:
         raise ConfigError(f"-output {output} exists already: -overwrite replaces it")
+
+
+def check_kept(storage: Storage, output: str, read: Sequence[str]) -> None:
+    """Raise ConfigError if something that is read is at ``output``, or in it, and would be removed by -overwrite."""
+    place = _place(storage, output)
+    for path in read:
+        if (_place(storage, path) + "/").startswith(place + "/"):
+            raise ConfigError(
+                f"-overwrite would remove {path}, which is read: give another place than -output {output}"
+            )
+
+
+def _place(storage: Storage, uri: str) -> str:
+    """One name for each place, without a slash at its end."""
+    if storage.on_local_disk(uri):
+        return "file:" + os.path.realpath(local_path(uri)).rstrip("/")
+    return storage.qualified(uri).rstrip("/")
 
 
 @contextlib.contextmanager

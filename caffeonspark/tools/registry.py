@@ -37,6 +37,9 @@ class Tool:
 
     def run(self, config: Config, values: Values) -> None:
         """Do it, given a Config without a solver and the values of all flags. Raises CaffeOnSparkError."""
+        if values.get("overwrite"):
+            outputs = importlib.import_module(".outputs", __package__)
+            outputs.check_kept(config.storage, values["output"], [values[name] for name in _READ if values.get(name)])
         commands = importlib.import_module(".commands", __package__)
         function: Callable[[Config, Values], None] = getattr(commands, self.function)
         function(config, values)
@@ -89,6 +92,7 @@ CODECS = {
 }
 
 _REQUIRED = ""  # the default of flags that have to be given
+_READ = ("imageRoot", "labelFile", "images", "labels", "conf", "model")  # the flags that name what is read
 
 _OUTPUT = Flag("output", "text", _REQUIRED, "where to write", "PATH")
 _OVERWRITE = Flag("overwrite", "switch", False, "replace what is there")

@@ -387,6 +387,33 @@ def test_pointers_of_git_lfs(level, name):
         look_at(str(level))
 
 
+def test_a_copy_without_its_log(level, monkeypatch, caplog):
+    """What copies by patterns, or leaves out *.log, loses the newest entries; LevelDB itself does not say so."""
+    monkeypatch.setattr(leveldb, "_counted", {})
+    for log in level.glob("*.log"):
+        log.unlink()
+    monkeypatch.setattr(leveldb._log, "parent", logging.getLogger())
+    with caplog.at_level(logging.WARNING):
+        assert 0 < look_at(str(level)).entries < COUNT
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"caffeonspark: LevelDB {level} has no file *.log, as every LevelDB has; its newest entries")
+
+
+def test_a_file_that_goes_while_it_is_opened(level, monkeypatch):
+    """As the log of one that is being written does."""
+    listed = LevelDBFile._listed
+
+    def then_gone(self):
+        found = listed(self)
+        for log in level.glob("*.log"):
+            log.unlink()
+        return found
+
+    monkeypatch.setattr(LevelDBFile, "_listed", then_gone)
+    with pytest.raises(DataError, match=r"was written to while it was opened: \d+\.log is gone\. Start again when"):
+        look_at(str(level))
+
+
 def test_another_order(tmp_path):
     database = plyvel.DB(
         str(tmp_path / "x"), create_if_missing=True, comparator=lambda a, b: (a < b) - (a > b), comparator_name=b"mine"

@@ -111,6 +111,42 @@ CASES = {
         + LOSS % ("loss", "SoftmaxWithLoss", "lstm", "target", "loss", "softmax_param { axis: 2 }"),
         ["Input >words", "Input >cont", "LSTM words,cont>lstm", "Softmax lstm>prob"],
     ),
+    "a regression of columns, its label first": (
+        'layer { name: "d" type: "HDF5Data" top: "target" top: "x" hdf5_data_param { source: "l" batch_size: 2 } }'
+        + IP % ("ip", "x", "ip")
+        + LOSS % ("loss", "EuclideanLoss", "target", "ip", "loss", ""),
+        ["Input >x", "InnerProduct x>ip"],
+    ),
+    "a layer that computes and is weighed": (
+        DATA
+        + 'layer { name: "x" type: "Power" bottom: "data" top: "x" loss_weight: 0.1 }'
+        + IP % ("ip", "x", "ip")
+        + 'layer { name: "r" type: "ReLU" bottom: "ip" top: "ip" loss_weight: 0.1 }'
+        + LOSS % ("loss", "SoftmaxWithLoss", "ip", "label", "loss", ""),
+        ["Input >data", "Power data>x", "InnerProduct x>ip", "ReLU ip>ip", "Softmax ip>prob"],
+    ),
+    "inputs, of which one is a label": (
+        'layer { name: "d" type: "Input" top: "x" top: "label" '
+        "input_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }"
+        + IP % ("ip", "x", "ip")
+        + LOSS % ("acc", "Accuracy", "ip", "label", "acc", "")
+        + LOSS % ("loss", "SoftmaxWithLoss", "ip", "label", "loss", ""),
+        ["Input >x", "InnerProduct x>ip", "Softmax ip>prob"],
+    ),
+    "a Python data layer": (
+        'layer { name: "d" type: "Python" top: "x" top: "label" python_param { module: "m" layer: "Voc" } }'
+        + IP % ("ip", "x", "ip")
+        + LOSS % ("loss", "SoftmaxWithLoss", "ip", "label", "loss", ""),
+        ["Input >x", "InnerProduct x>ip", "Softmax ip>prob"],
+    ),
+    "constants beside data": (
+        DATA
+        + 'layer { name: "k" type: "DummyData" top: "k" dummy_data_param { shape { dim: 2 dim: 3 } } }'
+        + 'layer { name: "c" type: "Concat" bottom: "data" bottom: "k" top: "c" }'
+        + IP % ("ip", "c", "ip")
+        + LOSS % ("loss", "SoftmaxWithLoss", "ip", "label", "loss", ""),
+        ["Input >data", "DummyData >k", "Concat data,k>c", "InnerProduct c>ip", "Softmax ip>prob"],
+    ),
     "silence": (
         DATA
         + 'layer { name: "silent" type: "Silence" bottom: "label" }'

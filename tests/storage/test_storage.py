@@ -132,6 +132,8 @@ def test_find_file(tmp_path):
     assert find_file(Storage(), f"file:{tmp_path}/a", "the model") == f"file:{tmp_path}/a"
     with pytest.raises(ConfigError, match=rf"^the model \(-model\) {tmp_path}/b does not exist$"):
         find_file(Storage(), f"{tmp_path}/b", "the model (-model)")
+    with pytest.raises(ConfigError, match=rf"^the model \(-model\) {tmp_path} is a folder: name the file$"):
+        find_file(Storage(), str(tmp_path), "the model (-model)")
 
 
 def test_outputs_come_together_or_not_at_all(place):

@@ -136,6 +136,59 @@ def test_what_is_refused(trained, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_read_is_not_replaced(trained, tmp_path, monkeypatch):
+    """-overwrite takes a folder with all that is in it."""
+    config = trained()
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for output in (str(tmp_path), f"file:{tmp_path}/", ".", "link", str(tmp_path.parent), "lenet.caffemodel"):
+        with pytest.raises(
+            ConfigError, match=r"-overwrite would remove .*, which is read: give another place than -output "
+        ):
+            export_model(config, output, overwrite=True)
+    assert (tmp_path / "net.prototxt").exists() and (tmp_path / "lenet.caffemodel").is_file()
+    (tmp_path / "lenet.caffemodels").mkdir()
+    export_model(config, "lenet.caffemodels", overwrite=True)
+    (tmp_path / "only").mkdir()
+    with pytest.raises(ConfigError, match=r"the model \(-model\) .*/only is a folder: name the file"):
+        export_model(Config(None, conf=config.conf, model=str(tmp_path / "only")), "out")
+
+
+def test_names_that_hdf5_does_not_take(trained, tmp_path):
+    config = trained(stock.LAYERS.replace('name: "conv"', 'name: "a/conv"'))
+    with pytest.raises(
+        ConfigError, match=r"net.prototxt: the layer name 'a/conv' cannot be in an HDF5 file: take -format binary"
+    ):
+        export_model(config, str(tmp_path / "out"), "hdf5")
+    net, weights = export_model(config, str(tmp_path / "out"))
+    assert "a/conv" in caffe.Net(net, weights, caffe.TEST).params
+
+
+@pytest.mark.parametrize(
+    ("data", "shape"),
+    [
+        ('type: "Python" python_param { module: "tests.support.made" layer: "Numbers" }', (1, 6)),
+        ('type: "DummyData" dummy_data_param { shape { dim: 4 dim: 6 } shape { dim: 4 } }', (1, 6)),
+        ('type: "Input" input_param { shape { dim: 4 dim: 6 } shape { dim: 4 } }', (4, 6)),
+    ],
+    ids=["Python", "DummyData", "Input"],
+)
+def test_nets_that_make_their_data(tmp_path, data, shape):
+    """Their data is an input like that of others, and their labels go."""
+    ip = 'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 3 } }\n'
+    loss = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }'
+    (tmp_path / "net.prototxt").write_text(f'layer {{ name: "made" top: "x" top: "label" {data} }}\n{ip}{loss}')
+    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TRAIN)
+    fill(net)
+    net.save(str(tmp_path / "m.caffemodel"))
+    config = Config(None, conf=str(tmp_path / "solver.prototxt"), model=str(tmp_path / "m.caffemodel"))
+    deployed = caffe.Net(*export_model(config, str(tmp_path / "out")), caffe.TEST)
+    assert list(deployed.inputs) == ["x"] and deployed.blobs["x"].data.shape == shape
+    assert deployed.outputs == ["prob"]
+    np.testing.assert_array_equal(deployed.params["ip"][0].data, net.params["ip"][0].data)
+
+
 def test_the_command(monkeypatch, trained, tmp_path, capfd):
     import contextlib
 

@@ -229,11 +229,11 @@ class DatumSource(ImageSource, RangeSource):
 
     def open(self) -> None:
         self._kind, self._location = find_database(self.config, self.source_path(), f"{self.where}: source")
-        self._compare_backend()
         problem: Optional[DataError] = None
         try:
             with open_database(self._location) as database:
                 self._contents = database.contents()
+                self._compare_backend()
                 # the first record that can be used; only it, where all have to be
                 for _, key, value in database.read(0, self._contents.entries if self.config.skip else 1):
                     found = self._settle_tops(shown(key), value)

@@ -179,6 +179,12 @@ class LevelDBFile:
 
     def _count(self) -> LevelDBContents:
         size = sum(size for size, _ in self._files.values())
+        if not any(name.endswith(".log") for name in self._files):
+            _log.warning(
+                "caffeonspark: %s has no file *.log, as every LevelDB has; its newest entries, which were in it, are "
+                "not read: copy the whole folder",
+                self.name,
+            )
         if size >= _LARGE:
             _log.info("counting the entries of %s (%.1f GB): no number of them is kept there", self.name, size / 1e9)
         marks: List[bytes] = []
@@ -263,6 +269,11 @@ class LevelDBFile:
             try:
                 with open(os.path.join(self._path, file), "rb") as f:
                     start = f.read(len(_POINTER))
+            except FileNotFoundError:  # it was there when the folder was listed
+                return DataError(
+                    f"{self.name} was written to while it was opened: {file} is gone. {self._writer()}Start again when "
+                    "nothing writes to it any more, or use a copy"
+                )
             except OSError as e:
                 return DataError(f"{self.name} cannot be read: {file}: {e.strerror}")
             if start == _POINTER:
