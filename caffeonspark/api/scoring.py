@@ -41,9 +41,7 @@ def read_net(settings: Settings, files: Files) -> Tuple[Any, str, SolverNets]:
     if settings.train:
         raise ConfigError("-train needs a solver: give -conf instead of -net")
     if settings.model and settings.weights and settings.model != settings.weights:
-        raise ConfigError(
-            f"-model {settings.model} and -weights {settings.weights}: with -net one of them is the model"
-        )
+        raise ConfigError(f"-model {settings.model}, -weights {settings.weights}: with -net one of them is the model")
     content = files.read(settings.net, "the net (-net)")
     path = local_path(files.find(settings.net) or settings.net)
     data = files.find(settings.data) if settings.data else ""

@@ -83,8 +83,8 @@ def fed(net: Net, feed: Feed) -> Net:
             )
         if not net.data_layers() and not net.made_layers():
             raise ConfigError(
-                f"{net.path}: the net has no input: give it an Input layer with input_param {{ shape {{ dim: … }} }}, or "
-                "input: and input_shape { dim: … }"
+                f"{net.path}: the net has no input: give it an Input layer with input_param {{ shape {{ dim: … }} }}, "
+                "or input: and input_shape { dim: … }"
             )
         return net
     for blob in feed.columns:

@@ -68,7 +68,7 @@ def test_a_net_with_data_layers_needs_no_solver(tmp_path):
         ({"transform": "scal: 1"}, r"^-transform: TransformationParameter has no field 'scal'"),
         ({"transform": "scale 1"}, r"^-transform: "),
         ({"data": "nowhere"}, r"-data nowhere does not exist"),
-        ({"model": "a", "weights": "b"}, r"-model a and -weights b: with -net one of them is the model"),
+        ({"model": "a", "weights": "b"}, r"-model a, -weights b: with -net one of them is the model"),
         ({"net": "nowhere.prototxt"}, r"the net \(-net\) nowhere.prototxt does not exist"),
     ],
 )
@@ -93,9 +93,7 @@ def test_a_solver_in_the_place_of_a_net(tmp_path):
 
 def test_a_net_whose_inputs_have_no_shape(tmp_path):
     (tmp_path / "net.prototxt").write_text('input: "x" layer { name: "r" type: "ReLU" bottom: "x" top: "r" }')
-    with pytest.raises(
-        ConfigError, match=r"net.prototxt: the net has no input: give it an Input layer with input_param"
-    ):
+    with pytest.raises(ConfigError, match=r"net.prototxt: the net has no input: give it an Input layer"):
         Config(None, net=str(tmp_path / "net.prototxt"))
 
 
