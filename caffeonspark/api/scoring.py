@@ -9,6 +9,7 @@ from ..nets.inputs import Feed, fed
 from ..nets.net import TEST, TRAIN, SolverNets, net_in_phase
 from ..nets.prototxt import Files, parse_fields, parse_net
 from ..nets.schema import SolverParameter, TransformationParameter
+from ..nets.text import decoded
 from ..settings import Settings
 from ..storage import local_path
 
@@ -39,6 +40,8 @@ def read_net(settings: Settings, files: Files) -> Tuple[Any, str, SolverNets]:
         raise ConfigError("-conf and -net are both given: -net stands for a solver to -test and to extract -features")
     if settings.train:
         raise ConfigError("-train needs a solver: give -conf instead of -net")
+    if settings.model and settings.weights and settings.model != settings.weights:
+        raise ConfigError(f"-model {settings.model}, -weights {settings.weights}: with -net one of them is the model")
     content = files.read(settings.net, "the net (-net)")
     path = local_path(files.find(settings.net) or settings.net)
     data = files.find(settings.data) if settings.data else ""
@@ -50,9 +53,25 @@ def read_net(settings: Settings, files: Files) -> Tuple[Any, str, SolverNets]:
         _columns(settings.columns),
         _transform(settings.transform),
     )
-    message = parse_net(content, path)
+    message = _parse(content, path)
     test = fed(net_in_phase(message, path, TEST), feed)
     return SolverParameter(), path, SolverNets(net_in_phase(message, path, TRAIN), (test,))
+
+
+def _parse(content: bytes, path: str) -> Any:
+    try:
+        return parse_net(content, path)
+    except ConfigError:
+        if _is_solver(content):
+            raise ConfigError(f"-net {path} is a solver, not a net: -conf takes solvers") from None
+        raise
+
+
+def _is_solver(content: bytes) -> bool:
+    try:
+        return bool(parse_fields(decoded(content), SolverParameter(), "").ListFields())
+    except ConfigError:
+        return False
 
 
 def _columns(pairs: Sequence[str]) -> Dict[str, str]:

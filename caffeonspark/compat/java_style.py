@@ -48,7 +48,11 @@ class JavaStyle:
 
     def _get(self, field: Any, *at: int) -> Any:
         value = getattr(self._message, field.name)
-        return self._of_java(field, value[at[0]] if field.label == field.LABEL_REPEATED else value)
+        if field.label != field.LABEL_REPEATED:
+            return self._of_java(field, value)
+        if not at:
+            raise IndexError(f"{field.name} is a list: give the number of an element, from 0")
+        return self._of_java(field, value[at[0]])
 
     def _count(self, field: Any) -> int:
         return len(getattr(self._message, field.name))

@@ -126,7 +126,10 @@ def find_model(config: RunConfig) -> str:
     for name in names:
         with contextlib.suppress(ConfigError):
             return find_file(config.storage, name, "")
-    return find_file(config.storage, model, "the model (-model)")
+    flag = "-model" if config.settings.model else "-weights"
+    if "," in model:
+        raise ConfigError(f"{flag} {model}: -test and -features take one model, with every layer's parameters")
+    return find_file(config.storage, model, f"the model ({flag})")
 
 
 def make_task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: bytes, ending: str) -> Task:

@@ -84,6 +84,11 @@ def fed(net: Net, feed: Feed) -> Net:
                 f"{net.path}: {feed.given} goes with a net that has Input layers; layer '{net.data_layers()[0].name}' "
                 "of this one names its data itself"
             )
+        if not net.data_layers() and not net.made_layers():
+            raise ConfigError(
+                f"{net.path}: the net has no input: give it an Input layer with input_param {{ shape {{ dim: … }} }}, "
+                "or input: and input_shape { dim: … }"
+            )
         return net
     for blob in feed.columns:
         if blob not in inputs:

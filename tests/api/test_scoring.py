@@ -68,6 +68,7 @@ def test_a_net_with_data_layers_needs_no_solver(tmp_path):
         ({"transform": "scal: 1"}, r"^-transform: TransformationParameter has no field 'scal'"),
         ({"transform": "scale 1"}, r"^-transform: "),
         ({"data": "nowhere"}, r"-data nowhere does not exist"),
+        ({"model": "a", "weights": "b"}, r"-model a, -weights b: with -net one of them is the model"),
         ({"net": "nowhere.prototxt"}, r"the net \(-net\) nowhere.prototxt does not exist"),
     ],
 )
@@ -82,6 +83,18 @@ def test_a_net_in_the_place_of_a_solver(deploy):
         ConfigError, match=r"deploy.prototxt:2: SolverParameter has no field 'input'\. It is a net, not a"
     ):
         Config(None, conf=deploy)
+
+
+def test_a_solver_in_the_place_of_a_net(tmp_path):
+    (tmp_path / "solver.prototxt").write_text(ONE_ITERATION)
+    with pytest.raises(ConfigError, match=r"^-net .*solver.prototxt is a solver, not a net: -conf takes solvers$"):
+        Config(None, net=str(tmp_path / "solver.prototxt"))
+
+
+def test_a_net_whose_inputs_have_no_shape(tmp_path):
+    (tmp_path / "net.prototxt").write_text('input: "x" layer { name: "r" type: "ReLU" bottom: "x" top: "r" }')
+    with pytest.raises(ConfigError, match=r"net.prototxt: the net has no input: give it an Input layer"):
+        Config(None, net=str(tmp_path / "net.prototxt"))
 
 
 def test_there_is_nothing_to_train(deploy):
@@ -106,5 +119,9 @@ def test_weights_are_named_as_in_caffe_test(deploy, tmp_path, flag):
     (tmp_path / "m.caffemodel").write_bytes(b"x")
     config = Config(None, {"net": deploy, flag: str(tmp_path / "m.caffemodel")})
     assert check_model(config.run_config).endswith("m.caffemodel")
+    with pytest.raises(ConfigError, match=rf"^-{flag} a.caffemodel,b.caffemodel: -test and -features take one model"):
+        check_model(Config(None, {"net": deploy, flag: "a.caffemodel,b.caffemodel"}).run_config)
+    with pytest.raises(ConfigError, match=rf"^the model \(-{flag}\) gone.caffemodel does not exist$"):
+        check_model(Config(None, {"net": deploy, flag: "gone.caffemodel"}).run_config)
     with pytest.raises(ConfigError, match="-model is missing"):
         check_model(Config(None, net=deploy).run_config)

@@ -79,6 +79,8 @@ def test_getters_of_javas(tmp_path):
     config = Config(None, {"conf": f'net: "{tmp_path}/net.prototxt"\nmax_iter: 1 test_iter: 2 test_iter: 7'})
     solver, net = config.solverParameter, config.netParam
     assert (solver.getMaxIter(), solver.max_iter, solver.hasMaxIter(), solver.hasGamma()) == (1, 1, True, False)
+    with pytest.raises(IndexError, match="test_iter is a list: give the number of an element, from 0"):
+        solver.getTestIter()
     assert (solver.getTestIter(1), solver.getTestIterCount(), solver.getTestIterList()) == (7, 2, [2, 7])
     assert (solver.getSolverMode(), solver.getMomentum2()) == ("GPU", config.solver.momentum2)
     assert solver.toString() == str(solver) == str(config.solver)

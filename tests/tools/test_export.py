@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from caffeonspark import Config, ConfigError, DataError, export_model
+from caffeonspark import Config, ConfigError, DataError, export_model, run_tool
 from caffeonspark.formats.caffemodel import read_caffemodel
 from tests.support import stock
 from tests.support.deployed import fill, forward, write_deployed
@@ -152,6 +152,19 @@ def test_what_is_read_is_not_replaced(trained, tmp_path, monkeypatch):
     (tmp_path / "only").mkdir()
     with pytest.raises(ConfigError, match=r"the model \(-model\) .*/only is a folder: name the file"):
         export_model(Config(None, conf=config.conf, model=str(tmp_path / "only")), "out")
+
+
+def test_no_tool_replaces_what_it_reads(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    for name in ("images", "labels"):
+        (tmp_path / "mnist" / name).write_bytes(b"x")
+    flags = {name: str(tmp_path / "mnist" / name) for name in ("images", "labels")}
+    with pytest.raises(ConfigError, match=r"-overwrite would remove .*/mnist/images, which is read"):
+        run_tool("Idx2LMDB", Config(None), {**flags, "output": str(tmp_path / "mnist"), "overwrite": True})
+    with pytest.raises(ConfigError, match=r"-overwrite would remove .*/mnist, which is read"):
+        flags = {"imageRoot": str(tmp_path / "mnist"), "output": str(tmp_path), "overwrite": True}
+        run_tool("LMDB2DataFrame", Config(None), flags)
+    assert len(list((tmp_path / "mnist").iterdir())) == 2
 
 
 def test_names_that_hdf5_does_not_take(trained, tmp_path):
