@@ -232,7 +232,8 @@ def _resized_bytes(image: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray
     tall += (wide[:, high] * second) >> 16
     tall += 2
     tall >>= 2
-    return tall.astype(np.uint8)
+    result: np.ndarray = tall.astype(np.uint8)
+    return result
 
 
 def _whole(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

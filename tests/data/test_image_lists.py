@@ -45,8 +45,8 @@ def test_a_byte_order_mark(tmp_path):
 
 
 def test_images_of_several_sizes(tmp_path):
-    """Stock Caffe shapes its blobs anew where the batch is one image; ranks do not, and say what to do."""
-    plan = source_of(tmp_path, "0 a.png 0\n1 a.png 1\n", sizes=((8, 8), (8, 9))).plan
+    """A batch of several has one size, as in stock Caffe; the error says what to do."""
+    plan = source_of(tmp_path, "0 a.png 0\n1 a.png 1\n", batch=2, sizes=((8, 8), (8, 9))).plan
     layer = plan.layers[0]
     bad = BadRecords(layer.description, layer.bad)
     (records,) = layer.reader.read(0, 2, 1, bad)
