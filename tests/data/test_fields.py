@@ -135,7 +135,7 @@ def test_what_stock_caffe_ignores_is_said_once(layer, field, said):
     source_of(layer)
     source_of(layer)
     (line,) = said
-    assert line.startswith(f"caffeonspark: n.prototxt: layer 'data': {field} does nothing in a ")
+    assert line.startswith(f"caffeonspark: n.prototxt: layer 'data': {field} does nothing in ")
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def check_fields(layer: Any, where: str) -> None:
                 say_once(f"{where}: transform_param does nothing in a CoSData layer: give it in a top block")
             continue  # HDF5Data refuses it
         if name in _stock_fields():
-            say_once(f"{where}: {name} does nothing in a {layer.type} layer")
+            say_once(f"{where}: {name} does nothing in {layer.type} layers")
         else:
             raise _unknown(where, name, layer.type)
     _check(getattr(layer, fields.message), fields.message, fields.read | fields.silent, fields.idle, layer, where)
@@ -127,7 +127,7 @@ def _check(message: Any, name: str, read: FrozenSet[str], idle: FrozenSet[str], 
     for field in _set_fields(message):
         if field in idle:
             instead = "; transform_param has it" if name != "transform_param" and field in _PIXELS else ""
-            say_once(f"{where}: {name}.{field} does nothing in a {layer.type} layer, as in Caffe{instead}")
+            say_once(f"{where}: {name}.{field} does nothing in {layer.type} layers, as in Caffe{instead}")
         elif field not in read and not (layer.type == "HDF5Data" and name == "transform_param"):
             raise _unknown(where, f"{name}.{field}", layer.type)
 
