@@ -21,6 +21,7 @@ __all__ = [
     "blob_array",
     "fill_blob",
     "parse_message",
+    "read_blob",
     "read_message",
     "whole_net",
     "write_message",
@@ -116,6 +117,14 @@ def blob_array(blob: Any, where: str) -> np.ndarray:
     if numbers.size != math.prod(shape) or any(size < 0 for size in shape):
         raise DataError(f"{where} has {numbers.size} numbers, where its shape {shape} needs {math.prod(shape)}")
     return numbers.reshape(shape)
+
+
+def read_blob(content: bytes, name: str, what: str) -> np.ndarray:
+    """The numbers of a file that is one blob (a mean image, a matrix): float32, of the blob's shape.
+
+    ``name``, ``what`` and errors are those of ``parse_message``.
+    """
+    return blob_array(parse_message(content, name, _messages["BlobProto"], what), name)
 
 
 def fill_blob(blob: Any, array: np.ndarray) -> None:

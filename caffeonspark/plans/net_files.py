@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
+from ..formats.binary import read_blob
 from ..nets.embedded import embed
 from ..nets.net import Net
 from ..nets.prototxt import Files
-from ..nets.schema import BlobProto
 from .python_files import send_named_files
 
 __all__ = ["embed_files"]
@@ -55,16 +55,10 @@ def _matrix(source: str, path: str, files: Files, where: str) -> bytes:
         )
     what = f"{where}: infogain_loss_param.source"
     content = files.read(source, what, beside=path)
-    blob = BlobProto()
-    try:
-        blob.ParseFromString(content)
-        shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
-        values = np.array(blob.data if len(blob.data) else blob.double_data, np.float32).reshape(shape)
-        side = round(values.size**0.5)
-    except Exception:
-        raise ConfigError(f"{what} {source} is not a binaryproto of a matrix") from None
+    values = read_blob(content, f"{what} {source}", "binaryproto")
+    side = round(values.size**0.5)
     if not values.size or side * side != values.size:
-        found = "x".join(map(str, shape))
+        found = "x".join(map(str, values.shape))
         raise ConfigError(f"{what} {source} is {found}: it has to be a square matrix, a row for each label")
     if not np.isfinite(values).all():
         raise ConfigError(f"{what} {source} holds NaN or infinite values")

@@ -9,7 +9,7 @@ import pytest
 
 from caffeonspark.api.config import Config
 from caffeonspark.engines.caffe import CaffeEngine
-from caffeonspark.errors import ConfigError
+from caffeonspark.errors import ConfigError, DataError
 from caffeonspark.nets.embedded import embed, embedded
 from caffeonspark.nets.net import TEST, TRAIN
 from caffeonspark.nets.schema import BlobProto, Datum
@@ -133,15 +133,25 @@ def test_the_matrix_is_found_as_other_files_are(tmp_path, digits, monkeypatch):
         (np.ones((3, 10)), "is 1x1x3x10: it has to be a square matrix"),
         (np.full((10, 10), np.nan), "holds NaN or infinite values"),
         (np.ones((9, 9)), "Caffe refuses the net: .*"),
-        (None, "is not a binaryproto of a matrix"),
     ],
 )
 def test_a_matrix_that_is_none(tmp_path, digits, values, said):
-    if values is None:
-        (tmp_path / "H.binaryproto").write_bytes(b"\xff" * 40)
-    else:
-        write_matrix(tmp_path / "H.binaryproto", values)
+    write_matrix(tmp_path / "H.binaryproto", values)
     with pytest.raises(ConfigError, match=f"net.prototxt.*{said}") as e:
+        plan_of(config_of(tmp_path, digits))
+    assert "\n" not in e.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff" * 40, "H.binaryproto is no binaryproto of Caffe's, or it is damaged or cut short"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n", "H.binaryproto is .*git.lfs"),
+    ],
+)
+def test_a_file_that_is_no_matrix(tmp_path, digits, content, said):
+    (tmp_path / "H.binaryproto").write_bytes(content)
+    with pytest.raises(DataError, match=f"(?i)net.prototxt.*{said}") as e:
         plan_of(config_of(tmp_path, digits))
     assert "\n" not in e.value.message
 

@@ -9,6 +9,7 @@ A source of one's own is a subclass of ``FrameSource`` or ``RangeSource``; ``reg
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -18,9 +19,9 @@ import numpy as np
 
 from ...causes import explained
 from ...errors import ConfigError
+from ...formats.binary import read_blob
 from ...nets.net import TRAIN, Net
 from ...nets.prototxt import Files
-from ...nets.schema import BlobProto
 from ...storage import Storage, is_local, local_path
 from ..decode import MAX_PIXELS
 from ..records import BadRecords, Records
@@ -181,21 +182,14 @@ class Source(ABC):
         if not param.HasField("mean_file"):
             return None
         content = self.config.files.read(param.mean_file, f"{self.where}: mean_file", beside=self.net.path)
-        blob = BlobProto()
-        try:
-            blob.ParseFromString(content)
-            shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
-            values = np.array(blob.data if len(blob.data) else blob.double_data, np.float32)
-            mean = values.reshape(shape[-3:])
-        except Exception:
-            raise ConfigError(
-                f"{self.where}: mean_file {param.mean_file} is not a binaryproto of a mean image"
-            ) from None
+        what = f"{self.where}: mean_file {param.mean_file}"
+        mean = read_blob(content, what, "binaryproto")
+        if mean.ndim < 3 or mean.size != math.prod(mean.shape[-3:]):
+            found = "x".join(map(str, mean.shape))
+            raise ConfigError(f"{what} is {found}: it has to be one image, channels x height x width")
+        mean = mean.reshape(mean.shape[-3:])
         if not np.isfinite(mean).all():
-            raise ConfigError(
-                f"{self.where}: mean_file {param.mean_file} holds NaN or infinite values: compute it anew, without the "
-                "records that do"
-            )
+            raise ConfigError(f"{what} holds NaN or infinite values: compute it anew, without the records that do")
         return mean
 
     def transform(self, param: Any) -> Transform:
