@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from .errors import StallError as StallError
     from .errors import StorageError as StorageError
     from .errors import TrainingError as TrainingError
-    from .estimator import CaffeEstimator as CaffeEstimator
-    from .estimator import CaffeModel as CaffeModel
+    from .ml.estimator import CaffeEstimator as CaffeEstimator
+    from .ml.model import CaffeModel as CaffeModel
     from .plans.inspection import Inspection as Inspection
     from .plans.inspection import SolverInspection as SolverInspection
     from .plans.net_source import NetSource as NetSource
@@ -65,7 +65,6 @@ if TYPE_CHECKING:
 _NAMES: Dict[str, List[str]] = {
     "api.config": ["Config"],
     "api.driver": ["CaffeOnSpark"],
-    "estimator": ["CaffeEstimator", "CaffeModel"],
     "api.sources": ["DataSource"],
     "comm.base": ["Communicator"],
     "data.records": ["ENCODED", "RAW_BYTES", "RAW_FLOATS", "BadRecord", "BadRecords", "Records", "pack_image"],
@@ -87,6 +86,8 @@ _NAMES: Dict[str, List[str]] = {
         "StorageError",
         "TrainingError",
     ],
+    "ml.estimator": ["CaffeEstimator"],
+    "ml.model": ["CaffeModel"],
     "plans.inspection": ["Inspection", "SolverInspection"],
     "plans.net_source": ["NetSource"],
     "report.base": ["Observer"],

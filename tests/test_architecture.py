@@ -33,7 +33,8 @@ ORDER = [
     "inference",
     "api",
     "compat",
-    "estimator",  # at the top: what is saved names its classes by their module
+    "ml",
+    "estimator",  # the name that saved models know
     "tools",
     "deploy",
     "cli",
@@ -56,6 +57,7 @@ KNOW_PYSPARK = (
     "inference/tasks.py",
     "api/",
     "compat/",
+    "ml/",
     "estimator.py",
     "tools/",
     "deploy/",
