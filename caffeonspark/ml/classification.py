@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from pyspark.sql import DataFrame
 
@@ -35,8 +35,8 @@ class CaffeClassifier(ClassifierParams, NetEstimator):
     ----------
     **params
         See ``explainParams()``. ``net`` is a prototxt's path or text, a NetParameter, a ``caffe.NetSpec`` or
-        ``caffeonspark.nets.mlp(…)``; it needs no data layer, because ``featuresCol`` and ``labelCol`` fill what no layer
-        makes. ``conf``, a solver's prototxt, stands for ``net`` and for all that says how to train.
+        ``caffeonspark.nets.mlp(…)``; it needs no data layer: ``featuresCol`` and ``labelCol`` fill what no layer makes.
+        ``conf``, a solver's prototxt, stands for ``net`` and for all that says how to train.
     """
 
     def _fit(self, dataset: DataFrame) -> CaffeClassificationModel:
@@ -67,7 +67,7 @@ class CaffeClassificationModel(ClassificationModelParams, PredictionModel):
     and ``rawPredictionCol`` (Vectors, a number for each class), but for those that are "".
     """
 
-    _labels: List[str] = []
+    _labels: Sequence[str] = ()
 
     @property
     def labels(self) -> List[str]:

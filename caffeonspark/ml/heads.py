@@ -101,13 +101,13 @@ def sized(head: Head, plan: NetPlan, path: str) -> Head:
         )
     if head.probability and math.prod(shape[2:]) != 1:
         raise ConfigError(
-            f"{path}: blob '{head.raw}' is {'x'.join(map(str, shape))}: scores of more than one place of a sample, which "
-            "is no class for each row; CaffeEstimator gives them as they are"
+            f"{path}: blob '{head.raw}' is {'x'.join(map(str, shape))}: scores of more than one place of a sample, and "
+            "no class for each row; CaffeEstimator gives them as they are"
         )
     if head.binary and size != 1:
         raise ConfigError(
-            f"{path}: blob '{head.raw}' has {size} scores of a {_SIGMOID}, which are labels of their own and no classes: "
-            "CaffeEstimator gives them as they are"
+            f"{path}: blob '{head.raw}' has {size} scores of a {_SIGMOID}, which are labels of their own and no "
+            "classes: CaffeEstimator gives them as they are"
         )
     return replace(head, size=size)
 

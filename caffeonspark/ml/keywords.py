@@ -35,7 +35,7 @@ class UnknownParam(ConfigError, TypeError):
 class _Given(Params):
     """Params of a table: keywords, ``setParams``, a setter and a getter for each, defaults."""
 
-    _table = {}
+    _table = ()
 
     def __init__(self, **params):
         super().__init__()

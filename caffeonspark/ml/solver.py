@@ -71,9 +71,9 @@ def with_fields(solver: Optional[Any], given: Mapping[str, Any], defaults: Mappi
     values.update(_checked(given.get("solverOverrides", {})))
     set_ = {FIELDS[name]: value for name, value in given.items() if name in FIELDS}
     values.update(set_)
-    if solver is None and "momentum" not in {**set_, **given.get("solverOverrides", {})}:
-        if values["type"] in _WITHOUT_MOMENTUM:
-            del values["momentum"]
+    chosen = {**set_, **given.get("solverOverrides", {})}
+    if solver is None and "momentum" not in chosen and values["type"] in _WITHOUT_MOMENTUM:
+        del values["momentum"]
     lines = [line for name, value in values.items() for line in _lines(name, value)]
     for name in values:
         made.ClearField(name)

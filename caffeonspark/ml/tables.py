@@ -1,4 +1,4 @@
-"""The Params of the Spark ML classes that are no flags: their types, defaults and meaning, in one table for each purpose.
+"""The Params of the Spark ML classes that are no flags: types, defaults and meaning, a table for each purpose.
 
 ``keywords.py`` makes the Params, setters and getters of them, ``scripts/make_stubs.py`` what editors know.
 """
@@ -48,10 +48,12 @@ class Training:
     solverType: str = flag("choice", "Adam", "the solver (default with conf: its type)", choices=SOLVER_TYPES)
     lrPolicy: str = flag("text", "fixed", "how the learning rate changes (default with conf: the solver's lr_policy)")
     seed: int = flag("int", 0, "of everything random (default with conf: the solver's random_seed, if any)", minimum=0)
-    solverOverrides: Optional[Dict[str, Any]] = flag(
+    solverOverrides: Optional[Dict[str, Any]] = flag(  # noqa: RUF009
         "fields", None, 'any fields of the solver, {"gamma": 0.1, "stepvalue": [5, 8]}'
     )
-    initialModel: Any = flag("model", "", "start from it: a CaffeModel, a .caffemodel, or a .solverstate to resume")
+    initialModel: Any = flag(  # noqa: RUF009
+        "model", "", "start from it: a CaffeModel, a .caffemodel, or a .solverstate to resume"
+    )
     freeze: Tuple[str, ...] = flag("names", (), "layers that keep their weights")
     progress: str = flag("choice", "auto", "auto, bar, log or none", choices=("auto", "bar", "log", "none"))
 
