@@ -46,12 +46,12 @@ class _Given(Params):
         self.setParams(**params)
 
     def setParams(self, **params):
-        """Set Params by name. Raises ConfigError, also a TypeError for a name that there is not."""
+        """Set Params by name; None leaves one as it is. Raises ConfigError, a TypeError too for an unknown name."""
         for name in params:
             if name not in self._table:
                 kind, help_ = type(self).__name__, f"See {type(self).__name__}().explainParams()."
                 raise UnknownParam(f"{kind} has no parameter '{name}'. {suggest(name, self._table, help_)}")
-        self._set(**params)
+        self._set(**{name: value for name, value in params.items() if value is not None})
         return self
 
     def given(self):
