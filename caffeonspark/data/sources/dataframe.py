@@ -136,6 +136,13 @@ class DataFrameSource(FrameSource):
         if self.first() is None:
             raise DataError(f"{self.where}: {self.description} is empty")
 
+    def settle(self) -> bool:
+        self._cos_tops = self._read_tops()
+        self.tops = tuple(top.top for top in self._cos_tops)
+        if self._rows is not None:
+            self.columns(self._rows)
+        return True
+
     def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
         return [tuple(top.top for top in self._read_tops())]
 
@@ -215,12 +222,9 @@ class DataFrameSource(FrameSource):
         return self.read(self.parameters().dataframe_format)
 
     def columns(self, rows: DataFrame) -> List[Any]:
-        from pyspark.sql import functions as F
-
         names = rows.columns
         id_name = id_column(names)
-        number = F.monotonically_increasing_id().cast("string")
-        chosen = [(as_text(column_of(rows, id_name, self._has)) if id_name else number).alias(SAMPLE_ID)]
+        chosen = [as_text(column_of(rows, id_name, self._has)).alias(SAMPLE_ID)] if id_name else []
         for top in {top.column: top for top in self._cos_tops}.values():  # several tops may be of one column
             if top.column not in names:
                 raise ConfigError(

@@ -9,11 +9,11 @@ from ...errors import ConfigError, suggest
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["as_text", "check_frame", "check_unambiguous", "column_of", "quoted"]
+__all__ = ["as_text", "check_frame", "check_not_stream", "check_unambiguous", "column_of", "quoted"]
 
 
-def check_frame(frame: Any) -> None:
-    """Raise ConfigError unless ``frame`` is a DataFrame that batches of rows can be read from."""
+def check_frame(frame: Any, streams: bool = False) -> None:
+    """Raise ConfigError unless ``frame`` is a DataFrame, whose rows are all there or, with ``streams``, are to come."""
     from pyspark.sql import DataFrame
 
     if not isinstance(frame, DataFrame):
@@ -27,6 +27,12 @@ def check_frame(frame: Any) -> None:
         else:
             hint = "spark.createDataFrame makes one of Python's rows"
         raise ConfigError(f"the data has to be a Spark DataFrame, and is a {kind}: {hint}")
+    if not streams:
+        check_not_stream(frame)
+
+
+def check_not_stream(frame: DataFrame) -> None:
+    """Raise ConfigError for a stream, where its rows are to be looked at or counted."""
     if frame.isStreaming:
         raise ConfigError(
             "the DataFrame is a stream, which has no end to wait for: read with spark.read, or write it to files first"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Sequence, Tuple
 
 from ...errors import ConfigError, DataError, suggest
+from ...nets.inputs import is_image
 from ..arrow import Problems
 from ..records import ENCODED, RAW_BYTES, BadRecord, Column, pack_image
 from ..tops import ImageTop, NumberTop, Top
@@ -75,14 +76,20 @@ class InputSource(DataFrameSource):
     def open(self) -> None:
         if self._rows is None:
             self._rows = self.load()
-        blocks = self.parameters().top
-        self._cos_tops = tuple(self._input(*one) for one in zip(self.layer.top, self._shapes(), blocks))
-        self.tops = tuple(top.top for top in self._cos_tops)
+        self.settle()
         first = self.first()
         if first is None:
             raise DataError(f"{self.where}: {self.description} is empty")
         if not self.config.skip:
             self._check_widths(first)
+
+    def settle(self) -> bool:
+        inputs = zip(self.layer.top, self._shapes(), self.parameters().top)
+        self._cos_tops = tuple(self._input(*one) for one in inputs)
+        self.tops = tuple(top.top for top in self._cos_tops)
+        if self._rows is not None:
+            self.columns(self._rows)
+        return True
 
     def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
         return [tuple(NumberTop(blob, shape) for blob, shape in zip(self.layer.top, self._shapes()))]
@@ -145,7 +152,8 @@ class InputSource(DataFrameSource):
         """How a column fills an input: one of CaffeOnSpark's types, or Spark's own image."""
         from pyspark.sql import types as T
 
-        assert self._rows is not None
+        if self._rows is None:  # images may be files or arrays: ImageTop takes both
+            return "ENCODED_IMAGE" if is_image((1, *shape)) else "FLOAT_ARRAY"
         names = self._rows.columns
         if name not in names:
             raise ConfigError(
