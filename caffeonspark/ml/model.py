@@ -14,9 +14,11 @@ from ..data.sources.frames import check_frame
 from ..errors import ConfigError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of
-from ..inference.tasks import check_model, make_task, with_outputs
+from ..inference.models import ModelFile
+from ..inference.outputs import OutputColumn, with_outputs
+from ..inference.tasks import check_model, make_task
 from ..nets.net import TEST, Net
-from ..plans.net_source import NetSource
+from ..plans.scoring import ScoringSource
 from ..report.result import TrainingResult
 from .blobs import default_features
 from .params import FLAG_NAMES, CaffeParams
@@ -40,11 +42,18 @@ class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
         super().__init__()
         self.summary: Optional[TrainingResult] = None
         self._net: Optional[Net] = None
-        self._content = b""
-        self._ending = ".caffemodel"
+        self._file = ModelFile(b"", ".caffemodel")
 
     def _trained(self, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> None:
-        self._net, self._content, self._ending, self.summary = net, content, ending, summary
+        self._net, self._file, self.summary = net, ModelFile(content, ending), summary
+
+    @property
+    def _content(self) -> bytes:
+        return self._file.content
+
+    @property
+    def _ending(self) -> str:
+        return self._file.ending
 
     @classmethod
     def fromNet(cls, spark: Any, **flags: Any) -> CaffeModel:
@@ -88,18 +97,38 @@ class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
         return self
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
+        """The DataFrame with more columns, computed when they are used: no job runs, and no row is looked at."""
         assert self._net is not None
-        check_frame(dataset)
-        flags = {k: v for k, v in self.flags().items() if k != "conf"}
-        config = Config(dataset.sparkSession, flags)
-        blobs = config.blobs
-        source = NetSource(config, self._net, dataset).for_blobs(blobs)
-        taken = sorted(set(blobs) & set(dataset.columns))
-        if taken:
-            raise ConfigError(f"the DataFrame has a column '{taken[0]}' already: rename it, or choose other features")
-        task = make_task(config.run_config, source.plan, blobs, self._content, self._ending)
+        check_frame(dataset, streams=True)
+        config = Config(dataset.sparkSession, {k: v for k, v in self.flags().items() if k != "conf"})
+        outputs = self._outputs(config)
+        blobs = list(dict.fromkeys(output.blob for output in outputs))
         with explained():
-            return with_outputs(dataset, source, task)
+            source = ScoringSource(config, self._net, dataset).for_blobs(blobs)
+            task = make_task(config.run_config, source.plan, blobs, self._file)
+            return with_outputs(dataset, source, task, outputs, self._handle_invalid())
+
+    def _outputs(self, config: Config) -> List[OutputColumn]:
+        """The columns to add: those of ``features``, as ``outputType`` and ``outputCols`` say. Raises ConfigError."""
+        blobs, names = config.blobs, self._param("outputCols") or config.blobs
+        if len(names) != len(blobs):
+            raise ConfigError(
+                f"outputCols has {len(names)} names ({', '.join(names)}) for {len(blobs)} features ({', '.join(blobs)})"
+            )
+        form = self._param("outputType") or "array"
+        return [OutputColumn(name, blob, form) for name, blob in zip(names, blobs)]
+
+    def _handle_invalid(self) -> Optional[str]:
+        """What a row does that cannot be used: ``handleInvalid``, unless only ``badRecords`` was set."""
+        if not self.hasParam("handleInvalid") or (self.isSet("badRecords") and not self.isSet("handleInvalid")):
+            return None
+        value: Optional[str] = self._param("handleInvalid")
+        return value
+
+    def _param(self, name: str) -> Any:
+        """A Param's value; None where the class has no such Param, or no value for it."""
+        defined = self.hasParam(name) and self.isDefined(name)
+        return self.getOrDefault(name) if defined else None
 
     def copy(self, extra: Any = None) -> CaffeModel:
         copied: CaffeModel = super().copy(extra)
