@@ -247,8 +247,8 @@ class DataFrameSource(FrameSource):
         if size is not None and int(size) != wanted:
             shape = "x".join(map(str, top.top.shape)) or "1"
             raise ConfigError(
-                f"{self.where}: column '{top.column}' has Vectors of {size} values; top '{top.top.name}' takes {wanted} "
-                f"({shape})"
+                f"{self.where}: column '{top.column}' has Vectors of {size} values; top '{top.top.name}' takes "
+                f"{wanted} ({shape})"
             )
 
     @property
