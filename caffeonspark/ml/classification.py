@@ -97,7 +97,7 @@ class CaffeClassificationModel(ClassificationModelParams, PredictionModel):
             labels=self.labels or None,
         )
 
-    def _outputs(self, schema: Any) -> List[OutputColumn]:
+    def _outputs(self) -> List[OutputColumn]:
         head = self.head
         forms = ("two_scores", "two_probabilities", "two_argmax") if head.binary else ("vector", "vector", "argmax")
         label = self.getOrDefault("predictionCol")

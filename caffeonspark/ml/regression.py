@@ -63,6 +63,6 @@ class CaffeRegressionModel(RegressionModelParams, PredictionModel):
             predictionCol=self.getOrDefault("predictionCol"),
         )
 
-    def _outputs(self, schema: Any) -> List[OutputColumn]:
+    def _outputs(self) -> List[OutputColumn]:
         form = "number" if self.head.size == 1 else "vector"
         return [OutputColumn(self.getOrDefault("predictionCol"), self.head.raw, form)]

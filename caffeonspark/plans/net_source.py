@@ -63,7 +63,7 @@ class NetSource:
     def for_blobs(self, blobs: Sequence[str]) -> NetSource:
         """The same data for the part of the net that these blobs depend on. Raises ConfigError for unknown blobs."""
         self.net.check_blobs(blobs)
-        return NetSource(self.config, self.net.pruned(blobs), self._dataframe)
+        return type(self)(self.config, self.net.pruned(blobs), self._dataframe)
 
     def batches_to_score(self) -> int:
         """How many batches -test and -features take of a net that makes its data itself; 0 for others.
@@ -91,8 +91,7 @@ class NetSource:
     def _make_plan(self) -> NetPlan:
         engine = self.config.load_engine()
         self.net.check(engine.layer_types())
-        for source in self.sources:
-            source.open()
+        self._open()
         layers = tuple(self._layer_plan(source) for source in self.sources)
         message = self.net.with_inputs([list(layer.shapes().items()) for layer in layers])
         embed_files(self.net, message, self.run_config.files, self.run_config.session)
@@ -115,6 +114,11 @@ class NetSource:
             weights=weights,
             made_batch=0 if layers else made_batch(self.net, found.shapes),
         )
+
+    def _open(self) -> None:
+        """Have every source settle its tops."""
+        for source in self.sources:
+            source.open()
 
     def _inspect(self, engine: NetInspector, message: Any, layers: Sequence[LayerPlan]) -> Inspection:
         """What the engine finds. Passes are always whole where a net makes its data, and where its data layers have

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Sequence, Tuple
 
 from ...errors import ConfigError, DataError, suggest
+from ...nets.inputs import is_image
 from ..arrow import Problems
 from ..records import ENCODED, RAW_BYTES, SAMPLE_ID, BadRecord, Column, pack_image
 from ..tops import ImageTop, NumberTop, Top
@@ -75,6 +76,8 @@ class InputSource(DataFrameSource):
         return super().load()
 
     def open(self) -> None:
+        if self._rows is None:
+            self._rows = self.load()
         self.settle()
         first = self.first()
         if first is None:
@@ -82,14 +85,14 @@ class InputSource(DataFrameSource):
         if not self.config.skip:
             self._check_sizes(first)
 
-    def settle(self) -> None:
-        """Settle the tops by the types of the DataFrame's columns, without a look at its rows. Raises ConfigError."""
-        if self._rows is None:
-            self._rows = self.load()
+    def settle(self) -> bool:
         self.shuffle = bool(self.parameters().shuffle)
-        blocks = self.parameters().top
-        self._cos_tops = tuple(self._input(*one) for one in zip(self.layer.top, self._shapes(), blocks))
+        inputs = zip(self.layer.top, self._shapes(), self.parameters().top)
+        self._cos_tops = tuple(self._input(*one) for one in inputs)
         self.tops = tuple(top.top for top in self._cos_tops)
+        if self._rows is not None:
+            self.columns(self._rows)
+        return True
 
     def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
         blocks = zip(self.layer.top, self._shapes(), self.parameters().top)
@@ -175,7 +178,8 @@ class InputSource(DataFrameSource):
 
     def _kind(self, blob: str, shape: Tuple[int, ...], name: str) -> str:
         """How a column fills an input: one of CaffeOnSpark's types, or Spark's own image."""
-        assert self._rows is not None
+        if self._rows is None:  # images may be files or arrays: ImageTop takes both
+            return "ENCODED_IMAGE" if is_image((1, *shape)) else "FLOAT_ARRAY"
         names = self._rows.columns
         if name not in names:
             raise ConfigError(
