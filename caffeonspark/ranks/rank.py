@@ -153,6 +153,8 @@ class Rank:
                     connection.send(FrameKind.REFUSED, hosts=dict(listener.refused))
             with comm, contextlib.closing(self.make_trainer()) as trainer:
                 trainer.check_indices(self.job.train.indexed)
+                if self.job.train.weighted:
+                    trainer.weigh_samples(self.job.train.weighted)
                 watch_suspect(self.job, self.rank, connection, stores, feeds)
                 strategy = self.start_strategy(trainer, comm, files)
                 for feed in feeds:
