@@ -19,12 +19,14 @@ _BIASED = {
 }
 #: The number of recurrent blobs and of parameters of one time step: ``RecurrentLayer::FillUnrolledNet``.
 _RECURRENT = {"LSTM": (2, 3), "RNN": (1, 5)}
-#: Stock Caffe's other layers have none.
-_WITHOUT = frozenset(
-    "AbsVal Accuracy ArgMax BatchReindex BNLL Clip Concat ContrastiveLoss CoSData Crop Data Dropout DummyData ELU Eltwise "
-    "EuclideanLoss Exp Filter Flatten HDF5Data HDF5Output HingeLoss Im2col ImageData InfogainLoss Input Log LRN MemoryData "
-    "MultinomialLogisticLoss MVN Pooling Power Reduction ReLU Reshape Sigmoid SigmoidCrossEntropyLoss Silence Slice "
-    "Softmax SoftmaxWithLoss Split SPP Swish TanH Threshold Tile WindowData".split()
+#: Stock Caffe's other layers, which have none.
+_WITHOUT = (
+    *("AbsVal", "Accuracy", "ArgMax", "BatchReindex", "BNLL", "Clip", "Concat", "ContrastiveLoss", "Crop", "Data"),
+    *("CoSData", "Dropout", "DummyData", "ELU", "Eltwise", "EuclideanLoss", "Exp", "Filter", "Flatten", "HDF5Data"),
+    *("HDF5Output", "HingeLoss", "Im2col", "ImageData", "InfogainLoss", "Input", "Log", "LRN", "MemoryData", "MVN"),
+    *("MultinomialLogisticLoss", "Pooling", "Power", "Reduction", "ReLU", "Reshape", "Sigmoid", "Silence", "Slice"),
+    *("SigmoidCrossEntropyLoss", "Softmax", "SoftmaxWithLoss", "Split", "SPP", "Swish", "TanH", "Threshold", "Tile"),
+    "WindowData",
 )
 
 
@@ -110,6 +112,6 @@ def _check_shared(net: Any, chosen: Set[str]) -> None:
         learning = [layer for layer in layers if layer.name not in chosen]
         if kept and learning:
             raise ConfigError(
-                f"freeze: layer '{kept[0].name}' shares parameter '{name}' with layer '{learning[0].name}', which would "
-                "go on learning it: freeze both or neither"
+                f"freeze: layer '{kept[0].name}' shares parameter '{name}' with layer '{learning[0].name}', which would go "
+                "on learning it: freeze both or neither"
             )
