@@ -112,6 +112,6 @@ def _check_shared(net: Any, chosen: Set[str]) -> None:
         learning = [layer for layer in layers if layer.name not in chosen]
         if kept and learning:
             raise ConfigError(
-                f"freeze: layer '{kept[0].name}' shares parameter '{name}' with layer '{learning[0].name}', which would go "
-                "on learning it: freeze both or neither"
+                f"freeze: layer '{kept[0].name}' shares parameter '{name}' with layer '{learning[0].name}', which "
+                "would go on learning it: freeze both or neither"
             )
