@@ -15,7 +15,7 @@ from ..records import ENCODED, RAW_BYTES, BadRecord, Column, pack_image
 from ..tops import ImageTop, NumberTop, Top
 from ..transform import Transform
 from .dataframe import CoSDataReader, CoSTop, DataFrameSource
-from .frames import column_of
+from .frames import column_of, or_null, quoted
 from .images import raw_pixels
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class InputSource(DataFrameSource):
         if top.kind != _SPARK_IMAGE:
             return super()._column(raw, top)
         column = column_of(raw, top.column, self._has)
-        sizes = [column[name].cast("int").alias(name) for name in _IMAGE_FIELDS[:3]]
+        sizes = [or_null(f"{quoted(top.column)}.{name}", "int").alias(name) for name in _IMAGE_FIELDS[:3]]
         return F.when(column.isNotNull(), F.struct(*sizes, column["data"].cast("binary").alias("data")))
 
 
