@@ -61,8 +61,8 @@ def check_unambiguous(frame: DataFrame, used: Sequence[str], where: str) -> None
 
 
 def or_null(sql: str, kind: str) -> Column:
-    """What an SQL expression has, as a type such as ``int``; null for values that are none of it, also where the session
-    makes a cast of them an error (``spark.sql.ansi.enabled``)."""
+    """What an SQL expression has, as a type such as ``int``; null for values that are none of it, also where the
+    session makes a cast of them an error (``spark.sql.ansi.enabled``)."""
     from pyspark.sql import functions as F
 
     return F.expr(f"try_cast({sql} AS {kind})")
