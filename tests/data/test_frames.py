@@ -47,9 +47,9 @@ def test_frames_of_connect_sessions_that_are_frames_too():
 
 def test_a_command_line_that_asks_for_a_connect_session(monkeypatch):
     monkeypatch.setenv("SPARK_REMOTE", "sc://here:15002")
-    with pytest.raises(ConfigError, match=r"^SPARK_REMOTE is sc://here:15002: this is a Spark Connect session"):
-        with start_spark():
-            pass
+    message = r"^SPARK_REMOTE is sc://here:15002: this is a Spark Connect session"
+    with pytest.raises(ConfigError, match=message), start_spark():
+        pass
 
 
 @pytest.mark.parametrize(("name", "written"), [("a", "`a`"), ("a.b c", "`a.b c`"), ("`", "````"), ("a`b", "`a``b`")])

@@ -69,11 +69,10 @@ def samples(tops, count, seed=1):
     return made
 
 
-def weights_of(count, seed=2):
-    """0 to 3; of the first batch the first rank has none, and more zeros than others."""
-    rng = np.random.default_rng(seed)
-    weights = rng.integers(0, 4, count).astype(np.float32)
-    weights[: BATCH // 2] = 0
+def weights_of(count, ranks):
+    """0 to 3; those of the first of several ranks are all 0 in its first pass."""
+    weights = np.random.default_rng(2).integers(0, 4, count).astype(np.float32)
+    weights[: BATCH * (ranks - 1)] = 0
     return weights
 
 
@@ -155,7 +154,7 @@ def assert_close(mine, theirs):
 
 def check(folder, ranks, layers, tops=TOPS, iterations=4, passes=1, scale=1.0, solver=SOLVER):
     size = ranks * BATCH
-    data, weights = samples(tops, size * iterations * passes), weights_of(size * iterations * passes)
+    data, weights = samples(tops, size * iterations * passes), weights_of(size * iterations * passes, ranks)
     found = on_ranks(folder, ranks, tops, layers, data, weights * np.float32(scale), iterations, solver)
     gradients, losses, model = in_stock(tops, layers, data, weights, size, iterations, solver)
     for mine in found:
@@ -250,7 +249,7 @@ def test_a_pass_in_which_nothing_weighs_changes_nothing(tmp_path):
 
 def test_averaged_ranks_divide_by_their_own_weights(tmp_path):
     layers = BODY + loss("SoftmaxWithLoss")
-    data, weights = samples(TOPS, 2 * BATCH), weights_of(2 * BATCH)
+    data, weights = samples(TOPS, 2 * BATCH), weights_of(2 * BATCH, 1)
     settings = Settings(sync="average")
     found = on_ranks(tmp_path, 2, TOPS, layers, data, weights, 1, SOLVER, strategy_for(settings), settings)
     alone = []
