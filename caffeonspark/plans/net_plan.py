@@ -13,6 +13,7 @@ from ..data.tops import ImageTop, Top, without_bad_values
 from ..errors import DataError
 from ..nets.schema import NetParameter
 from .indices import IndexedBottom
+from .sample_weights import WeightedLoss
 
 __all__ = ["LayerParameters", "LayerPlan", "NetPlan", "units_of"]
 
@@ -101,6 +102,7 @@ class NetPlan:
     indexed : bottoms that layers index their memory by, and whose values cannot be checked in the records
     weights : the layers that have parameters, whose names only they have
     made_batch : samples a forward pass, where no layer reads data
+    weighted : the losses that weigh their samples
     """
 
     content: bytes
@@ -114,6 +116,7 @@ class NetPlan:
     weights: Tuple[LayerParameters, ...]
     indexed: Tuple[IndexedBottom, ...] = ()
     made_batch: int = 0
+    weighted: Tuple[WeightedLoss, ...] = ()
 
     def message(self) -> Any:
         """The NetParameter."""

@@ -33,6 +33,7 @@ from ..plans.made_data import asked_batches, check_batches, made_data_notes
 from ..plans.net_plan import LayerPlan
 from ..plans.normalization import normalization_notes
 from ..plans.run_config import RunConfig
+from ..plans.sample_weights import sample_weight_notes
 from ..report.base import Observer
 from ..report.result import TrainingResult
 from ..spark.jvm import jvm_needed, jvm_runs, signals_are_for_python
@@ -196,6 +197,8 @@ def prepare(
     sync = config.settings.sync
     one_solver = strategy_for(config.settings).lockstep
     for note in normalization_notes(plan.message(), plan.batch_axes, config.ranks, sync, one_solver):
+        observer.note(note)
+    for note in sample_weight_notes(plan.message(), plan.weighted, config.ranks, "" if one_solver else sync):
         observer.note(note)
     validations = tuple(_validation(config, data) for data in sources[1:])
     for note in made_data_notes([source.net for source in sources], config.ranks):

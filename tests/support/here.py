@@ -85,7 +85,6 @@ def run_rank(job, comm, folder, files=(), begin=ignore):
         everybodys = map(json.loads, comm.all_gather(json.dumps(totals).encode()))
         feeds = [closed(feed) for feed in rank.make_batches(stores)]
         trainer = closed(rank.make_trainer())
-        trainer.check_indices(job.train.indexed)
         strategy = rank.start_strategy(trainer, comm, files)
         start = [array.copy() for array in trainer.weights]
         begin()

@@ -18,7 +18,7 @@ from ..arrow import Problems, fixed_bytes, keep_good, numbers
 from ..records import ENCODED, RAW_BYTES, SAMPLE_ID, BadRecord, BadRecords, Column, Records, id_column, pack_image
 from ..tops import ImageTop, NumberTop, Top
 from .base import FrameReader, FrameSource
-from .frames import as_text, column_of
+from .frames import as_text, column_of, or_null, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -279,8 +279,8 @@ class DataFrameSource(FrameSource):
         elif top.kind == "ENCODED_IMAGE_WITH_DIM":
             if isinstance(kind, T.StructType) and {"height", "width", "image"} <= set(kind.fieldNames()):
                 return F.struct(
-                    column["height"].cast("int").alias("height"),
-                    column["width"].cast("int").alias("width"),
+                    or_null(f"{quoted(top.column)}.height", "int").alias("height"),
+                    or_null(f"{quoted(top.column)}.width", "int").alias("width"),
                     column["image"].cast("binary").alias("image"),
                 )
         elif isinstance(kind, (T.BinaryType, T.StringType)):

@@ -9,15 +9,24 @@ from ...errors import ConfigError, suggest
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["as_text", "check_frame", "check_free", "check_not_stream", "check_unambiguous", "column_of", "quoted"]
+__all__ = [
+    "as_text",
+    "check_frame",
+    "check_free",
+    "check_not_stream",
+    "check_unambiguous",
+    "column_of",
+    "or_null",
+    "quoted",
+]
 
 
 def check_frame(frame: Any, streams: bool = False) -> None:
     """Raise ConfigError unless ``frame`` is a DataFrame, whose rows are all there or, with ``streams``, are to come."""
     from pyspark.sql import DataFrame
 
-    if not isinstance(frame, DataFrame):
-        kind = f"{type(frame).__module__}.{type(frame).__name__}"
+    kind = f"{type(frame).__module__}.{type(frame).__name__}"
+    if not isinstance(frame, DataFrame) or ".connect." in kind:  # PySpark 4's Connect frames are DataFrames, too
         if kind.startswith("pandas."):
             hint = "spark.createDataFrame(frame) makes one of it"
         elif kind.startswith("pyspark.pandas."):
@@ -84,10 +93,22 @@ def check_unambiguous(frame: DataFrame, used: Sequence[str], where: str) -> None
             )
 
 
+def or_null(sql: str, kind: str) -> Column:
+    """What an SQL expression has, as a type such as ``int``; null for values that are none of it, also where the
+    session makes a cast of them an error (``spark.sql.ansi.enabled``)."""
+    from pyspark.sql import functions as F
+
+    return F.expr(f"try_cast({sql} AS {kind})")
+
+
 def as_text(column: Column) -> Column:
     """A column as text; bytes that are no UTF-8, which Python would not take, as hexadecimal digits after ``0x``."""
     from pyspark.sql import functions as F
 
-    content = column.cast("string").cast("binary")
-    text = F.decode(content, "UTF-8")
-    return F.when(F.encode(text, "UTF-8") == content, text).otherwise(F.concat(F.lit("0x"), F.hex(content)))
+    text = column.cast("string")
+    content = text.cast("binary")
+    if hasattr(F, "is_valid_utf8"):
+        valid = F.is_valid_utf8(text)
+    else:  # PySpark 3.5, where decoding does not fail
+        valid = F.encode(F.decode(content, "UTF-8"), "UTF-8") == content
+    return F.when(valid, text).otherwise(F.concat(F.lit("0x"), F.hex(content)))

@@ -31,7 +31,7 @@ from ..records import (
 from ..tops import ImageTop, NumberTop, Top
 from ..transform import Transform
 from .base import FrameReader, FrameSource, Source
-from .frames import as_text, check_unambiguous
+from .frames import as_text, check_unambiguous, or_null
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -445,10 +445,11 @@ class ImageDataFrame(ImageSource, FrameSource):
         chosen.append(data.cast("binary").alias("data"))
         for name in ("channels", "height", "width"):
             inside = "nChannels" if name == "channels" else name
-            column = F.col(f"image.{inside}") if image else F.col(name) if name in names else F.lit(None)
-            chosen.append(column.cast("int").alias(name))
-        encoded = F.col("encoded") if "encoded" in names else F.lit(files or (not image and self._encoded_by_default()))
-        chosen.append(F.coalesce(encoded.cast("boolean"), F.lit(False)).alias("encoded"))
+            column = f"image.{inside}" if image else name if name in names else "NULL"
+            chosen.append(or_null(column, "int").alias(name))
+        by_default = F.lit(files or (not image and self._encoded_by_default()))
+        encoded = or_null("encoded", "boolean") if "encoded" in names else by_default
+        chosen.append(F.coalesce(encoded, F.lit(False)).alias("encoded"))
         if len(self.layer.top) > 1:
             if "label" not in names:
                 raise ConfigError(

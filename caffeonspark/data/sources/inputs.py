@@ -18,7 +18,7 @@ from ..tops import ImageTop, NumberTop, Top
 from ..transform import Transform
 from .dataframe import CoSDataReader, CoSTop, DataFrameSource
 from .forms import FILE, IMAGE, IMAGE_FIELDS, NUMBER, NUMBERS, SIZED_FILE, TEXT, form_of
-from .frames import column_of
+from .frames import column_of, or_null, quoted
 from .images import raw_pixels
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class InputSource(DataFrameSource):
         if top.kind != _SPARK_IMAGE:
             return super()._column(raw, top)
         column = column_of(raw, top.column, self._has)
-        sizes = [column[name].cast("int").alias(name) for name in IMAGE_FIELDS[:3]]
+        sizes = [or_null(f"{quoted(top.column)}.{name}", "int").alias(name) for name in IMAGE_FIELDS[:3]]
         return F.when(column.isNotNull(), F.struct(*sizes, column["data"].cast("binary").alias("data")))
 
 
