@@ -29,11 +29,12 @@ from ..runs.run import train
 from .blobs import checked_features
 from .model import CaffeModel
 from .params import CaffeParams
+from .shown import ShownParams
 
 __all__ = ["CaffeEstimator"]
 
 
-class CaffeEstimator(EstimatorFlags, Estimator, CaffeParams, DefaultParamsReadable, DefaultParamsWritable):
+class CaffeEstimator(ShownParams, EstimatorFlags, Estimator, CaffeParams, DefaultParamsReadable, DefaultParamsWritable):
     """Trains a Caffe net on a DataFrame.
 
     Parameters
@@ -74,7 +75,8 @@ class CaffeEstimator(EstimatorFlags, Estimator, CaffeParams, DefaultParamsReadab
             config.storage.check_writable(place)
             run = under_own_name(config.run_config, model.uid) if named else config.run_config
             source = NetSource(config, config.nets.train, dataset)
-            result = train(run, source, [], observers_for(run, keep=named), take)
+            observers = observers_for(run, keep=named, name=model.uid)
+            result = train(run, source, [], observers, take, model.uid)
             if named:
                 try:
                     write_model(config.storage, place, contents[0])

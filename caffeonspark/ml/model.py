@@ -17,15 +17,15 @@ from ..formats.endings import ending_of
 from ..inference.tasks import check_model, make_task, with_outputs
 from ..nets.net import TEST, Net
 from ..plans.net_source import NetSource
-from ..report.result import TrainingResult
 from .blobs import default_features
 from .params import FLAG_NAMES, CaffeParams
 from .persistence import ModelReader, ModelWriter
+from .summary import HasTrainingSummary, TrainingSummary, kept_summary
 
 __all__ = ["CaffeModel"]
 
 
-class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
+class CaffeModel(HasTrainingSummary, Model, CaffeParams, MLReadable, MLWritable):
     """A trained net that adds columns to a DataFrame; made by ``CaffeEstimator.fit``, ``load`` or ``fromNet``.
 
     ``transform`` runs the part of the TEST net that ``features`` depend on, and needs only the columns that part
@@ -33,18 +33,18 @@ class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
 
     Attributes
     ----------
-    summary : what training did (None for a loaded model)
+    summary : TrainingSummary of what training did; None where nothing was trained (``fromNet``) or saved with it
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.summary: Optional[TrainingResult] = None
+        self.summary: Optional[TrainingSummary] = None
         self._net: Optional[Net] = None
         self._content = b""
         self._ending = ".caffemodel"
 
-    def _trained(self, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> None:
-        self._net, self._content, self._ending, self.summary = net, content, ending, summary
+    def _trained(self, net: Net, content: bytes, ending: str, summary: Any) -> None:
+        self._net, self._content, self._ending, self.summary = net, content, ending, kept_summary(summary)
 
     @classmethod
     def fromNet(cls, spark: Any, **flags: Any) -> CaffeModel:

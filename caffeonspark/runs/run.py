@@ -50,8 +50,9 @@ from .encryption import check_encryption
 from .kept import kept
 from .kernels import FreshWorkersNeeded
 from .lease import Lease, leases_of
-from .preflight import check_cluster, check_driver, look_at_solver
+from .preflight import check_cluster, check_driver, check_promised, look_at_solver
 from .restarts import Restarts
+from .slots import claimed_slots
 from .snapshots import SnapshotStore, StartFiles, read_resume_point, snapshot_base
 from .start_check import check_nets, check_start, with_best_model
 from .state_check import check_state
@@ -70,6 +71,7 @@ def train(
     validation: Sequence[NetSource],
     observer: Observer,
     hand_over: Optional[Callable[[str], None]] = None,
+    name: str = "",
 ) -> TrainingResult:
     """Train, and save the model; with ``-dryRun`` only look whether that could be done.
 
@@ -80,6 +82,7 @@ def train(
     validation : the data of the test nets to run at every test_interval
     observer : told about everything
     hand_over : given the local path of each model that is saved, for a caller whose run has a place to itself
+    name : of the run, as others that wait for its task slots are told
 
     Raises
     ------
@@ -92,6 +95,8 @@ def train(
         with contextlib.ExitStack() as cleanup:
             cleanup.enter_context(one_interruption_ends_all())
             cleanup.enter_context(naming_full_disks(temporary_folder(), DRIVER_SETTING))
+            check_before_slots(config, observer)
+            cleanup.enter_context(claimed_slots(config, name, observer.note, stop))
             leases = () if hand_over else _leases(config)
             prepared = prepare(config, [source, *validation], result, observer, stop, leases, cleanup)
             if config.settings.dryRun:
@@ -107,6 +112,15 @@ def train(
     finally:
         observer.close()
     return result
+
+
+@explained()
+def check_before_slots(config: RunConfig, observer: Observer) -> None:
+    """What needs neither data nor executors, before others that train are waited for."""
+    check_setting(config.settings.blasKernel)
+    check_driver(config)
+    check_encryption(config, observer.note)
+    check_promised(config)
 
 
 _runs: Dict[str, int] = {}  # by application, the runs that this driver began
@@ -186,9 +200,6 @@ def prepare(
     The leases are taken, and given back by ``cleanup``.
     """
     uri = config.model_uri
-    check_setting(config.settings.blasKernel)
-    check_driver(config)
-    check_encryption(config, observer.note)
     config.storage.check_writable(uri)
     for lease in leases:
         cleanup.enter_context(lease)
