@@ -95,10 +95,9 @@ def train(
         with contextlib.ExitStack() as cleanup:
             cleanup.enter_context(one_interruption_ends_all())
             cleanup.enter_context(naming_full_disks(temporary_folder(), DRIVER_SETTING))
-            check_before_slots(config, observer)
-            cleanup.enter_context(claimed_slots(config, name, observer.note, stop))
             leases = () if hand_over else _leases(config)
-            prepared = prepare(config, [source, *validation], result, observer, stop, leases, cleanup)
+            _take_places(config, leases, name, observer, stop, cleanup)
+            prepared = prepare(config, [source, *validation], result, observer, stop, leases)
             if config.settings.dryRun:
                 return result
             observer.started(result, config.describe_cluster())
@@ -115,12 +114,24 @@ def train(
 
 
 @explained()
-def check_before_slots(config: RunConfig, observer: Observer) -> None:
-    """What needs neither data nor executors, before others that train are waited for."""
+def _take_places(
+    config: RunConfig,
+    leases: Tuple[Lease, ...],
+    name: str,
+    observer: Observer,
+    stop: threading.Event,
+    cleanup: contextlib.ExitStack,
+) -> None:
+    """Where the run writes, and its task slots; ``cleanup`` gives them back. What is wrong with no look at data or
+    executors is found before others that have the slots are waited for."""
     check_setting(config.settings.blasKernel)
     check_driver(config)
     check_encryption(config, observer.note)
     check_promised(config)
+    config.storage.check_writable(config.model_uri)
+    for lease in leases:
+        cleanup.enter_context(lease)
+    cleanup.enter_context(claimed_slots(config, name, observer.note, stop))
 
 
 _runs: Dict[str, int] = {}  # by application, the runs that this driver began
@@ -193,16 +204,8 @@ def prepare(
     observer: Observer,
     stop: threading.Event,
     leases: Tuple[Lease, ...],
-    cleanup: contextlib.ExitStack,
 ) -> PreparedRun:
-    """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known.
-
-    The leases are taken, and given back by ``cleanup``.
-    """
-    uri = config.model_uri
-    config.storage.check_writable(uri)
-    for lease in leases:
-        cleanup.enter_context(lease)
+    """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known."""
     plan = sources[0].plan
     sync = config.settings.sync
     one_solver = strategy_for(config.settings).lockstep
@@ -229,7 +232,7 @@ def prepare(
     start = with_best_model(config, start, observer.note)
     if attempt > 1:
         observer.note(f"attempt {attempt} of {context.applicationId} goes on from iteration {start.point.iteration}")
-    result.model = uri
+    result.model = config.model_uri
     result.max_iter = int(solver.max_iter)
     result.samples = plan.batch_size * config.ranks * int(solver.iter_size)
     result.iteration = start.point.iteration
