@@ -50,7 +50,7 @@ class CaffeClassifier(ClassifierParams, NetEstimator):
             check_number(names, head.classes, column, f"{net.path}: blob '{head.raw}'")
             return net, head
 
-        fitted = fit(fit_of(self, True), dataset, check)
+        fitted = fit(fit_of(self, "CaffeClassificationModel"), dataset, check)
         model = CaffeClassificationModel()
         model._resetUid(self.uid)
         net, model._head = fitted.checked

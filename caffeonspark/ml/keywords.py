@@ -75,6 +75,8 @@ def _converter(flag):
 def _plain(flag, value):
     if flag.kind == "names" and not isinstance(value, (str, list, tuple)):
         raise ConfigError(f"{flag.name}: give a list of names, or one text with commas, not {value!r}")
+    if flag.name == "progress" and isinstance(value, bool):
+        return "auto" if value else "none"
     if flag.kind in ("text", "choice") and flag.alone is None:
         if isinstance(value, os.PathLike):
             return os.fspath(value)

@@ -19,17 +19,17 @@ from ..inference.outputs import OutputColumn, with_outputs
 from ..inference.tasks import check_model, make_task
 from ..nets.net import TEST, Net
 from ..plans.scoring import ScoringSource
-from ..report.result import TrainingResult
 from ..settings import FLAGS
 from .blobs import default_features
 from .keywords import ModelParams
 from .persistence import ModelReader, ModelWriter
+from .summary import HasTrainingSummary, TrainingSummary, kept_summary
 from .tables import PARAMS_OF
 
 __all__ = ["CaffeModel", "NetModel"]
 
 
-class NetModel(Model, MLReadable, MLWritable):
+class NetModel(HasTrainingSummary, Model, MLReadable, MLWritable):
     """What every trained net is: a TEST net and the content of its model file.
 
     ``transform`` runs the part of the net that its columns depend on, and needs only the columns that part reads: no
@@ -37,17 +37,17 @@ class NetModel(Model, MLReadable, MLWritable):
 
     Attributes
     ----------
-    summary : what training did (None for a loaded model)
+    summary : TrainingSummary of what training did; None where nothing was trained (``fromNet``) or saved with it
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.summary: Optional[TrainingResult] = None
+        self.summary: Optional[TrainingSummary] = None
         self._net: Optional[Net] = None
         self._file = ModelFile(b"", ".caffemodel")
 
-    def _trained(self, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> None:
-        self._net, self._file, self.summary = net, ModelFile(content, ending), summary
+    def _trained(self, net: Net, content: bytes, ending: str, summary: Any) -> None:
+        self._net, self._file, self.summary = net, ModelFile(content, ending), kept_summary(summary)
 
     @property
     def _content(self) -> bytes:
