@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 
 from pyspark.sql import DataFrame
 
-from ..settings import FLAGS
+from ..settings import FLAGS, NOT_PARAMS
 from .blobs import checked_features
 from .fitting import Settled, fit
 from .keywords import EstimatorParams
@@ -41,7 +41,7 @@ class CaffeEstimator(EstimatorParams, NetEstimator):
 
     def flags(self) -> Dict[str, Any]:
         """The flags that are set, for Config."""
-        return {name: value for name, value in self.given().items() if name in FLAGS}
+        return {name: value for name, value in self.given().items() if name in FLAGS and name not in NOT_PARAMS}
 
     def _fit(self, dataset: DataFrame) -> CaffeModel:
         by_columns = self.isSet("featuresCol") or not self.isSet("conf")

@@ -23,7 +23,7 @@ from ..report.result import TrainingResult
 from ..runs.fits import under_own_name
 from ..runs.kept import folder_unless_needed
 from ..runs.run import train
-from ..settings import FLAGS
+from ..settings import FLAGS, NOT_PARAMS
 from .nets import fed, given_text
 from .solver import check_contradictions, iterations_of, with_fields
 from .validation import check_validation, split
@@ -57,7 +57,7 @@ class Fit:
     @property
     def flags(self) -> Dict[str, Any]:
         """The flags among the Params that were set, without conf."""
-        return {name: value for name, value in self.given.items() if name in FLAGS and name != "conf"}
+        return {name: value for name, value in self.given.items() if name in FLAGS and name not in ("conf", *NOT_PARAMS)}
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
         if not named:
             flags["model"] = "file:" + os.path.join(folder, "model.caffemodel")
             flags.setdefault("keepSnapshots", 1)
+        if not given.get("conf"):
+            flags.setdefault("shuffle", about.value("shuffle"))
         flags.update(_start(given.get("initialModel", ""), folder))
         settled = _settle(about, training, validation is not None, flags)
         config = settled.run_config

@@ -95,7 +95,7 @@ def sized(head: Head, plan: NetPlan, path: str) -> Head:
     """The head with the size of its scores, as the plan of its net says. Raises ConfigError for scores of no use."""
     shape = plan.shapes[head.raw]
     size = math.prod(shape[1:])
-    if head.raw not in plan.batch_axes or plan.batch_axes[head.raw] != 0:
+    if plan.batch_axes.get(head.raw, (1, 1))[0] != 0:
         raise ConfigError(
             f"{path}: blob '{head.raw}' ({'x'.join(map(str, shape))}) does not have a row for each sample"
         )

@@ -59,17 +59,19 @@ class _Given(Params):
         return {name: self.getOrDefault(name) for name in self._table if self.isSet(self.getParam(name))}
 
 
-def _converter(flag):
-    """What makes a Param's value of what it is given. Raises ConfigError."""
-    special = {"conf": _solver, "net": _net, "fields": _fields, "model": _model, "float": _number, "int": _number}
+class _Converter:
+    """What makes a Param's value of what it is given; it is pickled with its Param."""
 
-    def convert(value):
+    def __init__(self, flag):
+        self.flag = flag
+
+    def __call__(self, value):
+        flag = self.flag
+        special = {"conf": _solver, "net": _net, "fields": _fields, "model": _model, "float": _number, "int": _number}
         try:
             return special.get(flag.name, special.get(flag.kind, _plain))(flag, value)
         except ConfigError as e:
             raise ConfigError(e.message[1:] if e.message.startswith(f"-{flag.name}") else e.message) from None
-
-    return convert
 
 
 def _plain(flag, value):
@@ -137,7 +139,7 @@ def _params(name, like):
     table = PARAMS_OF[like]
     members = {"_table": table, "_like": like, "__doc__": f"The Params of a {like}."}
     for one, flag in table.items():
-        members[one] = Param(Params._dummy(), one, flag.help, _converter(flag))
+        members[one] = Param(Params._dummy(), one, flag.help, _Converter(flag))
         upper = one[0].upper() + one[1:]
         members["set" + upper] = _setter(one, flag.help)
         members["get" + upper] = _getter(one, flag.help)

@@ -129,7 +129,7 @@ class EstimatorParams(Params):
         solverOverrides: Optional[Mapping[str, Any]] = None,
         initialModel: Any = "",
         freeze: Sequence[str] = (),
-        progress: Literal["auto", "bar", "log", "none"] = "auto",
+        progress: Union[bool, Literal["auto", "bar", "log", "none"]] = "auto",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         outputType: Literal["array", "vector"] = "array",
         outputCols: Sequence[str] = (),
@@ -193,7 +193,7 @@ class EstimatorParams(Params):
         solverOverrides: Optional[Mapping[str, Any]] = None,
         initialModel: Any = "",
         freeze: Sequence[str] = (),
-        progress: Literal["auto", "bar", "log", "none"] = "auto",
+        progress: Union[bool, Literal["auto", "bar", "log", "none"]] = "auto",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         outputType: Literal["array", "vector"] = "array",
         outputCols: Sequence[str] = (),
@@ -422,7 +422,7 @@ class EstimatorParams(Params):
         """layers that keep their weights"""
     def getFreeze(self) -> List[str]:
         """layers that keep their weights"""
-    def setProgress(self: Self, value: Literal["auto", "bar", "log", "none"]) -> Self:
+    def setProgress(self: Self, value: Union[bool, Literal["auto", "bar", "log", "none"]]) -> Self:
         """auto, bar, log or none"""
     def getProgress(self) -> Literal["auto", "bar", "log", "none"]:
         """auto, bar, log or none"""
@@ -662,7 +662,7 @@ class ClassifierParams(Params):
         solverOverrides: Optional[Mapping[str, Any]] = None,
         initialModel: Any = "",
         freeze: Sequence[str] = (),
-        progress: Literal["auto", "bar", "log", "none"] = "auto",
+        progress: Union[bool, Literal["auto", "bar", "log", "none"]] = "auto",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         predictionCol: str = "prediction",
         rawBlob: str = "",
@@ -726,7 +726,7 @@ class ClassifierParams(Params):
         solverOverrides: Optional[Mapping[str, Any]] = None,
         initialModel: Any = "",
         freeze: Sequence[str] = (),
-        progress: Literal["auto", "bar", "log", "none"] = "auto",
+        progress: Union[bool, Literal["auto", "bar", "log", "none"]] = "auto",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         predictionCol: str = "prediction",
         rawBlob: str = "",
@@ -949,7 +949,7 @@ class ClassifierParams(Params):
         """layers that keep their weights"""
     def getFreeze(self) -> List[str]:
         """layers that keep their weights"""
-    def setProgress(self: Self, value: Literal["auto", "bar", "log", "none"]) -> Self:
+    def setProgress(self: Self, value: Union[bool, Literal["auto", "bar", "log", "none"]]) -> Self:
         """auto, bar, log or none"""
     def getProgress(self) -> Literal["auto", "bar", "log", "none"]:
         """auto, bar, log or none"""
@@ -1195,7 +1195,7 @@ class RegressorParams(Params):
         solverOverrides: Optional[Mapping[str, Any]] = None,
         initialModel: Any = "",
         freeze: Sequence[str] = (),
-        progress: Literal["auto", "bar", "log", "none"] = "auto",
+        progress: Union[bool, Literal["auto", "bar", "log", "none"]] = "auto",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         predictionCol: str = "prediction",
         rawBlob: str = "",
@@ -1257,7 +1257,7 @@ class RegressorParams(Params):
         solverOverrides: Optional[Mapping[str, Any]] = None,
         initialModel: Any = "",
         freeze: Sequence[str] = (),
-        progress: Literal["auto", "bar", "log", "none"] = "auto",
+        progress: Union[bool, Literal["auto", "bar", "log", "none"]] = "auto",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         predictionCol: str = "prediction",
         rawBlob: str = "",
@@ -1478,7 +1478,7 @@ class RegressorParams(Params):
         """layers that keep their weights"""
     def getFreeze(self) -> List[str]:
         """layers that keep their weights"""
-    def setProgress(self: Self, value: Literal["auto", "bar", "log", "none"]) -> Self:
+    def setProgress(self: Self, value: Union[bool, Literal["auto", "bar", "log", "none"]]) -> Self:
         """auto, bar, log or none"""
     def getProgress(self) -> Literal["auto", "bar", "log", "none"]:
         """auto, bar, log or none"""

@@ -37,5 +37,5 @@ def nominal(column: str, names: List[str], classes: int) -> Dict[str, Any]:
     """The metadata of a column of class indices."""
     about: Dict[str, Any] = {"type": "nominal", "name": column}
     known = names if len(names) == classes else names and [*names, *map(str, range(len(names), classes))]
-    about.update({"vals": known} if known else {"num_vals": classes})
+    about["vals" if known else "num_vals"] = known or classes
     return {_KEY: about}

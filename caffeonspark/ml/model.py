@@ -83,8 +83,7 @@ class NetModel(HasTrainingSummary, Model, MLReadable, MLWritable):
         blocks = layer.cos_data_param.top
         if len(columns) != len(blocks):
             raise ConfigError(
-                f"featuresCol has {len(columns)} columns, and the net has {len(blocks)} inputs "
-                f"({', '.join(layer.top)})"
+                f"featuresCol has {len(columns)} columns, and the net has {len(blocks)} inputs ({', '.join(layer.top)})"
             )
         for block, column in zip(blocks, columns):
             block.name = column

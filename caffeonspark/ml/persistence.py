@@ -12,7 +12,7 @@ from ..api.config import Config
 from ..errors import ConfigError
 from ..formats.checksums import read_checked, write_model
 from ..nets.net import TEST, Net
-from ..nets.prototxt import parse_net
+from ..nets.prototxt import parse_net, parse_solver
 from ..spark.session import storage_of
 from ..storage import join
 from .nets import given_text
@@ -72,10 +72,12 @@ class EstimatorWriter(MLWriter):
         given = estimator.given()
         kept = estimator.copy()
         session = SparkSession(self.sc)
-        if given.get("conf") or given.get("net"):
-            text = given_text(given.get("conf"), given.get("net"), Config(session).files)
-            kept.clear(kept.getParam("net" if given.get("conf") else "conf"))
-            kept._set(**{"conf" if given.get("conf") else "net": text})
+        conf, net, files = given.get("conf"), given.get("net"), Config(session).files
+        if conf:
+            kept.clear(kept.getParam("net"))
+            kept._set(conf=given_text(conf, net, files))
+        elif net:
+            kept._set(net=parse_solver(given_text(None, net, files).encode(), "net.prototxt").net_param)
         model = given.get("initialModel", "")
         if not isinstance(model, str):
             kept.clear(kept.initialModel)

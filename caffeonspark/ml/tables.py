@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..flags import Flag, flag, table_of
@@ -111,6 +111,7 @@ _BLOB_FLAGS = ("features", "label")
 _MODEL_FLAGS = ("engine", "blasKernel", "resize", "badRecords", "badRecordsMax", "maxPixels")
 _FIT = {**table_of(Columns), **table_of(Training), **table_of(Rows)}
 _PREDICTOR = {name: one for name, one in _FIT_FLAGS.items() if name not in _BLOB_FLAGS}
+_PREDICTOR["shuffle"] = replace(FLAGS["shuffle"], default=True, help="shuffle each rank's rows anew for every epoch")
 
 
 def _only(*names: str) -> Dict[str, Flag]:

@@ -7,7 +7,7 @@ from sklearn import datasets
 
 def frame_of(spark, bunch, scale, parts):
     rows = [(Vectors.dense(x / scale), float(y), n) for n, (x, y) in enumerate(zip(bunch.data, bunch.target))]
-    frame = spark.createDataFrame(rows, "features vector, label double, number int").repartition(parts, "number")
+    frame = spark.createDataFrame(rows, ["features", "label", "number"]).repartition(parts, "number")
     return frame.cache()
 
 

@@ -15,11 +15,14 @@ from pyspark.sql import functions as F
 
 from caffeonspark import CaffeClassificationModel, CaffeClassifier, ConfigError, DataError, nets
 
-ACCURACY = MulticlassClassificationEvaluator(metricName="accuracy")
+
+def accuracy():
+    """Spark's evaluator, which needs a session."""
+    return MulticlassClassificationEvaluator(metricName="accuracy")
 
 
 def classifier(**params):
-    return CaffeClassifier(**{"net": nets.mlp(layers=[64, 32, 10]), "quiet": True, "maxIter": 150, **params})
+    return CaffeClassifier(**{"net": nets.mlp(layers=[64, 32, 10]), "quiet": True, "maxIter": 150, "stepSize": 0.01, **params})
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_the_three_columns(scored, model):
 
 
 def test_evaluators_take_the_output_as_it_is(scored):
-    assert ACCURACY.evaluate(scored) > 0.9
+    assert accuracy().evaluate(scored) > 0.9
     loss = MulticlassClassificationEvaluator(metricName="logLoss").evaluate(scored)
     rows = scored.select("probability", "label").collect()
     expected = -np.mean([np.log(row.probability[int(row.label)]) for row in rows])
@@ -79,7 +82,7 @@ def test_two_classes_from_one_score(spark, cancer):
     assert row.probability[1] == pytest.approx(1 / (1 + np.exp(-row.rawPrediction[1])), abs=1e-6)
     assert row.prediction == float(row.rawPrediction[1] > 0)
     assert BinaryClassificationEvaluator().evaluate(scored) > 0.97
-    assert ACCURACY.evaluate(scored) > 0.93
+    assert accuracy().evaluate(scored) > 0.93
 
 
 # ---- searches (6 to 9)
@@ -98,7 +101,7 @@ def test_grids(digits):
     assert [m.uid for m in models] == [estimator.uid] * 4
     contents = {m.caffemodel[0] for m in models}
     assert len(contents) == 4
-    assert estimator.isSet("stepSize") is False
+    assert estimator.getStepSize() == 0.01
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -111,7 +114,7 @@ def test_parallel_searches_give_the_scores_of_one_after_another(digits, tmp_path
         search = CrossValidator(
             estimator=estimator,
             estimatorParamMaps=grid,
-            evaluator=ACCURACY,
+            evaluator=accuracy(),
             numFolds=2,
             seed=3,
             parallelism=parallelism,
@@ -125,7 +128,7 @@ def test_train_validation_split_keeps_its_models(digits):
     estimator = classifier(maxIter=5)
     grid = ParamGridBuilder().addGrid(estimator.stepSize, [0.001, 0.01]).build()
     search = TrainValidationSplit(
-        estimator=estimator, estimatorParamMaps=grid, evaluator=ACCURACY, collectSubModels=True, seed=1
+        estimator=estimator, estimatorParamMaps=grid, evaluator=accuracy(), collectSubModels=True, seed=1
     )
     assert len(search.fit(digits).subModels) == 2
 
@@ -290,7 +293,7 @@ def test_assembled_features(spark, digits):
 def test_rows_without_weight_do_not_count(digits):
     wrong = digits.withColumn("label", F.lit(3.0)).withColumn("w", F.lit(0.0)).union(digits.withColumn("w", F.lit(1.0)))
     fitted = classifier(weightCol="w", epochs=10, maxIter=None).fit(wrong)
-    assert ACCURACY.evaluate(fitted.transform(digits)) > 0.9
+    assert accuracy().evaluate(fitted.transform(digits)) > 0.9
 
 
 def test_early_stopping(digits):
@@ -307,7 +310,7 @@ def test_early_stopping(digits):
 
 def test_going_on_from_a_model(digits, model):
     further = classifier(initialModel=model, maxIter=1, stepSize=1e-9).fit(digits)
-    assert ACCURACY.evaluate(further.transform(digits)) > 0.9
+    assert accuracy().evaluate(further.transform(digits)) > 0.9
     frozen = classifier(initialModel=model, freeze=["ip1"], maxIter=5).fit(digits)
     before, after = model.weights(), frozen.weights()
     assert all((a == b).all() for a, b in zip(before["ip1"], after["ip1"]))
@@ -337,6 +340,6 @@ def test_predict_one(model, scored):
 
 def test_evaluate_and_summary(model, digits):
     found = model.evaluate(digits)
-    assert found.accuracy == pytest.approx(ACCURACY.evaluate(model.transform(digits)))
+    assert found.accuracy == pytest.approx(accuracy().evaluate(model.transform(digits)))
     assert len(model.summary.history) > 0 and str(model.summary.history["loss"].dtype) == "float64"
     assert len(repr(model)) < 200
