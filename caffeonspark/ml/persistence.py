@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Dict
 
 from google.protobuf import text_format
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
@@ -12,9 +12,9 @@ from ..formats.checksums import read_checked, write_model
 from ..nets.net import TEST, Net
 from ..nets.prototxt import parse_net
 from ..spark.session import storage_of
-from ..storage import join
+from ..storage import Storage, join
 
-__all__ = ["ModelReader", "ModelWriter"]
+__all__ = ["ModelReader", "ModelWriter", "restored"]
 
 
 class ModelWriter(MLWriter):
@@ -41,11 +41,15 @@ class ModelReader(MLReader):
 
     def load(self, path: str) -> Any:
         metadata = DefaultParamsReader.loadMetadata(path, self.sc)
-        storage = storage_of(SparkSession(self.sc))
-        net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
-        content = read_checked(storage, join(path, "model" + metadata["ending"]))
-        model = self._class()
-        model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)
-        DefaultParamsReader.getAndSetParams(model, metadata)
-        model._resetUid(metadata["uid"])
-        return model
+        return restored(self._class, metadata, path, storage_of(SparkSession(self.sc)))
+
+
+def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) -> Any:
+    """The model of class ``cls`` that was saved at ``path`` with this metadata. Raises DataError where it is damaged."""
+    net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
+    content = read_checked(storage, join(path, "model" + metadata["ending"]))
+    model = cls()
+    model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)
+    DefaultParamsReader.getAndSetParams(model, metadata)
+    model._resetUid(metadata["uid"])
+    return model
