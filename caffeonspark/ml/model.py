@@ -1,8 +1,8 @@
-"""A trained net that adds columns to DataFrames."""
+"""Trained nets that add columns to DataFrames."""
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from pyspark.ml import Model
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
@@ -14,22 +14,25 @@ from ..data.sources.frames import check_frame
 from ..errors import ConfigError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of
+from ..inference.outputs import OutputColumn
 from ..inference.tasks import check_model, make_task, with_outputs
 from ..nets.net import TEST, Net
 from ..plans.net_source import NetSource
 from ..report.result import TrainingResult
+from ..settings import FLAGS
 from .blobs import default_features
-from .params import FLAG_NAMES, CaffeParams
+from .keywords import ModelParams
 from .persistence import ModelReader, ModelWriter
+from .tables import PARAMS_OF
 
-__all__ = ["CaffeModel"]
+__all__ = ["CaffeModel", "NetModel"]
 
 
-class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
-    """A trained net that adds columns to a DataFrame; made by ``CaffeEstimator.fit``, ``load`` or ``fromNet``.
+class NetModel(Model, MLReadable, MLWritable):
+    """What every trained net is: a TEST net and the content of its model file.
 
-    ``transform`` runs the part of the TEST net that ``features`` depend on, and needs only the columns that part
-    reads: no label column to predict.
+    ``transform`` runs the part of the net that its columns depend on, and needs only the columns that part reads: no
+    label column to predict.
 
     Attributes
     ----------
@@ -45,6 +48,70 @@ class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
 
     def _trained(self, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> None:
         self._net, self._content, self._ending, self.summary = net, content, ending, summary
+
+    @property
+    def caffemodel(self) -> Tuple[bytes, str]:
+        """The content of the model file, and how its name ends: ``.caffemodel`` or ``.caffemodel.h5``."""
+        return self._content, self._ending
+
+    def _outputs(self, schema: Any) -> List[OutputColumn]:
+        """The columns that ``transform`` adds. ``schema`` is the DataFrame's."""
+        raise NotImplementedError
+
+    def _flags(self) -> Dict[str, Any]:
+        """The flags that are set, for Config."""
+        names = [name for name in PARAMS_OF["CaffeModel"] if name in FLAGS and self.hasParam(name)]
+        return {name: self.getOrDefault(name) for name in names if self.isSet(self.getParam(name))}
+
+    def _reading(self, net: Net) -> Net:
+        """The net, with the columns of ``featuresCol`` for its inputs where they were renamed."""
+        if not self.isDefined(self.getParam("featuresCol")):
+            return net
+        columns = self.getOrDefault("featuresCol")
+        layer = net.data_layers()[0]
+        if len(columns) != len(layer.cos_data_param.top):
+            raise ConfigError(
+                f"featuresCol has {len(columns)} columns, and the net has {len(layer.cos_data_param.top)} inputs "
+                f"({', '.join(layer.top)})"
+            )
+        for block, column in zip(layer.cos_data_param.top, columns):
+            block.name = column
+        return net
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        assert self._net is not None
+        check_frame(dataset)
+        outputs = self._outputs(dataset.schema)
+        config = Config(dataset.sparkSession, self._flags())
+        blobs = list(dict.fromkeys(output.blob for output in outputs))
+        self._net.check_blobs(blobs)
+        source = NetSource(config, self._reading(self._net.pruned(blobs)), dataset)
+        task = make_task(config.run_config, source.plan, blobs, self._content, self._ending)
+        with explained():
+            return with_outputs(dataset, source, task, outputs)
+
+    def copy(self, extra: Any = None) -> Any:
+        return super().copy(extra)
+
+    # ---- saving
+
+    def _saved(self) -> Dict[str, Any]:
+        """What is saved besides Params, net and weights; for JSON."""
+        return {}
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        """Take what ``_saved`` gave."""
+
+    def write(self) -> MLWriter:
+        return ModelWriter(self)
+
+    @classmethod
+    def read(cls) -> MLReader:
+        return ModelReader(cls)
+
+
+class CaffeModel(ModelParams, NetModel):
+    """A trained net that adds blobs to a DataFrame; made by ``CaffeEstimator.fit``, ``load`` or ``fromNet``."""
 
     @classmethod
     def fromNet(cls, spark: Any, **flags: Any) -> CaffeModel:
@@ -75,41 +142,23 @@ class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
         path = check_model(config.run_config)
         model = cls()
         model._trained(net, read_checked(config.storage, path), ending_of(path), None)
-        left_out = ("conf", "features", "model", "weights")
-        model._set(
-            **{name: value for name, value in config.changed.items() if name in FLAG_NAMES and name not in left_out}
-        )
+        names = [name for name in PARAMS_OF["CaffeModel"] if name in FLAGS and name not in ("features", "label")]
+        model._set(**{name: value for name, value in config.changed.items() if name in names})
         model._set(features=config.blobs or default_features(net))
         return model
 
-    def setFeatures(self, value: List[str]) -> CaffeModel:
-        """Choose the blobs that ``transform`` adds."""
-        self._set(features=value)
-        return self
+    @property
+    def blobs(self) -> List[str]:
+        """The blobs of ``features``, then ``label``."""
+        features: List[str] = self.getOrDefault("features")
+        label = self.getOrDefault("label") if self.isDefined("label") else ""
+        return [*features, *([label] if label and label not in features else [])]
 
-    def _transform(self, dataset: DataFrame) -> DataFrame:
-        assert self._net is not None
-        check_frame(dataset)
-        flags = {k: v for k, v in self.flags().items() if k != "conf"}
-        config = Config(dataset.sparkSession, flags)
-        blobs = config.blobs
-        source = NetSource(config, self._net, dataset).for_blobs(blobs)
-        taken = sorted(set(blobs) & set(dataset.columns))
-        if taken:
-            raise ConfigError(f"the DataFrame has a column '{taken[0]}' already: rename it, or choose other features")
-        task = make_task(config.run_config, source.plan, blobs, self._content, self._ending)
-        with explained():
-            return with_outputs(dataset, source, task)
-
-    def copy(self, extra: Any = None) -> CaffeModel:
-        copied: CaffeModel = super().copy(extra)
-        return copied
-
-    # ---- saving
-
-    def write(self) -> MLWriter:
-        return ModelWriter(self)
-
-    @classmethod
-    def read(cls) -> MLReader:
-        return ModelReader(cls)
+    def _outputs(self, schema: Any) -> List[OutputColumn]:
+        blobs, names = self.blobs, self.getOrDefault("outputCols") or self.blobs
+        if len(names) != len(blobs):
+            raise ConfigError(
+                f"outputCols has {len(names)} names, and there are {len(blobs)} blobs: {', '.join(blobs)}"
+            )
+        form = self.getOrDefault("outputType")
+        return [OutputColumn(name, blob, form) for name, blob in zip(names, blobs)]

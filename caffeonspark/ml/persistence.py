@@ -1,4 +1,4 @@
-"""How a model is saved: Spark ML's metadata, with the net's prototxt and the ``.caffemodel`` beside it."""
+"""How models and estimators are saved: Spark ML's metadata, with net and weights beside a model's."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from google.protobuf import text_format
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
+from ..api.config import Config
+from ..errors import ConfigError
 from ..formats.checksums import read_checked, write_model
 from ..nets.net import TEST, Net
 from ..nets.prototxt import parse_net
 from ..spark.session import storage_of
 from ..storage import Storage, join
+from .nets import given_text
 
-__all__ = ["ModelReader", "ModelWriter", "restored"]
+__all__ = ["EstimatorReader", "EstimatorWriter", "ModelReader", "ModelWriter", "restored"]
 
 
 class ModelWriter(MLWriter):
@@ -27,11 +30,12 @@ class ModelWriter(MLWriter):
     def saveImpl(self, path: str) -> None:
         model = self._model
         assert model._net is not None
-        extra = {"ending": model._ending, "netPath": model._net.path}
+        content, ending = model.caffemodel
+        extra = {"ending": ending, "netPath": model._net.path, **model._saved()}
         DefaultParamsWriter.saveMetadata(model, path, self.sc, extraMetadata=extra)
         storage = storage_of(SparkSession(self.sc))
         storage.write(join(path, "net.prototxt"), text_format.MessageToString(model._net.message).encode())
-        write_model(storage, join(path, "model" + model._ending), model._content)
+        write_model(storage, join(path, "model" + ending), content)
 
 
 class ModelReader(MLReader):
@@ -41,6 +45,7 @@ class ModelReader(MLReader):
 
     def load(self, path: str) -> Any:
         metadata = DefaultParamsReader.loadMetadata(path, self.sc)
+        _check_class(metadata, self._class, path)
         return restored(self._class, metadata, path, storage_of(SparkSession(self.sc)))
 
 
@@ -50,6 +55,61 @@ def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) ->
     content = read_checked(storage, join(path, "model" + metadata["ending"]))
     model = cls()
     model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)
-    DefaultParamsReader.getAndSetParams(model, metadata)
+    model._restore(metadata)
+    _set_params(model, metadata)
     model._resetUid(metadata["uid"])
     return model
+
+
+class EstimatorWriter(MLWriter):
+    """Spark ML's metadata, in which solver and nets are texts, and the ``initialModel`` beside it."""
+
+    def __init__(self, estimator: Any) -> None:
+        super().__init__()
+        self._estimator = estimator
+
+    def saveImpl(self, path: str) -> None:
+        estimator = self._estimator
+        given = estimator.given()
+        kept = estimator.copy()
+        session = SparkSession(self.sc)
+        if given.get("conf") or given.get("net"):
+            text = given_text(given.get("conf"), given.get("net"), Config(session).files)
+            kept.clear(kept.getParam("net" if given.get("conf") else "conf"))
+            kept._set(**{"conf" if given.get("conf") else "net": text})
+        model = given.get("initialModel", "")
+        if not isinstance(model, str):
+            kept.clear(kept.initialModel)
+        DefaultParamsWriter.saveMetadata(
+            kept, path, self.sc, extraMetadata={"initialModel": not isinstance(model, str)}
+        )
+        if not isinstance(model, str):
+            model.write().save(join(path, "initialModel"))
+
+
+class EstimatorReader(MLReader):
+    def __init__(self, cls: Any) -> None:
+        super().__init__()
+        self._class = cls
+
+    def load(self, path: str) -> Any:
+        metadata = DefaultParamsReader.loadMetadata(path, self.sc)
+        _check_class(metadata, self._class, path)
+        estimator = self._class()
+        _set_params(estimator, metadata)
+        estimator._resetUid(metadata["uid"])
+        if metadata.get("initialModel"):
+            estimator._set(initialModel=DefaultParamsReader.loadParamsInstance(join(path, "initialModel"), self.sc))
+        return estimator
+
+
+def _check_class(metadata: Dict[str, Any], wanted: Any, path: str) -> None:
+    """Raise ConfigError where something else was saved."""
+    saved = str(metadata["class"]).rsplit(".", 1)[-1]
+    if saved != wanted.__name__:
+        raise ConfigError(f"{path} is a {saved}, not a {wanted.__name__}: load it with {saved}.load")
+
+
+def _set_params(instance: Any, metadata: Dict[str, Any]) -> None:
+    """The Params that were set. A model of an earlier version has some of its estimator's, which mean nothing to it."""
+    instance._set(**{name: value for name, value in metadata["paramMap"].items() if instance.hasParam(name)})

@@ -12,17 +12,17 @@ from ..errors import ConfigError
 from .net import Net, makes_data, reads_data
 from .schema import NetParameter
 
-__all__ = ["data_inputs", "deploy_net", "set_shapes"]
+__all__ = ["PROBABILITIES", "data_inputs", "deploy_net", "probability_layers", "set_shapes"]
 
 #: What losses compute from scores before they compare them with labels: the layer's type, and where its settings are.
-_PROBABILITIES = {
+PROBABILITIES = {
     "SoftmaxWithLoss": ("Softmax", "softmax_param"),
     "InfogainLoss": ("Softmax", "infogain_loss_param"),
     "SigmoidCrossEntropyLoss": ("Sigmoid", "sigmoid_param"),
 }
 _LABELLED = ("Data", "ImageData", "MemoryData")  # whose second top is a label, whatever it is used for
 #: Losses of one score and one target, which may come from the data itself.
-_PAIRS = (*_PROBABILITIES, "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss")
+_PAIRS = (*PROBABILITIES, "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss")
 _FILLERS = ("convolution_param", "inner_product_param", "embed_param")
 
 
@@ -73,9 +73,9 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
     heads = [
         (layer, scores[0])
         for layer, scores, _ in compared
-        if layer.type in _PROBABILITIES and layer.name not in auxiliary and not labelled(scores[0])
+        if layer.type in PROBABILITIES and layer.name not in auxiliary and not labelled(scores[0])
     ]
-    kept += _probabilities(heads, kept)
+    kept += probability_layers(heads, kept)
     aside = {blob for layer, _, targets in compared if layer.type in _PAIRS for blob in targets}
     aside |= {blob for layer, scores, _ in compared if layer.name in auxiliary for blob in scores}
     outputs = [blob for blob in _unused(kept) if blob not in aside]
@@ -196,10 +196,16 @@ def _weight(layer: Any) -> float:
     return float(layer.loss_weight[0]) if layer.loss_weight else 1.0
 
 
-def _probabilities(heads: Sequence[Tuple[Any, str]], kept: Sequence[Any]) -> List[Any]:
-    """The layers that compute what losses compute from scores, unless the net has them already."""
+def probability_layers(heads: Sequence[Tuple[Any, str]], kept: Sequence[Any]) -> List[Any]:
+    """The layers that compute what losses compute from scores, unless the net has them already.
+
+    Parameters
+    ----------
+    heads : (loss layer, blob of scores)
+    kept : the net's other layers
+    """
     there = {(layer.type, bottom) for layer in kept for bottom in layer.bottom}
-    wanted = {(_PROBABILITIES[loss.type][0], scores): loss for loss, scores in heads}
+    wanted = {(PROBABILITIES[loss.type][0], scores): loss for loss, scores in heads}
     wanted = {key: loss for key, loss in wanted.items() if key not in there}
     taken = {name for layer in kept for name in [layer.name, *layer.top]}
     made = []
@@ -211,7 +217,7 @@ def _probabilities(heads: Sequence[Tuple[Any, str]], kept: Sequence[Any]) -> Lis
         new = NetParameter().layer.add(name=name, type=kind)
         new.bottom.append(scores)
         new.top.append(name)
-        settings = getattr(loss, _PROBABILITIES[loss.type][1])
+        settings = getattr(loss, PROBABILITIES[loss.type][1])
         if kind == "Softmax" and settings.HasField("axis"):
             new.softmax_param.axis = settings.axis
         made.append(new)
