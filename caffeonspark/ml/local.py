@@ -19,7 +19,7 @@ from ..storage import Storage
 from .persistence import restored
 from .saved import class_of, read_metadata
 
-__all__ = ["LocalOutputs", "LocalPrediction"]
+__all__ = ["LocalOutputs", "LocalPrediction", "local_outputs_of"]
 
 Self = TypeVar("Self", bound="LocalPrediction")
 
@@ -35,10 +35,12 @@ class LocalOutputs:
     ----------
     prediction : what ``predict`` gives: one, or a dict of several by their names
     probability : what ``predictProbability`` gives; None where there is none
+    otherwise : what to say then
     """
 
     prediction: Tuple[OutputColumn, ...]
     probability: Optional[OutputColumn] = None
+    otherwise: str = ""
 
     @property
     def blobs(self) -> List[str]:
@@ -94,10 +96,10 @@ class LocalPrediction:
         What it takes and raises is what ``predict`` takes and raises. A CaffeModel gives the one of its ``features``
         that a Softmax or Sigmoid layer makes; ConfigError where there is none.
         """
-        probability = self._local_outputs().probability
-        if probability is None:
-            raise ConfigError(self._no_probability())
-        return self._locally(x, [probability])
+        outputs = self._local_outputs()
+        if outputs.probability is None:
+            raise ConfigError(f"predictProbability: {outputs.otherwise}")
+        return self._locally(x, [outputs.probability])
 
     @classmethod
     def loadLocal(cls: Type[Self], folder: Union[str, os.PathLike[str]]) -> Self:
@@ -116,15 +118,9 @@ class LocalPrediction:
         model: Self = restored(class_of(metadata, path, cls), metadata, path, Storage())
         return model
 
-    # ---- what kinds of models have of their own
-
     def _local_outputs(self) -> LocalOutputs:
-        """What is predicted. By default an array of each blob of ``features``, and of them the one that is a
-        probability."""
-        features: Sequence[str] = self.getOrDefault("features")  # type: ignore[attr-defined]  # a Param
-        arrays = tuple(OutputColumn(blob, blob, "array") for blob in features)
-        found = [blob for blob in features if blob in self._probabilities()]
-        return LocalOutputs(arrays, OutputColumn(found[0], found[0], "vector") if len(found) == 1 else None)
+        """What is predicted, for each kind of model."""
+        raise NotImplementedError
 
     # ---- computing
 
@@ -145,19 +141,29 @@ class LocalPrediction:
 
     def _make_local_net(self, blobs: Sequence[str]) -> LocalNet:
         assert self._net is not None
-        flags: Dict[str, Any] = self.flags()  # type: ignore[attr-defined]  # Params
-        config = Config(None, {name: value for name, value in flags.items() if name != "conf"})
         self._net.check_blobs(blobs)
-        return local_net(config, self._net, blobs, self._content, f"the model{self._ending}")
+        net = self._reading(self._net.pruned(blobs))
+        return local_net(Config(None, self._flags()), net, blobs, self._content, f"the model{self._ending}")
 
-    def _probabilities(self) -> List[str]:
-        assert self._net is not None
-        return [top for layer in self._net.message.layer if layer.type in _PROBABILITIES for top in layer.top]
+    # ---- what a model has besides
 
-    def _no_probability(self) -> str:
-        there = self._probabilities()
-        hint = f": choose one, setFeatures(['{there[-1]}'])" if there else ", and the net has none"
-        return f"predictProbability gives the one of features that a Softmax or Sigmoid layer makes{hint}"
+    def _reading(self, net: Net) -> Net:
+        raise NotImplementedError
+
+    def _flags(self) -> Dict[str, Any]:
+        raise NotImplementedError
+
+
+def local_outputs_of(net: Net, blobs: Sequence[str]) -> LocalOutputs:
+    """What is predicted of a net's blobs: an array of each, and of them the one that is a probability."""
+    there = [top for layer in net.message.layer if layer.type in _PROBABILITIES for top in layer.top]
+    found = [blob for blob in blobs if blob in there]
+    hint = f": choose one, setFeatures(['{there[-1]}'])" if there else ", and the net has none"
+    return LocalOutputs(
+        tuple(OutputColumn(blob, blob, "array") for blob in blobs),
+        OutputColumn(found[0], found[0], "vector") if len(found) == 1 else None,
+        f"it gives the one of features that a Softmax or Sigmoid layer makes{hint}",
+    )
 
 
 _State = Tuple[Any, ...]

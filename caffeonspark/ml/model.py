@@ -21,14 +21,16 @@ from ..plans.net_source import NetSource
 from ..report.result import TrainingResult
 from ..settings import FLAGS
 from .blobs import default_features
+from .caffe_files import CaffeFiles, FromCaffe
 from .keywords import ModelParams
+from .local import LocalOutputs, LocalPrediction, local_outputs_of
 from .persistence import ModelReader, ModelWriter
 from .tables import PARAMS_OF
 
 __all__ = ["CaffeModel", "NetModel"]
 
 
-class NetModel(Model, MLReadable, MLWritable):
+class NetModel(LocalPrediction, CaffeFiles, Model, MLReadable, MLWritable):
     """What every trained net is: a TEST net and the content of its model file.
 
     ``transform`` runs the part of the net that its columns depend on, and needs only the columns that part reads: no
@@ -90,6 +92,22 @@ class NetModel(Model, MLReadable, MLWritable):
         with explained():
             return with_outputs(dataset, source, task, outputs)
 
+    def toFeatureExtractor(self, blob: str) -> CaffeModel:
+        """A CaffeModel with the same weights whose ``transform`` adds one blob of the net as a column of Vectors.
+
+        >>> Pipeline(stages=[model.toFeatureExtractor("fc7"), LogisticRegression(featuresCol="fc7")])
+
+        Raises ConfigError where the net has no such blob.
+        """
+        assert self._net is not None
+        self._net.check_blobs([blob])
+        extractor = CaffeModel()
+        extractor._trained(self._net, self._content, self._ending, None)
+        given = {param.name: value for param, value in self.extractParamMap().items() if self.isSet(param)}
+        names = [name for name in given if extractor.hasParam(name) and name not in ("features", "label", "outputCols")]
+        extractor._set(**{**{name: given[name] for name in names}, "features": [blob], "outputType": "vector"})
+        return extractor
+
     def copy(self, extra: Any = None) -> Any:
         return super().copy(extra)
 
@@ -110,8 +128,8 @@ class NetModel(Model, MLReadable, MLWritable):
         return ModelReader(cls)
 
 
-class CaffeModel(ModelParams, NetModel):
-    """A trained net that adds blobs to a DataFrame; made by ``CaffeEstimator.fit``, ``load`` or ``fromNet``."""
+class CaffeModel(FromCaffe, ModelParams, NetModel):
+    """A trained net that adds blobs to a DataFrame; made by ``CaffeEstimator.fit``, ``load``, ``fromCaffe`` or ``fromNet``."""
 
     @classmethod
     def fromNet(cls, spark: Any, **flags: Any) -> CaffeModel:
@@ -162,3 +180,7 @@ class CaffeModel(ModelParams, NetModel):
             )
         form = self.getOrDefault("outputType")
         return [OutputColumn(name, blob, form) for name, blob in zip(names, blobs)]
+
+    def _local_outputs(self) -> LocalOutputs:
+        assert self._net is not None
+        return local_outputs_of(self._net, self.blobs)
