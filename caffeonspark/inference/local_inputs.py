@@ -1,7 +1,7 @@
 """What is given to ``predict``, made the records that executors make of rows: by the same decoding and the same checks.
 
-An image is an image file (its path or bytes), a PIL image, a row of Spark's image format, or a uint8 array. Numbers are a
-Vector, an array or a list. What an array is follows from its dtype and its shape, and what may be two things is refused.
+An image is an image file (its path or bytes), a PIL image, a row of Spark's image format, or a uint8 array. Numbers are
+a Vector, an array or a list. What an array is follows from its dtype and its shape; what may be two things is refused.
 """
 
 from __future__ import annotations
@@ -165,10 +165,14 @@ def samples_of(given: Any, inputs: Sequence[LocalInput]) -> Tuple[List[Sample], 
         if given and all(isinstance(one, _NUMBERS) for one in given) and not (_single(inputs) and len(given) > 1):
             return [_sample(given, inputs, "the list")], True
         return [_sample(one, inputs, f"item {number} of the list") for number, one in enumerate(given)], False
-    if isinstance(given, np.ndarray) and len(inputs) == 1:
-        if given.ndim and not _fits(given, inputs[0]) and (not len(given) or _fits(given[0], inputs[0])):
-            return [_sample(one, inputs, f"row {number} of the array") for number, one in enumerate(given)], False
+    if isinstance(given, np.ndarray) and len(inputs) == 1 and _is_many(given, inputs[0]):
+        return [_sample(one, inputs, f"row {number} of the array") for number, one in enumerate(given)], False
     return [_sample(given, inputs, _name_of(given))], True
+
+
+def _is_many(array: np.ndarray, one: LocalInput) -> bool:
+    """Whether an array is samples one after the other, and not one of them."""
+    return array.ndim > 0 and not _fits(array, one) and (not len(array) or _fits(array[0], one))
 
 
 def _single(inputs: Sequence[LocalInput]) -> bool:
@@ -216,7 +220,9 @@ def _by_column(given: Any, inputs: Sequence[LocalInput], name: str) -> List[Any]
     for one in inputs:
         found = [key for key in (one.column, one.blob) if key in fields]
         if not found:
-            raise DataError(f"{name} has no '{one.column}', which the net reads. {suggest(one.column, map(str, fields))}")
+            raise DataError(
+                f"{name} has no '{one.column}', which the net reads. {suggest(one.column, map(str, fields))}"
+            )
         values.append(fields[found[0]])
     return values
 
@@ -261,7 +267,9 @@ def _read(path: Any, name: str) -> bytes:
     """The content of an image file of this machine."""
     text = os.fspath(path)
     if isinstance(path, str) and scheme(path) not in ("", "file"):
-        raise DataError(f"{name}: predict reads files of this machine: fetch it first, or let transform read it with Spark")
+        raise DataError(
+            f"{name}: predict reads files of this machine: fetch it first, or let transform read it with Spark"
+        )
     if isinstance(path, str) and not path.lower().endswith(IMAGE_ENDINGS):
         shown = path if len(path) <= 60 else path[:57] + "…"
         raise DataError(

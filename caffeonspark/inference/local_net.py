@@ -1,7 +1,7 @@
 """A net that computes in this process, for a sample or a few: no Spark, no other process once it is built.
 
-Before it is built here, the engine has built it in a process of its own, with the model's weights, and has run it once: what
-ends that process is an error here.
+Before it is built here, the engine has built it in a process of its own, with the model's weights, and has run it
+once: what ends that process is an error here.
 """
 
 from __future__ import annotations
@@ -189,7 +189,9 @@ class LocalNet:
         why = error.message if error is not None else self._engine.explain_crash(lines)
         if not why and os.WIFSIGNALED(status):
             why = f"its process ended with signal {os.WTERMSIG(status)}"
-        return f"the net does not run with the weights of {self._name}: {why or (lines[-1] if lines else 'no word why')}"
+        return (
+            f"the net does not run with the weights of {self._name}: {why or (lines[-1] if lines else 'no word why')}"
+        )
 
 
 class _Raising(BadRecords):
@@ -223,7 +225,7 @@ def _with_weights(model: bytes, name: str, use: Callable[[str], None]) -> None:
         use(f.name)
 
 
-_every: "weakref.WeakSet[LocalNet]" = weakref.WeakSet()
+_every: weakref.WeakSet[LocalNet] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 import numpy as np
@@ -139,7 +138,9 @@ class CaffeFiles:
         assert net is not None
         message = deploy_net(net)
         notes = [
-            note for layer in net.data_layers() for note in transformations(layer, [*net.pruned(layer.top).blob_names()])
+            note
+            for layer in net.data_layers()
+            for note in transformations(layer, [*net.pruned(layer.top).blob_names()])
         ]
         inputs = data_inputs(message)
         if inputs:

@@ -129,7 +129,7 @@ class NetModel(LocalPrediction, CaffeFiles, Model, MLReadable, MLWritable):
 
 
 class CaffeModel(FromCaffe, ModelParams, NetModel):
-    """A trained net that adds blobs to a DataFrame; made by ``CaffeEstimator.fit``, ``load``, ``fromCaffe`` or ``fromNet``."""
+    """A trained net that adds blobs to a DataFrame; made by ``CaffeEstimator.fit``, ``load``, ``fromCaffe``, …"""
 
     @classmethod
     def fromNet(cls, spark: Any, **flags: Any) -> CaffeModel:

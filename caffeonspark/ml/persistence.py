@@ -50,7 +50,7 @@ class ModelReader(MLReader):
 
 
 def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) -> Any:
-    """The model of class ``cls`` that was saved at ``path`` with this metadata. Raises DataError where it is damaged."""
+    """The model, of class ``cls``, saved at ``path`` with this metadata. Raises DataError for a damaged one."""
     net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
     content = read_checked(storage, join(path, "model" + metadata["ending"]))
     model = cls()
