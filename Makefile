@@ -2,6 +2,7 @@
 # make test    formatting, types and the tests that take minutes
 # make test-fast the tests that need no Spark
 # make test-yarn the tests on real HDFS and YARN daemons
+# make test-pyspark4 the tests that need Spark, on PySpark 4.0
 # make test-all  all tests, those that take longer included: full MNIST, fault injection, YARN
 # make bench   the benchmark tables
 # make stubs   what editors know of the flags, anew from settings.py
@@ -11,7 +12,7 @@ ENV := scripts/with-env
 # two processes, each of which runs whole files
 TWO := -n 2 --dist loadfile
 
-.PHONY: demo test test-fast test-yarn test-all check bench stubs dist clean
+.PHONY: demo test test-fast test-yarn test-pyspark4 test-all check bench stubs dist clean
 
 demo:
 	$(ENV) scripts/demo
@@ -30,6 +31,9 @@ test-fast:
 
 test-yarn:
 	$(ENV) pytest tests/yarn
+
+test-pyspark4:
+	CAFFEONSPARK_PYSPARK=4.0 $(ENV) pytest $(TWO) -m "spark and not slow"
 
 test-all: check
 	$(ENV) pytest

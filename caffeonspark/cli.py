@@ -216,16 +216,18 @@ def _left_over(config: Config) -> bool:
 
 def save_features(cos: Any, config: Config) -> None:
     from .api.sources import DataSource
+    from .inference.features import small_batches
 
     output = str(config.output)
-    frame = cos.features(DataSource(config.spark()).getSource(config, False))
+    source = DataSource(config.spark()).getSource(config, False)
     check_output(config)
     if config.storage.exists(join(output, "_SUCCESS")):
         _log.warning("caffeonspark: %s was written by an earlier attempt", output)
         return
     target = "file://" + os.path.abspath(local_path(output)) if output.startswith("file:") else output
     mode = "overwrite" if _left_over(config) else "errorifexists"
-    frame.write.format(config.outputFormat).mode(mode).save(target)
+    with small_batches(source.for_blobs(config.blobs)):
+        cos.features(source).write.format(config.outputFormat).mode(mode).save(target)
     if cos.task.skipped.value:
         from .inference.tasks import check_skipped
 

@@ -33,6 +33,7 @@ _GIVEN = {
     "net": "Any",
     "columns": "Union[Sequence[str], Mapping[str, str]]",
     "featuresCol": "Union[str, Sequence[str]]",
+    "progress": 'Union[bool, Literal["auto", "bar", "log", "none"]]',
 }
 
 

@@ -54,7 +54,7 @@ KNOW_PYSPARK = (
     "launchers/spark_barrier.py",
     "data/sources/",
     "plans/net_source.py",  # the type of a DataFrame that stands for a source's
-    "inference/tasks.py",
+    "inference/",
     "api/",
     "compat/",
     "ml/",

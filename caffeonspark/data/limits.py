@@ -1,15 +1,16 @@
-"""What a record's values have to be: finite, and indices inside the memory that a layer reads by them."""
+"""What a record's values have to be: finite, weights not negative, and indices inside the memory that a layer reads by
+them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, Optional, Tuple, Union
 
 import numpy as np
 
 from .records import BadRecord
 
-__all__ = ["IndexRange", "not_finite"]
+__all__ = ["IndexRange", "Limit", "NotNegative", "not_finite"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,27 @@ class IndexRange:
         """The BadRecord for value ``number`` of the ``of`` values that a record has in ``top``."""
         shown = f"is {value:g}" if of == 1 else f"holds {value:g} (value {number + 1} of {of})"
         return BadRecord(record, f"{self.what} out of range", f"top '{top}' {shown}; {self.allowed}", row)
+
+
+@dataclass(frozen=True)
+class NotNegative:
+    """The values that samples are weighed by: 0 and more."""
+
+    def wrong_rows(self, samples: np.ndarray, moved: bool = False) -> Iterator[Tuple[int, int, float]]:
+        """As ``IndexRange.wrong_rows``."""
+        flat = samples.reshape(len(samples), -1)
+        for row, number in zip(*np.nonzero(flat < 0)):
+            yield int(row), int(number), float(flat[row, number])
+
+    def explain(
+        self, record: str, top: str, number: int, value: float, of: int, row: Optional[int] = None
+    ) -> BadRecord:
+        """As ``IndexRange.explain``."""
+        return BadRecord(record, "negative weight", f"top '{top}' is {value:g}; a weight is 0 or more", row)
+
+
+#: What the values of a top may be.
+Limit = Union[IndexRange, NotNegative]
 
 
 def not_finite(record: str, top: str, values: np.ndarray, row: Optional[int] = None) -> Optional[BadRecord]:

@@ -8,7 +8,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 
 from .decode import MAX_PIXELS, CannotDecode, decode_image, resize
-from .limits import IndexRange, not_finite
+from .limits import Limit, not_finite
 from .records import ENCODED, RAW_BYTES, BadRecord, BadRecords, Column, Records, unpack_image
 from .transform import Transform
 
@@ -24,13 +24,13 @@ class Top:
     name : the blob's name
     shape : of one sample in the blob
     time_major : whether the batch is the blob's second axis (``transpose: true``), for recurrent nets
-    limits : what its values may be where layers index their memory by them
+    limits : what its values may be, where layers index their memory by them or samples are weighed by them
     """
 
     name: str
     shape: Tuple[int, ...]
     time_major: bool = False
-    limits: Tuple[IndexRange, ...] = field(default=(), compare=False)
+    limits: Tuple[Limit, ...] = field(default=(), compare=False)
 
     def blob_shape(self, batch: int) -> Tuple[int, ...]:
         """The blob's whole shape for ``batch`` samples."""
@@ -86,7 +86,7 @@ class NumberTop(Top):
             self.transform.apply_whole(column, out)
 
     def problems(self, ids: Sequence[str], column: np.ndarray) -> Iterator[Tuple[int, BadRecord]]:
-        """(row, what is wrong) of the records whose values are not finite, or out of range where layers index by them.
+        """(row, what is wrong) of the records whose values are not finite, or outside the top's limits.
 
         A record may come more than once.
         """

@@ -16,6 +16,7 @@ from ..errors import ConfigError
 from ..plans.indices import IndexedBottom
 from ..plans.inspection import Inspection, SolverInspection
 from ..plans.net_plan import NetPlan
+from ..plans.sample_weights import WeightedLoss
 
 __all__ = ["Engine", "Predictor", "Trainer"]
 
@@ -105,6 +106,16 @@ class Trainer(ABC):
         """What ``Predictor.check_indices`` says, for the train net: raised from ``step``."""
         return
 
+    def weigh_samples(self, losses: Sequence[WeightedLoss]) -> None:
+        """From now on multiply each sample's loss, and the gradient it begins, by what the blob ``sample_weight`` has
+        for the sample, and divide by the sum of these weights over the pass (over all ranks' passes, where
+        ``normalize_over`` is called) instead of the number of samples. Where that sum is 0, loss and gradient are 0.
+
+        Called once, before the first ``step`` and before ``normalize_over``, where there are weights: of engines whose
+        ``weighable_losses`` has the types of these losses.
+        """
+        raise NotImplementedError
+
     def normalize_over(  # noqa: B027
         self, ranks: int, sum_over_ranks: Callable[[np.ndarray], None]
     ) -> None:
@@ -170,6 +181,11 @@ class Engine(ABC):
     @abstractmethod
     def layer_types(self) -> Sequence[str]:
         """The layer types it can compute."""
+
+    def weighable_losses(self) -> Sequence[str]:
+        """The types of losses in which its trainers can weigh samples (``Trainer.weigh_samples``); none of an engine
+        that cannot."""
+        return ()
 
     @abstractmethod
     def inspect(self, net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, where: str) -> Inspection:

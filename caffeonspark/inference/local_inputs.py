@@ -95,7 +95,11 @@ def local_inputs(source: Source, tops: Sequence[Top]) -> List[LocalInput]:
     tops : the layer's, as ``plans/scoring.py`` settles them for values of this process
     """
     if isinstance(source, InputSource):
-        found = [_of_input(source, number, top) for number, top in enumerate(tops)]
+        blocks = source.parameters().top
+        found = [
+            _of_block(source, top, block) if block.HasField("type") else _of_input(source, number, top)
+            for number, (top, block) in enumerate(zip(tops, blocks))
+        ]
     elif isinstance(source, DataFrameSource):
         found = [_of_block(source, top, block) for top, block in zip(tops, source.parameters().top)]
     elif isinstance(source, ImageSource):

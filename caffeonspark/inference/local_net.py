@@ -105,11 +105,6 @@ class LocalNet:
         _with_weights(model, name, self._try)
         _every.add(self)
 
-    def width(self, blob: str) -> int:
-        """How many values a sample has in a blob."""
-        with self._lock:
-            return self._here().width(blob)
-
     def run(self, given: Any) -> Tuple[Dict[str, np.ndarray], bool]:
         """The blobs of what is given to ``predict``.
 
@@ -130,7 +125,7 @@ class LocalNet:
                 for blob, values in self._forward(net, number, chunk).items():
                     found[blob].append(values)
             return {
-                blob: np.concatenate(parts) if parts else np.empty((0, net.width(blob)), np.float32)
+                blob: np.concatenate(parts) if parts else np.empty((0, self.plan.width(blob)), np.float32)
                 for blob, parts in found.items()
             }, single
 

@@ -114,7 +114,6 @@ class CaffeFiles:
         StorageError
             If it cannot be written.
         """
-        assert self._net is not None
         storage, place = Storage(), _local(folder, "folder").rstrip("/")
         if format not in ("", *_FORMATS):
             raise ConfigError(f"the format of weights is {' or '.join(_FORMATS)}, not '{format}'")
@@ -122,7 +121,9 @@ class CaffeFiles:
             raise ConfigError(f"{folder} exists already: overwrite=True replaces it")
         config = Config(None, self._flags())
         engine = config.load_engine()
-        message, notes = self._deployed(config)
+        if self._net is None:
+            raise ConfigError("the model holds no net: fit or load one")
+        message, notes = _deployed(config, self._net)
         name = "model" + (model_ending(_FORMATS[format]) if format else self._ending)
         model = (f"the model{self._ending}", self._content)
         files = deployed_files(message, notes, self._net, engine, model, name)
@@ -131,29 +132,6 @@ class CaffeFiles:
             write_model(storage, join(join(part, base), name), files[name])
             storage.write(join(join(part, base), "deploy.prototxt"), files["deploy.prototxt"])
         return join(place, "deploy.prototxt"), join(place, name)
-
-    def _deployed(self, config: Config) -> Tuple[Any, List[str]]:
-        """The deploy net of the model's net, and a line about what each of its inputs takes."""
-        net = self._net
-        assert net is not None
-        message = deploy_net(net)
-        notes = [
-            note
-            for layer in net.data_layers()
-            for note in transformations(layer, [*net.pruned(layer.top).blob_names()])
-        ]
-        inputs = data_inputs(message)
-        if inputs:
-            plan = scoring_plan(config, net, inputs)
-            tops = {top.name: top for layer in plan.layers for top in layer.tops}
-            message = shaped(
-                message,
-                lambda size: {name: tops[name].blob_shape(size) for name in inputs},
-                plan.batch_size,
-                config.load_engine(),
-                net.path,
-            )
-        return message, notes
 
     def weights(self) -> Dict[str, List[np.ndarray]]:
         """The parameters of each layer that has some, by its name: float32 arrays that cannot be written to.
@@ -177,6 +155,26 @@ class CaffeFiles:
 
     def _flags(self) -> Dict[str, Any]:
         raise NotImplementedError
+
+
+def _deployed(config: Config, net: Net) -> Tuple[Any, List[str]]:
+    """The deploy net of a net, and a line about what each of its inputs takes."""
+    message = deploy_net(net)
+    notes = [
+        note for layer in net.data_layers() for note in transformations(layer, [*net.pruned(layer.top).blob_names()])
+    ]
+    inputs = data_inputs(message)
+    if inputs:
+        plan = scoring_plan(config, net, inputs)
+        tops = {top.name: top for layer in plan.layers for top in layer.tops}
+        message = shaped(
+            message,
+            lambda size: {name: tops[name].blob_shape(size) for name in inputs},
+            plan.batch_size,
+            config.load_engine(),
+            net.path,
+        )
+    return message, notes
 
 
 def _local(path: Path, what: str) -> str:

@@ -51,7 +51,7 @@ class CaffeClassifier(ClassifierParams, NetEstimator):
             check_number(names, head.classes, column, f"{net.path}: blob '{head.raw}'")
             return net, head
 
-        fitted = fit(fit_of(self, True), dataset, check)
+        fitted = fit(fit_of(self, "CaffeClassificationModel"), dataset, check)
         model = CaffeClassificationModel()
         model._resetUid(self.uid)
         net, model._head = fitted.checked
@@ -98,7 +98,7 @@ class CaffeClassificationModel(ClassificationModelParams, PredictionModel):
             labels=self.labels or None,
         )
 
-    def _outputs(self, schema: Any) -> List[OutputColumn]:
+    def _outputs(self) -> List[OutputColumn]:
         head = self.head
         forms = ("two_scores", "two_probabilities", "two_argmax") if head.binary else ("vector", "vector", "argmax")
         label = self.getOrDefault("predictionCol")

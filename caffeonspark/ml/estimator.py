@@ -47,7 +47,7 @@ class CaffeEstimator(EstimatorParams, NetEstimator):
         by_columns = self.isSet("featuresCol") or not self.isSet("conf")
         if by_columns:
             self._setDefault(featuresCol=["features"], labelCol="label")
-        fitted = fit(fit_of(self, by_columns), dataset, self._check)
+        fitted = fit(fit_of(self, "CaffeModel", by_columns), dataset, self._check)
         model = CaffeModel()
         model._resetUid(self.uid)
         model._trained(fitted.nets.tests[0], fitted.content, fitted.ending, fitted.result)

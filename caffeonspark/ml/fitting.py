@@ -30,6 +30,8 @@ from .validation import check_validation, split
 
 __all__ = ["Fit", "Fitted", "Settled", "fit"]
 
+_PROGRESS = {"auto": True, "none": False}
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -39,13 +41,13 @@ class Fit:
     ----------
     given : the Params that were set
     defaults : of those that were not
-    uid : of the estimator
+    kind : of model, by which the files of a fit are named
     by_columns : whether featuresCol and labelCol say what fills the net, and not its CoSData layer
     """
 
     given: Mapping[str, Any]
     defaults: Mapping[str, Any]
-    uid: str
+    kind: str
     by_columns: bool
 
     def value(self, name: str) -> Any:
@@ -128,8 +130,11 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
         sources = [] if validation is None else [_validation(settled, validation)]
         place = config.model_uri
         config.storage.check_writable(place)
-        run = under_own_name(config, _name_of_fit()) if named else config
-        result = train(run, source, sources, observers_for(run, keep=named), take)
+        name = f"{about.kind}_{secrets.token_hex(6)}"  # not the estimator's uid: fits at once may be of one
+        run = under_own_name(config, name) if named else config
+        progress = _PROGRESS.get(about.value("progress"), about.value("progress"))
+        observers = observers_for(run, keep=named, progress=progress, name=name)
+        result = train(run, source, sources, observers, take, name)
         if named:
             try:
                 write_model(config.storage, place, contents[0])
@@ -187,11 +192,6 @@ def _conf(session: Any, conf: Any, net: Any) -> Any:
 
 def _validation(settled: Settled, rows: DataFrame) -> NetSource:
     return NetSource(settled, settled.run_config.net(TEST), rows)
-
-
-def _name_of_fit() -> str:
-    """Under which the files of a fit stand beside ``model``: fits at once may be of one estimator."""
-    return f"CaffeModel_{secrets.token_hex(6)}"
 
 
 def _sized(net: Net, size: int) -> Net:

@@ -46,12 +46,12 @@ class _Given(Params):
         self.setParams(**params)
 
     def setParams(self, **params):
-        """Set Params by name. Raises ConfigError, also a TypeError for a name that there is not."""
+        """Set Params by name; None leaves one as it is. Raises ConfigError, a TypeError too for an unknown name."""
         for name in params:
             if name not in self._table:
                 kind, help_ = type(self).__name__, f"See {type(self).__name__}().explainParams()."
                 raise UnknownParam(f"{kind} has no parameter '{name}'. {suggest(name, self._table, help_)}")
-        self._set(**params)
+        self._set(**{name: value for name, value in params.items() if value is not None})
         return self
 
     def given(self):
@@ -75,6 +75,8 @@ def _converter(flag):
 def _plain(flag, value):
     if flag.kind == "names" and not isinstance(value, (str, list, tuple)):
         raise ConfigError(f"{flag.name}: give a list of names, or one text with commas, not {value!r}")
+    if flag.name == "progress" and isinstance(value, bool):
+        return "auto" if value else "none"
     if flag.kind in ("text", "choice") and flag.alone is None:
         if isinstance(value, os.PathLike):
             return os.fspath(value)

@@ -88,7 +88,8 @@ class LocalPrediction:
         ConfigError
             Where the net or the weights cannot be used, at the first call.
         """
-        return self._locally(x, self._local_outputs().prediction)
+        made = self._made()
+        return _computed(made.net, x, made.outputs.prediction)
 
     def predictProbability(self, x: Any) -> Any:
         """The probability of each class, without Spark: a Vector, or a float64 array of (n, classes) for a list.
@@ -96,10 +97,10 @@ class LocalPrediction:
         What it takes and raises is what ``predict`` takes and raises. A CaffeModel gives the one of its ``features``
         that a Softmax or Sigmoid layer makes; ConfigError where there is none.
         """
-        outputs = self._local_outputs()
-        if outputs.probability is None:
-            raise ConfigError(f"predictProbability: {outputs.otherwise}")
-        return self._locally(x, [outputs.probability])
+        made = self._made()
+        if made.outputs.probability is None:
+            raise ConfigError(f"predictProbability: {made.outputs.otherwise}")
+        return _computed(made.net, x, [made.outputs.probability])
 
     @classmethod
     def loadLocal(cls: Type[Self], folder: Union[str, os.PathLike[str]]) -> Self:
@@ -122,36 +123,43 @@ class LocalPrediction:
         """What is predicted, for each kind of model."""
         raise NotImplementedError
 
-    # ---- computing
+    # ---- the net in this process
 
-    def _locally(self, x: Any, outputs: Sequence[OutputColumn]) -> Any:
-        values, single = self._local_net().run(x)
-        found = {one.name: _result(values[one.blob], one.form, single) for one in outputs}
-        return found if len(found) > 1 else found[outputs[0].name]
-
-    def _local_net(self) -> LocalNet:
-        state = (self._net, self._content, self.extractParamMap(), self._local_outputs().blobs)  # type: ignore[attr-defined]
-        made = _made.get(self)
-        if made is None or not _same(made[0], state):
+    def _made(self) -> _Made:
+        """What is predicted, and the net that computes it: as the Params are now."""
+        state = (self._net, self._content, self.extractParamMap())  # type: ignore[attr-defined]  # of its Params
+        made = _of_models.get(self)
+        if made is None or not made.is_for(state):
             with _making:
-                made = _made.get(self)
-                if made is None or not _same(made[0], state):
-                    made = _made[self] = state, self._make_local_net(state[3])
-        return made[1]
+                made = _of_models.get(self)
+                if made is None or not made.is_for(state):
+                    outputs = self._local_outputs()
+                    made = _of_models[self] = _Made(state, outputs, self._make_local_net(outputs.blobs))
+        return made
 
     def _make_local_net(self, blobs: Sequence[str]) -> LocalNet:
-        assert self._net is not None
-        self._net.check_blobs(blobs)
-        net = self._reading(self._net.pruned(blobs))
-        return local_net(Config(None, self._flags()), net, blobs, self._content, f"the model{self._ending}")
+        config, net = Config(None, self._flags()), self._reading(blobs)
+        return local_net(config, net, blobs, self._content, f"the model{self._ending}")
 
     # ---- what a model has besides
 
-    def _reading(self, net: Net) -> Net:
+    def _reading(self, blobs: Sequence[str]) -> Net:
         raise NotImplementedError
 
     def _flags(self) -> Dict[str, Any]:
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What was made of a model for this process, and of what."""
+
+    state: Tuple[Any, Any, Any]
+    outputs: LocalOutputs
+    net: LocalNet
+
+    def is_for(self, state: Tuple[Any, Any, Any]) -> bool:
+        return self.state[0] is state[0] and self.state[1] is state[1] and bool(self.state[2] == state[2])
 
 
 def local_outputs_of(net: Net, blobs: Sequence[str]) -> LocalOutputs:
@@ -166,13 +174,8 @@ def local_outputs_of(net: Net, blobs: Sequence[str]) -> LocalOutputs:
     )
 
 
-_State = Tuple[Any, ...]
-_made: weakref.WeakKeyDictionary[LocalPrediction, Tuple[_State, LocalNet]] = weakref.WeakKeyDictionary()
+_of_models: weakref.WeakKeyDictionary[LocalPrediction, _Made] = weakref.WeakKeyDictionary()
 _making = threading.Lock()
-
-
-def _same(one: _State, other: _State) -> bool:
-    return one[0] is other[0] and one[1] is other[1] and one[2:] == other[2:]
 
 
 def _after_fork() -> None:
@@ -181,6 +184,13 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _computed(net: LocalNet, x: Any, outputs: Sequence[OutputColumn]) -> Any:
+    """Outputs of what was given: one by itself, several by their names."""
+    values, single = net.run(x)
+    found = {one.name: _result(values[one.blob], one.form, single) for one in outputs}
+    return found if len(found) > 1 else found[outputs[0].name]
 
 
 def _result(values: np.ndarray, form: str, single: bool) -> Any:

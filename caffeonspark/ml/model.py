@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from pyspark.ml import Model
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
@@ -14,23 +14,24 @@ from ..data.sources.frames import check_frame
 from ..errors import ConfigError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of
-from ..inference.outputs import OutputColumn
-from ..inference.tasks import check_model, make_task, with_outputs
+from ..inference.models import ModelFile
+from ..inference.outputs import OutputColumn, with_outputs
+from ..inference.tasks import check_model, make_task
 from ..nets.net import TEST, Net
-from ..plans.net_source import NetSource
-from ..report.result import TrainingResult
+from ..plans.scoring import ScoringSource
 from ..settings import FLAGS
 from .blobs import default_features
 from .caffe_files import CaffeFiles, FromCaffe
 from .keywords import ModelParams
 from .local import LocalOutputs, LocalPrediction, local_outputs_of
 from .persistence import ModelReader, ModelWriter
+from .summary import HasTrainingSummary, TrainingSummary, kept_summary
 from .tables import PARAMS_OF
 
 __all__ = ["CaffeModel", "NetModel"]
 
 
-class NetModel(LocalPrediction, CaffeFiles, Model, MLReadable, MLWritable):
+class NetModel(LocalPrediction, CaffeFiles, HasTrainingSummary, Model, MLReadable, MLWritable):
     """What every trained net is: a TEST net and the content of its model file.
 
     ``transform`` runs the part of the net that its columns depend on, and needs only the columns that part reads: no
@@ -38,26 +39,33 @@ class NetModel(LocalPrediction, CaffeFiles, Model, MLReadable, MLWritable):
 
     Attributes
     ----------
-    summary : what training did (None for a loaded model)
+    summary : TrainingSummary of what training did; None where nothing was trained (``fromNet``) or saved with it
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.summary: Optional[TrainingResult] = None
+        self.summary: Optional[TrainingSummary] = None
         self._net: Optional[Net] = None
-        self._content = b""
-        self._ending = ".caffemodel"
+        self._file = ModelFile(b"", ".caffemodel")
 
-    def _trained(self, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> None:
-        self._net, self._content, self._ending, self.summary = net, content, ending, summary
+    def _trained(self, net: Net, content: bytes, ending: str, summary: Any) -> None:
+        self._net, self._file, self.summary = net, ModelFile(content, ending), kept_summary(summary)
+
+    @property
+    def _content(self) -> bytes:
+        return self._file.content
+
+    @property
+    def _ending(self) -> str:
+        return self._file.ending
 
     @property
     def caffemodel(self) -> Tuple[bytes, str]:
         """The content of the model file, and how its name ends: ``.caffemodel`` or ``.caffemodel.h5``."""
         return self._content, self._ending
 
-    def _outputs(self, schema: Any) -> List[OutputColumn]:
-        """The columns that ``transform`` adds. ``schema`` is the DataFrame's."""
+    def _outputs(self) -> List[OutputColumn]:
+        """The columns that ``transform`` adds."""
         raise NotImplementedError
 
     def _flags(self) -> Dict[str, Any]:
@@ -65,32 +73,41 @@ class NetModel(LocalPrediction, CaffeFiles, Model, MLReadable, MLWritable):
         names = [name for name in PARAMS_OF["CaffeModel"] if name in FLAGS and self.hasParam(name)]
         return {name: self.getOrDefault(name) for name in names if self.isSet(self.getParam(name))}
 
-    def _reading(self, net: Net) -> Net:
-        """The net, with the columns of ``featuresCol`` for its inputs where they were renamed."""
-        if not self.isDefined(self.getParam("featuresCol")):
+    def _reading(self, blobs: Sequence[str]) -> Net:
+        """The part of the net for the blobs, with the columns of ``featuresCol`` where they fill its inputs."""
+        if self._net is None:
+            raise ConfigError(f"{self.uid} holds no net: fit or load one")
+        self._net.check_blobs(blobs)
+        net = self._net.pruned(blobs)
+        if not self.isDefined("featuresCol") or not net.data_layers():
             return net
-        columns = self.getOrDefault("featuresCol")
-        layer = net.data_layers()[0]
-        if len(columns) != len(layer.cos_data_param.top):
+        columns, layer = self.getOrDefault("featuresCol"), net.data_layers()[0]
+        blocks = layer.cos_data_param.top
+        if len(columns) != len(blocks):
             raise ConfigError(
-                f"featuresCol has {len(columns)} columns, and the net has {len(layer.cos_data_param.top)} inputs "
-                f"({', '.join(layer.top)})"
+                f"featuresCol has {len(columns)} columns, and the net has {len(blocks)} inputs ({', '.join(layer.top)})"
             )
-        for block, column in zip(layer.cos_data_param.top, columns):
+        for block, column in zip(blocks, columns):
             block.name = column
         return net
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
-        assert self._net is not None
-        check_frame(dataset)
-        outputs = self._outputs(dataset.schema)
+        """The DataFrame with more columns, computed when they are used: no job runs, and no row is looked at."""
+        check_frame(dataset, streams=True)
         config = Config(dataset.sparkSession, self._flags())
+        outputs = self._outputs()
         blobs = list(dict.fromkeys(output.blob for output in outputs))
-        self._net.check_blobs(blobs)
-        source = NetSource(config, self._reading(self._net.pruned(blobs)), dataset)
-        task = make_task(config.run_config, source.plan, blobs, self._content, self._ending)
         with explained():
-            return with_outputs(dataset, source, task, outputs)
+            source = ScoringSource(config, self._reading(blobs), dataset)
+            task = make_task(config.run_config, source.plan, blobs, self._file)
+            return with_outputs(dataset, source, task, outputs, self._handle_invalid())
+
+    def _handle_invalid(self) -> Optional[str]:
+        """What a row does that cannot be used: ``handleInvalid``, unless only ``badRecords`` was set."""
+        if self.isSet("badRecords") and not self.isSet("handleInvalid"):
+            return None
+        value: str = self.getOrDefault("handleInvalid")
+        return value
 
     def toFeatureExtractor(self, blob: str) -> CaffeModel:
         """A CaffeModel with the same weights whose ``transform`` adds one blob of the net as a column of Vectors.
@@ -99,8 +116,8 @@ class NetModel(LocalPrediction, CaffeFiles, Model, MLReadable, MLWritable):
 
         Raises ConfigError where the net has no such blob.
         """
+        self._reading([blob])
         assert self._net is not None
-        self._net.check_blobs([blob])
         extractor = CaffeModel()
         extractor._trained(self._net, self._content, self._ending, None)
         given = {param.name: value for param, value in self.extractParamMap().items() if self.isSet(param)}
@@ -172,7 +189,7 @@ class CaffeModel(FromCaffe, ModelParams, NetModel):
         label = self.getOrDefault("label") if self.isDefined("label") else ""
         return [*features, *([label] if label and label not in features else [])]
 
-    def _outputs(self, schema: Any) -> List[OutputColumn]:
+    def _outputs(self) -> List[OutputColumn]:
         blobs, names = self.blobs, self.getOrDefault("outputCols") or self.blobs
         if len(names) != len(blobs):
             raise ConfigError(
@@ -182,5 +199,5 @@ class CaffeModel(FromCaffe, ModelParams, NetModel):
         return [OutputColumn(name, blob, form) for name, blob in zip(names, blobs)]
 
     def _local_outputs(self) -> LocalOutputs:
-        assert self._net is not None
-        return local_outputs_of(self._net, self.blobs)
+        blobs = self.blobs
+        return local_outputs_of(self._reading(blobs), blobs)

@@ -16,12 +16,13 @@ from ..nets.prototxt import parse_net
 from ..spark.session import storage_of
 from ..storage import Storage, join
 from .nets import given_text
+from .summary import read_summary, write_summary
 
 __all__ = ["EstimatorReader", "EstimatorWriter", "ModelReader", "ModelWriter", "restored"]
 
 
 class ModelWriter(MLWriter):
-    """Spark ML's metadata, with the TEST net's prototxt and the .caffemodel beside it."""
+    """Spark ML's metadata, with the TEST net's prototxt, the .caffemodel and the training's summary beside it."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -36,6 +37,8 @@ class ModelWriter(MLWriter):
         storage = storage_of(SparkSession(self.sc))
         storage.write(join(path, "net.prototxt"), text_format.MessageToString(model._net.message).encode())
         write_model(storage, join(path, "model" + ending), content)
+        if model.hasSummary:
+            write_summary(storage, path, model.summary)
 
 
 class ModelReader(MLReader):
@@ -54,7 +57,7 @@ def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) ->
     net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
     content = read_checked(storage, join(path, "model" + metadata["ending"]))
     model = cls()
-    model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)
+    model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], read_summary(storage, path))
     model._restore(metadata)
     _set_params(model, metadata)
     model._resetUid(metadata["uid"])

@@ -12,11 +12,12 @@ from .fitting import Fit
 from .heads import Head
 from .model import NetModel
 from .persistence import EstimatorReader, EstimatorWriter
+from .shown import ShownParams
 
 __all__ = ["NetEstimator", "PredictionModel", "fit_of", "params_for"]
 
 
-class NetEstimator(Estimator, MLReadable, MLWritable):
+class NetEstimator(ShownParams, Estimator, MLReadable, MLWritable):
     """An Estimator that is saved with its solver and nets as text, so that it can be loaded anywhere."""
 
     def write(self) -> MLWriter:
@@ -48,11 +49,11 @@ class PredictionModel(NetModel):
         self._head = Head(**saved["head"])
 
 
-def fit_of(estimator: Any, by_columns: bool) -> Fit:
-    """What an estimator was given."""
+def fit_of(estimator: Any, kind: str, by_columns: bool = True) -> Fit:
+    """What an estimator of such models was given."""
     given = estimator.given()
     names = [name for name in estimator._table if name not in given and estimator.isDefined(name)]
-    return Fit(given, {name: estimator.getOrDefault(name) for name in names}, estimator.uid, by_columns)
+    return Fit(given, {name: estimator.getOrDefault(name) for name in names}, kind, by_columns)
 
 
 def params_for(model: Any, estimator: Any) -> Dict[str, Any]:

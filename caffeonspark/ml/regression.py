@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import List, Tuple
 
 from pyspark.sql import DataFrame
 
@@ -41,7 +41,7 @@ class CaffeRegressor(RegressorParams, NetEstimator):
             head = regression_head(settled.run_config.nets, net, raw_blob)
             return net, sized(head, NetSource(settled, net, rows).for_blobs([head.raw]).plan, net.path)
 
-        fitted = fit(fit_of(self, True), dataset, check)
+        fitted = fit(fit_of(self, "CaffeRegressionModel"), dataset, check)
         model = CaffeRegressionModel()
         model._resetUid(self.uid)
         net, model._head = fitted.checked
@@ -64,7 +64,7 @@ class CaffeRegressionModel(RegressionModelParams, PredictionModel):
             predictionCol=self.getOrDefault("predictionCol"),
         )
 
-    def _outputs(self, schema: Any) -> List[OutputColumn]:
+    def _outputs(self) -> List[OutputColumn]:
         form = "number" if self.head.size == 1 else "vector"
         return [OutputColumn(self.getOrDefault("predictionCol"), self.head.raw, form)]
 

@@ -6,13 +6,14 @@ from the net's scores stays as a layer of its own: ``Softmax`` or ``Sigmoid``, c
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..errors import ConfigError
 from .net import Net, makes_data, reads_data
 from .schema import NetParameter
 
-__all__ = ["PROBABILITIES", "data_inputs", "deploy_net", "probability_layers", "set_shapes"]
+__all__ = ["PROBABILITIES", "data_inputs", "deploy_net", "label_blobs", "probability_layers", "set_shapes"]
 
 #: What losses compute from scores before they compare them with labels: the layer's type, and where its settings are.
 PROBABILITIES = {
@@ -47,19 +48,8 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
         Where every output of the net depends on a label.
     """
     layers = [*net.message.layer, *_losses_of(train, net)]
-    kinds = _feeding_types(net)
-
-    def feeds(layer: Any) -> bool:
-        return reads_data(layer) or (makes_data(layer) and layer.type in kinds)
-
-    given = {top for layer in layers if feeds(layer) for top in layer.top}
-    origins = _origins(layers, given)
-    within = {blob for layer in layers if not _names_loss(layer) for blob in layer.bottom}
-    losses = [layer for layer in layers if _is_loss(layer, within)]
-    known = {top for layer in layers if layer.type in _LABELLED and reads_data(layer) for top in list(layer.top)[1:]}
-    compared = [(layer, *_compared(layer, origins, known, given)) for layer in losses if len(layer.bottom) > 1]
-    labels = known | _union(origins, (blob for _, _, targets in compared for blob in targets))
-    labels -= _union(origins, (blob for _, scores, _ in compared for blob in scores))
+    roles = _roles(net, layers)
+    feeds, origins, labels, compared = roles.feeds, roles.origins, roles.labels, roles.compared
 
     def labelled(blob: str) -> bool:
         return bool(origins.get(blob, set()) & labels)
@@ -67,7 +57,7 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
     kept = [
         layer
         for layer in layers
-        if not _is_loss(layer, within) and not feeds(layer) and not any(map(labelled, layer.bottom))
+        if not _is_loss(layer, roles.within) and not feeds(layer) and not any(map(labelled, layer.bottom))
     ]
     auxiliary = _auxiliary([(layer, targets) for layer, _, targets in compared])
     heads = [
@@ -96,6 +86,16 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
     return Net(message, net.path, net.phase).pruned(outputs).message
 
 
+def label_blobs(net: Net, train: Optional[Net] = None) -> Set[str]:
+    """The tops of a net's data layers that are labels: what its losses and accuracies compare the net's scores with.
+
+    Parameters
+    ----------
+    net, train : as for ``deploy_net``
+    """
+    return _roles(net, [*net.message.layer, *_losses_of(train, net)]).labels
+
+
 def data_inputs(message: Any) -> List[str]:
     """The inputs of a deploy net that have no shapes yet."""
     return [layer.top[0] for layer in message.layer if layer.type == "Input" and not layer.input_param.shape]
@@ -113,6 +113,44 @@ def set_shapes(message: Any, shapes: Mapping[str, Tuple[int, ...]]) -> Any:
 
 
 # ---- losses and labels
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """What the layers and blobs of a net are there for.
+
+    Attributes
+    ----------
+    feeds : whether a layer is one that data comes from
+    origins : for each blob the tops of such layers that it depends on
+    within : the blobs that layers other than losses compute with
+    compared : the losses of several bottoms, each with its scores and with what they should be
+    labels : the tops of data layers that are labels
+    """
+
+    feeds: Callable[[Any], bool]
+    origins: Mapping[str, Set[str]]
+    within: Set[str]
+    compared: Sequence[Tuple[Any, List[str], List[str]]]
+    labels: Set[str]
+
+
+def _roles(net: Net, layers: Sequence[Any]) -> _Roles:
+    """Of a net, some of whose ``layers`` may be another one's."""
+    kinds = _feeding_types(net)
+
+    def feeds(layer: Any) -> bool:
+        return reads_data(layer) or (makes_data(layer) and layer.type in kinds)
+
+    given = {top for layer in layers if feeds(layer) for top in layer.top}
+    origins = _origins(layers, given)
+    within = {blob for layer in layers if not _names_loss(layer) for blob in layer.bottom}
+    losses = [layer for layer in layers if _is_loss(layer, within)]
+    known = {top for layer in layers if layer.type in _LABELLED and reads_data(layer) for top in list(layer.top)[1:]}
+    compared = [(layer, *_compared(layer, origins, known, given)) for layer in losses if len(layer.bottom) > 1]
+    labels = known | _union(origins, (blob for _, _, targets in compared for blob in targets))
+    labels -= _union(origins, (blob for _, scores, _ in compared for blob in scores))
+    return _Roles(feeds, origins, within, compared, labels)
 
 
 def _names_loss(layer: Any) -> bool:

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from ..errors import ConfigError
 from . import schema
 
-__all__ = ["as_text", "is_text", "net_of_spec", "with_our_fields"]
+__all__ = ["as_text", "is_text", "net_as_text", "net_of_spec", "solver_text", "with_our_fields"]
 
 _HEAD = "# given as an object\n"
 
@@ -52,6 +52,25 @@ def as_text(given: Any) -> Any:
     if isinstance(message, Message):
         raise ConfigError(f"-conf: give a SolverParameter, a NetParameter, a NetSpec or a path, not {_kind(message)}")
     return given
+
+
+def net_as_text(given: Any) -> Any:
+    """A net's text, where a NetParameter or ``caffe.NetSpec`` is given; anything else as it is.
+
+    Raises ConfigError for other messages, and for a specification that is no net.
+    """
+    message = _message(given)
+    if not isinstance(message, Message):
+        return given
+    if _kind(message) != "NetParameter":
+        hint = ": give it as conf" if _kind(message) == "SolverParameter" else ""
+        raise ConfigError(f"net: give a path, text, a NetParameter or a NetSpec, not a {_kind(message)}{hint}")
+    return _HEAD + _text(message)
+
+
+def solver_text(solver: Any) -> str:
+    """The text of a SolverParameter, which ``is_text``."""
+    return _HEAD + _text(solver)
 
 
 def _message(given: Any) -> Any:

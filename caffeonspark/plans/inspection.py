@@ -58,5 +58,8 @@ class NetInspector(Protocol):
     def layer_types(self) -> Sequence[str]:
         """The layer types it can compute."""
 
+    def weighable_losses(self) -> Sequence[str]:
+        """The types of losses in which it can weigh samples."""
+
     def inspect(self, net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, where: str) -> Inspection:
         """Look at a net; see ``engines.base.Engine``."""

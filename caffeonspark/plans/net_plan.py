@@ -13,6 +13,7 @@ from ..data.tops import ImageTop, Top, without_bad_values
 from ..errors import DataError
 from ..nets.schema import NetParameter
 from .indices import IndexedBottom
+from .sample_weights import WeightedLoss
 
 __all__ = ["LayerParameters", "LayerPlan", "NetPlan", "units_of"]
 
@@ -101,6 +102,7 @@ class NetPlan:
     indexed : bottoms that layers index their memory by, and whose values cannot be checked in the records
     weights : the layers that have parameters, whose names only they have
     made_batch : samples a forward pass, where no layer reads data
+    weighted : the losses that weigh their samples
     """
 
     content: bytes
@@ -114,6 +116,7 @@ class NetPlan:
     weights: Tuple[LayerParameters, ...]
     indexed: Tuple[IndexedBottom, ...] = ()
     made_batch: int = 0
+    weighted: Tuple[WeightedLoss, ...] = ()
 
     def message(self) -> Any:
         """The NetParameter."""
@@ -123,6 +126,15 @@ class NetPlan:
     def batch_size(self) -> int:
         """Samples a forward pass; those of the first data layer, where they have different batch sizes."""
         return self.layers[0].batch_size if self.layers else self.made_batch
+
+    def width(self, blob: str) -> int:
+        """How many values a sample has in a blob."""
+        size = math.prod(self.shapes[blob])
+        if blob not in self.batch_axes:
+            return size
+        samples = self.batch_size // self.units  # in a unit: those of the first data layer
+        each, left = divmod(self.batch_axes[blob][1], samples)
+        return size // self.units // (samples if each and not left else 1)
 
     def check_shared(self, totals: Sequence[Optional[int]], ranks: int) -> None:
         """Raise DataError where its layers have such different numbers of records that ranks cannot go through them as

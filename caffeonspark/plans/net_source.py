@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..data.limits import IndexRange
+from ..data.limits import Limit
 from ..data.records import BadRecordPolicy
 from ..data.sources.base import FrameSource, RangeSource, Source
 from ..data.sources.registry import make_source
@@ -19,6 +19,7 @@ from .made_data import axes_by_size, batches_to_score, made_batch
 from .net_files import embed_files
 from .net_plan import LayerPlan, NetPlan, units_of
 from .run_config import Configured, RunConfig
+from .sample_weights import limits_of_weights, weighted_losses
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -98,7 +99,10 @@ class NetSource:
         found = self._inspect(engine, message, layers)
         if self._take_any_size(engine, message):
             layers = tuple(self._layer_plan(source) for source in self.sources)
-        limits, indexed = follow_indices(message, found.shapes, [top for layer in layers for top in layer.tops])
+        tops = [top for layer in layers for top in layer.tops]
+        by_indices, indexed = follow_indices(message, found.shapes, tops)
+        weighted = weighted_losses(self.net, message, tops, found, engine.weighable_losses())
+        limits: Dict[str, Tuple[Limit, ...]] = {**by_indices, **limits_of_weights(weighted)}
         layers = tuple(replace(layer, tops=tuple(_limited(top, limits) for top in layer.tops)) for layer in layers)
         weights = parameters_by_name(self.net, message, found.layers)
         return NetPlan(
@@ -113,6 +117,7 @@ class NetSource:
             indexed=indexed,
             weights=weights,
             made_batch=0 if layers else made_batch(self.net, found.shapes),
+            weighted=weighted,
         )
 
     def _open(self) -> None:
@@ -163,5 +168,5 @@ class NetSource:
         )
 
 
-def _limited(top: Top, limits: Mapping[str, Tuple[IndexRange, ...]]) -> Top:
+def _limited(top: Top, limits: Mapping[str, Tuple[Limit, ...]]) -> Top:
     return replace(top, limits=limits[top.name]) if top.name in limits else top

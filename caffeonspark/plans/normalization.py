@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Optional
 
-__all__ = ["is_counted", "is_sum", "normalization_notes"]
+__all__ = ["is_counted", "is_divided_by_batch", "is_sum", "normalization_notes"]
 
 _NORMALIZED = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "InfogainLoss")
 
@@ -34,6 +34,11 @@ def is_counted(layer: Any) -> bool:
 def is_sum(layer: Any) -> bool:
     """Whether a layer's loss is divided by nothing."""
     return bool(_mode(layer) == layer.loss_param.NONE)
+
+
+def is_divided_by_batch(layer: Any) -> bool:
+    """Whether a layer's loss is divided by the batch's size, however many places a sample has."""
+    return _mode(layer) in (None, layer.loss_param.BATCH_SIZE)
 
 
 def normalization_notes(

@@ -152,7 +152,6 @@ class Rank:
                 if listener.refused:
                     connection.send(FrameKind.REFUSED, hosts=dict(listener.refused))
             with comm, contextlib.closing(self.make_trainer()) as trainer:
-                trainer.check_indices(self.job.train.indexed)
                 watch_suspect(self.job, self.rank, connection, stores, feeds)
                 strategy = self.start_strategy(trainer, comm, files)
                 for feed in feeds:
@@ -222,13 +221,18 @@ class Rank:
         return digest
 
     def make_trainer(self) -> Trainer:
-        return self.engine.trainer(
+        train = self.job.train
+        trainer = self.engine.trainer(
             self.solver,
-            self.job.train.message(),
+            train.message(),
             [validation.net.message() for validation in self.job.validations],
             self.rank,
             self.folder,
         )
+        trainer.check_indices(train.indexed)
+        if train.weighted:
+            trainer.weigh_samples(train.weighted)
+        return trainer
 
     def start_strategy(self, trainer: Trainer, comm: Communicator, files: Sequence[Any]) -> Strategy:
         """The strategy, with the trainer at where training starts from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any, Iterator, Optional
 
 from ..causes import STOPPED, cause_of, explained
@@ -24,16 +25,20 @@ _LOGGERS_OF_TASK_FAILURES = [
 ]
 
 
+#: What to say of a session without a JVM of the driver's own.
+_CONNECT = (
+    "this is a Spark Connect session, and ranks are started by the driver's own JVM: make a SparkSession with a master "
+    "instead of a remote"
+)
+
+
 def session_of(spark: Any) -> Any:
     """The SparkSession of a SparkSession or SparkContext. Raises ConfigError for anything else, and what is stopped."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     if ".connect." in type(spark).__module__:
-        raise ConfigError(
-            "this is a Spark Connect session, and ranks are started by the driver's own JVM: make a SparkSession "
-            "with a master instead of a remote"
-        )
+        raise ConfigError(_CONNECT)
     if not isinstance(spark, (SparkContext, SparkSession)):
         raise ConfigError(f"a SparkSession or SparkContext is needed, not {type(spark).__name__}")
     context = spark if isinstance(spark, SparkContext) else spark.sparkContext
@@ -101,8 +106,14 @@ def _session() -> Any:
     from pyspark import SparkConf
     from pyspark.sql import SparkSession
 
+    remote = os.environ.get("SPARK_REMOTE")
+    if remote:
+        raise ConfigError(f"SPARK_REMOTE is {remote}: {_CONNECT}")
     Jvm()  # a SparkConf has the settings of spark-submit only where there is one
     conf = SparkConf()
+    for name, none in (("spark.remote", ""), ("spark.api.mode", "classic")):
+        if conf.get(name, none) != none:
+            raise ConfigError(f"{name} is {conf.get(name)}: {_CONNECT}")
     check_executors(conf)
     builder = SparkSession.builder.appName(conf.get("spark.app.name", "caffeonspark"))
     for name, value in (("spark.ui.showConsoleProgress", "false"), ("spark.log.level", "WARN")):

@@ -21,6 +21,7 @@ from ..nets.text import decoded, is_readable, printable
 from ..plans.job import ResumePoint, ValidationPlan
 from ..plans.net_plan import NetPlan
 from ..plans.normalization import normalization_notes
+from ..plans.sample_weights import sample_weight_notes
 from ..plans.without_data import is_here, look_at_net
 from ..runs.preflight import check_solver
 from ..runs.snapshots import StartFiles
@@ -203,7 +204,9 @@ class _Bench:
         looked = look_at_net(self.config, net, build=self.engine is not None)
         self.found.unseen += looked.unseen
         if looked.plan is not None and net.phase == TRAIN:
-            for note in normalization_notes(looked.plan.message(), looked.plan.batch_axes, 2, "all_reduce", True):
+            message = looked.plan.message()
+            notes = normalization_notes(message, looked.plan.batch_axes, 2, "all_reduce", True)
+            for note in [*notes, *sample_weight_notes(message, looked.plan.weighted, 2, "")]:
                 self.found.notes.append(f"{net.path}: {note}")
         return looked.plan
 

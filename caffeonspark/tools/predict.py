@@ -167,7 +167,7 @@ def _note_transformation(net: str) -> None:
 
 def _scores(model: Any, image: str) -> np.ndarray:
     """The numbers of an image's classes, or the one number that is predicted."""
-    outputs = model._local_outputs()
+    outputs = model._made().outputs
     path = pathlib.Path(local_path(image))
     if outputs.probability is not None:
         return np.asarray(model.predictProbability([path])[0], np.float64)

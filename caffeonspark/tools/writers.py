@@ -12,7 +12,7 @@ import numpy as np
 
 from ..api.config import Config
 from ..data.records import id_column
-from ..data.sources.frames import check_unambiguous
+from ..data.sources.frames import check_unambiguous, or_null
 from ..data.sources.lmdb import MAX_KEY, write_entries
 from ..data.sources.sequence_file import write_key
 from ..errors import ConfigError, DataError, suggest
@@ -111,7 +111,7 @@ def _datum_columns(rows: DataFrame) -> DataFrame:
     return rows.select(
         (F.col(key).cast("string").cast("binary") if key else F.lit(None).cast("binary")).alias("id"),
         *[
-            (F.col(name).cast(kind) if name in names else F.lit(defaults[name]).cast(kind)).alias(name)
+            (or_null(name, kind) if name in names else F.lit(defaults[name]).cast(kind)).alias(name)
             for name, kind in (
                 ("label", "string"),
                 ("channels", "int"),

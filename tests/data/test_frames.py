@@ -2,10 +2,12 @@
 
 import pandas as pd
 import pytest
+from pyspark.sql import DataFrame
 
 from caffeonspark.api.config import Config
 from caffeonspark.data.sources.frames import check_frame, quoted
 from caffeonspark.errors import ConfigError
+from caffeonspark.spark.session import start_spark
 
 
 def instance_of(name, module):
@@ -34,6 +36,20 @@ def test_sessions_that_cannot_be_used():
         Config(instance_of("SparkSession", "pyspark.sql.connect.session"))
     with pytest.raises(ConfigError, match="a SparkSession or SparkContext is needed, not str"):
         Config("local[2]")
+
+
+def test_frames_of_connect_sessions_that_are_frames_too():
+    """In PySpark 4 their class is a subclass of the DataFrame that there is for both."""
+    kind = type("DataFrame", (DataFrame,), {"__module__": "pyspark.sql.connect.dataframe"})
+    with pytest.raises(ConfigError, match=r"is a pyspark\.sql\.connect\.dataframe\.DataFrame: this library needs"):
+        check_frame(object.__new__(kind))
+
+
+def test_a_command_line_that_asks_for_a_connect_session(monkeypatch):
+    monkeypatch.setenv("SPARK_REMOTE", "sc://here:15002")
+    message = r"^SPARK_REMOTE is sc://here:15002: this is a Spark Connect session"
+    with pytest.raises(ConfigError, match=message), start_spark():
+        pass
 
 
 @pytest.mark.parametrize(("name", "written"), [("a", "`a`"), ("a.b c", "`a.b c`"), ("`", "````"), ("a`b", "`a``b`")])

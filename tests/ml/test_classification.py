@@ -65,7 +65,7 @@ def test_columns_of_other_names(digits):
     names = {"featuresCol": "the `x`.y", "labelCol": "target", "predictionCol": "guess", "probabilityCol": ""}
     fitted = classifier(maxIter=2, rawPredictionCol="", **names).fit(frame)
     assert fitted.transform(frame).columns == ["the `x`.y", "target", "guess"]
-    with pytest.raises(ConfigError, match="column 'target' already|'target'"):
+    with pytest.raises(ConfigError, match="'target' already"):
         fitted.setPredictionCol("target").transform(frame)
 
 

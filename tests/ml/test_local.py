@@ -340,11 +340,11 @@ def test_copies_leave_the_net_behind(numbers):
     model, rows, expected = numbers
     model.predict(rows[0])
     for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), copy.copy(model), model.copy()):
-        assert other not in local._made
+        assert other not in local._of_models
         np.testing.assert_array_equal(other.predict(rows[0]), expected[0])
-    before = len(local._made)
+    before = len(local._of_models)
     del other
-    assert len(local._made) < before
+    assert len(local._of_models) < before
 
 
 def test_threads_and_forks(lenet):

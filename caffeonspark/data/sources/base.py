@@ -20,6 +20,7 @@ import numpy as np
 from ...causes import explained
 from ...errors import ConfigError
 from ...formats.binary import read_blob
+from ...nets.embedded import shown
 from ...nets.net import TRAIN, Net
 from ...nets.prototxt import Files
 from ...storage import Storage, is_local, local_path
@@ -193,7 +194,7 @@ class Source(ABC):
         if not param.HasField("mean_file"):
             return None
         content = self.config.files.read(param.mean_file, f"{self.where}: mean_file", beside=self.net.path)
-        what = f"{self.where}: mean_file {param.mean_file}"
+        what = f"{self.where}: mean_file {shown(param.mean_file)}"
         mean = read_blob(content, what, "binaryproto")
         if mean.ndim < 3 or mean.size != math.prod(mean.shape[-3:]):
             found = "x".join(map(str, mean.shape))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from ...errors import ConfigError, DataError, suggest
-from ..arrow import Problems, keep_good, numbers
+from ..arrow import Problems, fixed_bytes, keep_good, numbers
 from ..records import ENCODED, RAW_BYTES, SAMPLE_ID, BadRecord, BadRecords, Column, Records, id_column, pack_image
 from ..tops import ImageTop, NumberTop, Top
 from .base import FrameReader, FrameSource
-from .frames import as_text, column_of
+from .frames import as_text, column_of, or_null, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,9 +80,11 @@ def _arrays(values: pa.Array, top: CoSTop, bad: Any) -> np.ndarray:
     for row in np.flatnonzero(present & (lengths != wanted)):
         shape = "x".join(map(str, top.top.shape)) or "1"
         bad(int(row), "wrong array length", f"has {lengths[row]} values; top '{top.top.name}' takes {wanted} ({shape})")
-    flat: np.ndarray = values.values.to_numpy(zero_copy_only=False).astype(np.float32)
+    mine = values.values.slice(offsets[0], offsets[-1] - offsets[0])
+    flat: np.ndarray = mine.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    offsets -= offsets[0]
     if present.all() and (lengths == wanted).all():
-        result = flat[offsets[0] : offsets[-1]].reshape(len(values), wanted)
+        result = flat.reshape(len(values), wanted)
     else:
         result = np.zeros((len(values), wanted), np.float32)
         for row in np.flatnonzero(present & (lengths == wanted)):
@@ -94,6 +96,10 @@ def _arrays(values: pa.Array, top: CoSTop, bad: Any) -> np.ndarray:
 
 def _images(values: pa.Array, top: CoSTop, bad: Any) -> Column:
     channels, height, width = top.raw_shape
+    if top.kind == "RAW_IMAGE" and top.top.fixed is not None:
+        pixels = fixed_bytes(values, channels * height * width)
+        if pixels is not None:
+            return pixels.reshape(len(values), height, width, channels).transpose(0, 3, 1, 2)
     entries: List[Any] = []
     fixed = top.top.fixed
     blank: Any = pack_image(ENCODED, (0, 0, 0), b"") if fixed is None else np.zeros(top.raw_shape, np.uint8)
@@ -234,6 +240,17 @@ class DataFrameSource(FrameSource):
             chosen.append(self._column(rows, top).alias(top.column))
         return chosen
 
+    def _check_size(self, raw: DataFrame, top: CoSTop) -> None:
+        """Raise ConfigError where the column's metadata (a VectorAssembler's) tells that Vectors have another size."""
+        about = raw.schema[top.column].metadata.get("ml_attr", {})
+        size, wanted = about.get("num_attrs"), math.prod(top.top.shape)
+        if size is not None and int(size) != wanted:
+            shape = "x".join(map(str, top.top.shape)) or "1"
+            raise ConfigError(
+                f"{self.where}: column '{top.column}' has Vectors of {size} values; top '{top.top.name}' takes "
+                f"{wanted} ({shape})"
+            )
+
     @property
     def _has(self) -> str:
         return f"{self.where}: {self.description}"
@@ -253,6 +270,7 @@ class DataFrameSource(FrameSource):
                 return column.cast("double")
         elif top.kind in _ARRAYS:
             if text == "vector":
+                self._check_size(raw, top)
                 return F.when(column.isNotNull(), vector_to_array(column, "float32"))  # which takes no null
             if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, (T.NumericType, T.BooleanType)):
                 return column.cast("array<float>")
@@ -261,8 +279,8 @@ class DataFrameSource(FrameSource):
         elif top.kind == "ENCODED_IMAGE_WITH_DIM":
             if isinstance(kind, T.StructType) and {"height", "width", "image"} <= set(kind.fieldNames()):
                 return F.struct(
-                    column["height"].cast("int").alias("height"),
-                    column["width"].cast("int").alias("width"),
+                    or_null(f"{quoted(top.column)}.height", "int").alias("height"),
+                    or_null(f"{quoted(top.column)}.width", "int").alias("width"),
                     column["image"].cast("binary").alias("image"),
                 )
         elif isinstance(kind, (T.BinaryType, T.StringType)):

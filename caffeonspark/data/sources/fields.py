@@ -69,9 +69,9 @@ _FIELDS = {
         transform=_PIXELS,
         transform_idle=_FORCED,
     ),
-    "Input": _Fields(  # as nets/inputs.py makes it
+    "Input": _Fields(  # as nets/inputs.py and nets/columns.py make it
         "cos_data_param",
-        _names("source batch_size dataframe_format top"),
+        _names("source batch_size shuffle dataframe_format top"),
         transform=_PIXELS,
         transform_idle=_FORCED,
     ),

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...causes import explained
 from ...errors import ConfigError, DataError, suggest
-from ..arrow import Problems, keep_good, numbers
+from ..arrow import Problems, fixed_bytes, keep_good, numbers
 from ..decode import CannotDecode, decode_image
 from ..records import (
     ENCODED,
@@ -31,7 +31,7 @@ from ..records import (
 from ..tops import ImageTop, NumberTop, Top
 from ..transform import Transform
 from .base import FrameReader, FrameSource, Source
-from .frames import as_text, check_unambiguous
+from .frames import as_text, check_unambiguous, or_null
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -270,6 +270,31 @@ class ImageRowsReader(FrameReader):
     def decode(self, batch: pa.RecordBatch, bad: BadRecords) -> Records:
         ids = [str(value) for value in batch.column(SAMPLE_ID).to_pylist()]
         problems: Problems = {}
+        images = self._all_alike(batch)
+        columns: List[Column] = [self._one_by_one(batch, ids, problems) if images is None else images]
+        if self.label:
+            columns.append(self._labels(batch.column("label"), ids, problems))
+        return keep_good(ids, columns, problems, bad)
+
+    def _all_alike(self, batch: pa.RecordBatch) -> Optional[np.ndarray]:
+        """The images where all are raw and of the top's size: (n, channels, height, width) uint8; else None."""
+        fixed = self.image.fixed
+        if (
+            fixed is None
+            or fixed[0] != np.uint8
+            or "problem" in batch.schema.names
+            or batch.column("encoded").true_count
+        ):
+            return None
+        channels, height, width = fixed[1]
+        for name, size in (("channels", channels), ("height", height), ("width", width)):
+            stated = batch.column(name)
+            if stated.null_count < len(stated) and (stated.null_count or (np.asarray(stated) != size).any()):
+                return None
+        pixels = fixed_bytes(batch.column("data"), channels * height * width)
+        return None if pixels is None else pixels.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+
+    def _one_by_one(self, batch: pa.RecordBatch, ids: List[str], problems: Problems) -> Column:
         entries: List[Any] = []
         names = ("channels", "height", "width", "encoded", "data")
         found = batch.column("problem").to_pylist() if "problem" in batch.schema.names else [None] * len(ids)
@@ -281,10 +306,7 @@ class ImageRowsReader(FrameReader):
             except BadRecord as e:
                 problems[row] = e
                 entries.append(b"" if self.image.fixed is None else np.zeros(self.image.shape, self.image.fixed[0]))
-        columns: List[Column] = [entries if self.image.fixed is None else _stack(entries, self.image)]
-        if self.label:
-            columns.append(self._labels(batch.column("label"), ids, problems))
-        return keep_good(ids, columns, problems, bad)
+        return entries if self.image.fixed is None else _stack(entries, self.image)
 
     def _labels(self, values: pa.Array, ids: List[str], problems: Problems) -> np.ndarray:
         def bad(row: int, cause: str, detail: str) -> None:
@@ -423,10 +445,11 @@ class ImageDataFrame(ImageSource, FrameSource):
         chosen.append(data.cast("binary").alias("data"))
         for name in ("channels", "height", "width"):
             inside = "nChannels" if name == "channels" else name
-            column = F.col(f"image.{inside}") if image else F.col(name) if name in names else F.lit(None)
-            chosen.append(column.cast("int").alias(name))
-        encoded = F.col("encoded") if "encoded" in names else F.lit(files or (not image and self._encoded_by_default()))
-        chosen.append(F.coalesce(encoded.cast("boolean"), F.lit(False)).alias("encoded"))
+            column = f"image.{inside}" if image else name if name in names else "NULL"
+            chosen.append(or_null(column, "int").alias(name))
+        by_default = F.lit(files or (not image and self._encoded_by_default()))
+        encoded = or_null("encoded", "boolean") if "encoded" in names else by_default
+        chosen.append(F.coalesce(encoded, F.lit(False)).alias("encoded"))
         if len(self.layer.top) > 1:
             if "label" not in names:
                 raise ConfigError(

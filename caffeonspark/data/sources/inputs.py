@@ -1,6 +1,7 @@
 """DataFrames for the ``Input`` layers of a net, as deploy nets have them: a column for each input.
 
-What a column holds says how it fills its input: image files, Spark's images, arrays, Vectors or numbers.
+What a column holds says how it fills its input: image files, Spark's images, arrays, Vectors or numbers. A block that
+has a type, which was a CoSData layer's, is read as there.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Sequence, Tuple
 from ...errors import ConfigError, DataError, suggest
 from ...nets.inputs import is_image
 from ..arrow import Problems
-from ..records import ENCODED, RAW_BYTES, BadRecord, Column, pack_image
+from ..records import ENCODED, RAW_BYTES, SAMPLE_ID, BadRecord, Column, pack_image
 from ..tops import ImageTop, NumberTop, Top
 from ..transform import Transform
 from .dataframe import CoSDataReader, CoSTop, DataFrameSource
-from .frames import column_of
+from .forms import FILE, IMAGE, IMAGE_FIELDS, NUMBER, NUMBERS, SIZED_FILE, TEXT, form_of
+from .frames import column_of, or_null, quoted
 from .images import raw_pixels
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["InputReader", "InputSource"]
 
 _SPARK_IMAGE = "SPARK_IMAGE"  # beside CaffeOnSpark's types
-_IMAGE_FIELDS = ("height", "width", "nChannels", "data")
+_KINDS_OF_IMAGES = {FILE: "ENCODED_IMAGE", IMAGE: _SPARK_IMAGE, SIZED_FILE: "ENCODED_IMAGE_WITH_DIM"}
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ class InputSource(DataFrameSource):
         if first is None:
             raise DataError(f"{self.where}: {self.description} is empty")
         if not self.config.skip:
-            self._check_widths(first)
+            self._check_sizes(first)
 
     def settle(self) -> bool:
+        self.shuffle = bool(self.parameters().shuffle)
         inputs = zip(self.layer.top, self._shapes(), self.parameters().top)
         self._cos_tops = tuple(self._input(*one) for one in inputs)
         self.tops = tuple(top.top for top in self._cos_tops)
@@ -92,7 +95,13 @@ class InputSource(DataFrameSource):
         return True
 
     def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
-        return [tuple(NumberTop(blob, shape) for blob, shape in zip(self.layer.top, self._shapes()))]
+        blocks = zip(self.layer.top, self._shapes(), self.parameters().top)
+        return [
+            tuple(
+                self._read_top(blob, block).top if block.HasField("type") else NumberTop(blob, shape)
+                for blob, shape, block in blocks
+            )
+        ]
 
     def reader(self) -> InputReader:
         return InputReader(self._cos_tops)
@@ -101,19 +110,38 @@ class InputSource(DataFrameSource):
         """Of a sample of each input."""
         return [tuple(map(int, shape.dim))[1:] for shape in self.layer.input_param.shape]
 
-    def _check_widths(self, row: Any) -> None:
-        """Raise DataError where the arrays of the first row are of another size than the inputs."""
+    def _check_sizes(self, row: Any) -> None:
+        """Raise DataError where the arrays and images of the first row are of another size than the inputs."""
         for top in self._cos_tops:
             value, wanted = row[top.column], math.prod(top.top.shape)
-            if top.kind == "FLOAT_ARRAY" and value is not None and len(value) != wanted:
+            if value is None:
+                continue
+            if top.kind == "FLOAT_ARRAY" and len(value) != wanted:
                 raise DataError(
                     f"{self.where}: {self.description}: column '{top.column}' has {len(value)} values in its first "
                     f"row; input '{top.top.name}' takes {wanted} ({_dims(top.top.shape)})"
                 )
+            if top.kind in ("ENCODED_IMAGE", _SPARK_IMAGE):
+                self._check_image(top, str(row[SAMPLE_ID]), value)
+
+    def _check_image(self, top: CoSTop, record: str, value: Any) -> None:
+        if top.kind == _SPARK_IMAGE and value["data"] is None:
+            return
+        assert isinstance(top.top, ImageTop)
+        try:
+            entry = _spark_image(record, value) if top.kind == _SPARK_IMAGE else pack_image(ENCODED, (0, 0, 0), value)
+            top.top.pixels(entry, record)
+        except BadRecord as e:
+            raise DataError(
+                f"{self.where}: {self.description}: column '{top.column}': {e.message}; input '{top.top.name}' takes "
+                f"{_dims(top.top.shape)}"
+            ) from None
 
     # ---- the inputs
 
     def _input(self, blob: str, shape: Tuple[int, ...], block: Any) -> CoSTop:
+        if block.HasField("type"):
+            return self._read_top(blob, block)
         return self._filled(self._kind(blob, shape, block.name), blob, shape, block)
 
     def filled_by(self, kind: str, number: int) -> CoSTop:
@@ -136,7 +164,7 @@ class InputSource(DataFrameSource):
                 transform=transform or Transform(),
                 channels=channels if known else 0,
                 upright=known,
-                resize=(height, width) if self.config.resize else None,
+                resize=(block.height or height, block.width or width) if self.config.resize else None,
                 max_pixels=self.config.max_pixels,
             )
         return CoSTop(block.name, kind, top)
@@ -156,8 +184,6 @@ class InputSource(DataFrameSource):
 
     def _kind(self, blob: str, shape: Tuple[int, ...], name: str) -> str:
         """How a column fills an input: one of CaffeOnSpark's types, or Spark's own image."""
-        from pyspark.sql import types as T
-
         if self._rows is None:  # images may be files or arrays: ImageTop takes both
             return "ENCODED_IMAGE" if is_image((1, *shape)) else "FLOAT_ARRAY"
         names = self._rows.columns
@@ -168,22 +194,17 @@ class InputSource(DataFrameSource):
             )
         column_of(self._rows, name, self._has)  # unless there are two
         kind = self._rows.schema[name].dataType
-        fields = set(kind.fieldNames()) if isinstance(kind, T.StructType) else set()
-        is_file = isinstance(kind, T.BinaryType)
-        if is_file or fields >= set(_IMAGE_FIELDS) or fields >= {"height", "width", "image"}:
+        form = form_of(kind)
+        if form in _KINDS_OF_IMAGES:
             if len(shape) != 3:
                 raise ConfigError(
                     f"{self.where}: column '{name}' holds images ({kind.simpleString()}), and input '{blob}' takes "
                     f"{_dims(shape)} numbers, no channels, height and width: give it an array of numbers, or a Vector"
                 )
-            if is_file:
-                return "ENCODED_IMAGE"
-            return _SPARK_IMAGE if fields >= set(_IMAGE_FIELDS) else "ENCODED_IMAGE_WITH_DIM"
-        single = isinstance(kind, (T.NumericType, T.BooleanType, T.StringType))
-        if single and math.prod(shape) == 1:
+            return _KINDS_OF_IMAGES[form]
+        if form in (NUMBER, TEXT) and math.prod(shape) == 1:
             return "FLOAT"
-        element = kind.elementType if isinstance(kind, T.ArrayType) else None
-        if kind.simpleString() == "vector" or isinstance(element, (T.NumericType, T.BooleanType)):
+        if form == NUMBERS:
             return "FLOAT_ARRAY"
         takes = "an image (binary, or Spark's image format), an array of numbers or a Vector"
         raise ConfigError(
@@ -197,7 +218,7 @@ class InputSource(DataFrameSource):
         if top.kind != _SPARK_IMAGE:
             return super()._column(raw, top)
         column = column_of(raw, top.column, self._has)
-        sizes = [column[name].cast("int").alias(name) for name in _IMAGE_FIELDS[:3]]
+        sizes = [or_null(f"{quoted(top.column)}.{name}", "int").alias(name) for name in IMAGE_FIELDS[:3]]
         return F.when(column.isNotNull(), F.struct(*sizes, column["data"].cast("binary").alias("data")))
 
 

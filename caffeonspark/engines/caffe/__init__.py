@@ -14,6 +14,7 @@ from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from ...plans.inspection import Inspection, SolverInspection
 from ...plans.net_plan import NetPlan
+from ...plans.sample_weights import WEIGHABLE
 from ...storage import EXECUTOR_SETTING
 from ..base import Engine, Predictor, Trainer
 from . import memory
@@ -44,6 +45,9 @@ class CaffeEngine(Engine):
         from .pycaffe import caffe
 
         return list(caffe.layer_type_list())
+
+    def weighable_losses(self) -> Sequence[str]:
+        return WEIGHABLE
 
     def inspect(self, net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, where: str) -> Inspection:
         from .inspection import inspect_net

@@ -12,6 +12,7 @@ from ...formats.solverstate import with_learned_net
 from ...nets.schedule import learning_rate
 from ...nets.schema import SolverParameter
 from ...plans.indices import IndexedBottom
+from ...plans.sample_weights import WeightedLoss
 from ...storage import reserved
 from ..base import Trainer
 from .arrivals import check_arrivals
@@ -19,6 +20,7 @@ from .normalization import LossNormalizer, normalized_layers
 from .predictor import CaffePredictor
 from .pycaffe import caffe, parameter_blobs, prototxt, unique
 from .python_layers import check_modules, explained
+from .sample_weights import SampleWeigher
 
 __all__ = ["HISTORIES", "CaffeTrainer"]
 
@@ -70,6 +72,7 @@ class CaffeTrainer(Trainer):
         self._statistics = self._batch_norm_statistics()
         self._loss_blobs = [(self._net.blobs[n], w) for n, w in self._net.blob_loss_weights.items() if w]
         self._normalizer: Optional[LossNormalizer] = None
+        self._weigher: Optional[SampleWeigher] = None
         self._rank = rank
         self._inputs = self._input_blobs()
         self._load: Callable[[], None] = lambda: None
@@ -148,8 +151,14 @@ class CaffeTrainer(Trainer):
     def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
         check_arrivals(self._net, self._param.train_net_param, indexed)
 
+    def weigh_samples(self, losses: Sequence[WeightedLoss]) -> None:
+        self._weigher = SampleWeigher(self._net, self._param.train_net_param, losses)
+
     def normalize_over(self, ranks: int, sum_over_ranks: Callable[[np.ndarray], None]) -> None:
         layers = normalized_layers(self._net, self._param.train_net_param)
+        if self._weigher is not None:
+            self._weigher.normalize_over(ranks, sum_over_ranks)
+            layers = {place: layer for place, layer in layers.items() if place not in self._weigher.places}
         if layers:  # other nets pay nothing
             self._normalizer = LossNormalizer(self._net, layers, sum_over_ranks, ranks)
 
@@ -200,6 +209,7 @@ class CaffeTrainer(Trainer):
 
     def close(self) -> None:
         # Caffe keeps this object alive for its callbacks: without the solver it is small
-        if self._normalizer is not None:
-            self._normalizer.close()
+        for one in (self._normalizer, self._weigher):
+            if one is not None:
+                one.close()
         del self._solver, self._net, self._learnable, self._statistics, self._loss_blobs, self._inputs
