@@ -187,7 +187,7 @@ def _single(inputs: Sequence[LocalInput]) -> bool:
 def _name_of(given: Any) -> str:
     if isinstance(given, (str, os.PathLike)):
         return os.fspath(given) if isinstance(os.fspath(given), str) else repr(given)
-    return f"the {type(given).__name__} that is given"
+    return "the value that is given"
 
 
 def _sample(given: Any, inputs: Sequence[LocalInput], name: str) -> Sample:
@@ -358,8 +358,8 @@ def _as_array(value: Any, name: str) -> np.ndarray:
         array = np.empty(0, object)
     if array.dtype.kind not in "biuf":
         raise DataError(
-            f"{name}: a {type(value).__name__} is nothing that predict takes: give a Vector, an array or a list of "
-            "numbers, a PIL image, or an image's path or bytes"
+            f"{name}: predict takes no {type(value).__name__} of this kind: give a Vector, an array or a list of numbers, "
+            "a PIL image, or an image's path or bytes"
         )
     return array
 

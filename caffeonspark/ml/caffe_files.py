@@ -24,6 +24,7 @@ from ..nets.schema import TransformationParameter
 from ..plans.scoring import scoring_plan
 from ..storage import Storage, all_or_nothing, expand, find_file, join, local_path, parent, scheme
 from .blobs import default_features
+from .holding import HoldsNet
 
 __all__ = ["CaffeFiles", "FromCaffe"]
 
@@ -83,12 +84,8 @@ class FromCaffe:
         return made
 
 
-class CaffeFiles:
+class CaffeFiles(HoldsNet):
     """A model's net and weights as files that stock Caffe reads, and as arrays. No Spark is needed for any of it."""
-
-    _net: Optional[Net]
-    _content: bytes
-    _ending: str
 
     def saveCaffe(self, folder: Path, format: str = "", overwrite: bool = False) -> Tuple[str, str]:
         """Write ``deploy.prototxt`` and ``model.caffemodel`` into a folder, for stock Caffe, OpenCV and others.
@@ -124,8 +121,9 @@ class CaffeFiles:
         if self._net is None:
             raise ConfigError("the model holds no net: fit or load one")
         message, notes = _deployed(config, self._net)
-        name = "model" + (model_ending(_FORMATS[format]) if format else self._ending)
-        model = (f"the model{self._ending}", self._content)
+        content, ending = self.caffemodel
+        name = "model" + (model_ending(_FORMATS[format]) if format else ending)
+        model = (f"the model{ending}", content)
         files = deployed_files(message, notes, self._net, engine, model, name)
         base = os.path.basename(place)
         with all_or_nothing(storage, parent(place), [base]) as part:
@@ -143,18 +141,14 @@ class CaffeFiles:
         HDF5 model has only the first.
         """
         found: Dict[str, List[np.ndarray]] = {}
-        for layer in read_weights(f"the model{self._ending}", self._content):
+        content, ending = self.caffemodel
+        for layer in read_weights(f"the model{ending}", content):
             blobs = [blob for blob in layer.blobs if blob is not None]
             for blob in blobs:
                 blob.flags.writeable = False
             if blobs:
                 found[layer.name] = blobs
         return found
-
-    # ---- what a model has besides
-
-    def _flags(self) -> Dict[str, Any]:
-        raise NotImplementedError
 
 
 def _deployed(config: Config, net: Net) -> Tuple[Any, List[str]]:

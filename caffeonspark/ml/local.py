@@ -16,6 +16,7 @@ from ..inference.local_net import LocalNet, local_net
 from ..inference.outputs import OutputColumn, formed
 from ..nets.net import Net
 from ..storage import Storage
+from .holding import HoldsNet
 from .persistence import restored
 from .saved import class_of, read_metadata
 
@@ -49,17 +50,13 @@ class LocalOutputs:
         return list(dict.fromkeys(one.blob for one in (*self.prediction, *probability)))
 
 
-class LocalPrediction:
+class LocalPrediction(HoldsNet):
     """Predictions in this process, for models with a TEST net and weights.
 
     The net is built at the first call, after another process has shown that net and weights run, and once more where
     parameters were changed since. Pickling and copying leave it behind. Threads may predict at once, and processes
     that are forked may go on.
     """
-
-    _net: Optional[Net]
-    _content: bytes
-    _ending: str
 
     def predict(self, x: Any) -> Any:
         """What the model predicts, without Spark.
@@ -127,7 +124,7 @@ class LocalPrediction:
 
     def _made(self) -> _Made:
         """What is predicted, and the net that computes it: as the Params are now."""
-        state = (self._net, self._content, self.extractParamMap())  # type: ignore[attr-defined]  # of its Params
+        state = (self._net, self.caffemodel[0], self.extractParamMap())
         made = _of_models.get(self)
         if made is None or not made.is_for(state):
             with _making:
@@ -139,15 +136,8 @@ class LocalPrediction:
 
     def _make_local_net(self, blobs: Sequence[str]) -> LocalNet:
         config, net = Config(None, self._flags()), self._reading(blobs)
-        return local_net(config, net, blobs, self._content, f"the model{self._ending}")
-
-    # ---- what a model has besides
-
-    def _reading(self, blobs: Sequence[str]) -> Net:
-        raise NotImplementedError
-
-    def _flags(self) -> Dict[str, Any]:
-        raise NotImplementedError
+        content, ending = self.caffemodel
+        return local_net(config, net, blobs, content, f"the model{ending}")
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ def test_several_inputs_and_outputs(tmp_path):
         assert list(found) == ["both", "more"]
         np.testing.assert_array_equal(found["both"], [1, 2, 3, 4, 5, 6, 7])
     assert model.predict([row, row, row])["both"].shape == (3, 7)
-    with pytest.raises(DataError, match=r"the dict that is given has no 'extra', which the net reads\. Did you mean"):
+    with pytest.raises(DataError, match=r"the value that is given has no 'extra', which the net reads\. Did you mean"):
         model.predict({"data": [1, 2, 3, 4], "extr": 1})
     with pytest.raises(DataError, match="the net has 2 inputs: give a dict with a value for each: 'data', 'extra'"):
         model.predict([1, 2, 3, 4])
@@ -253,16 +253,16 @@ REFUSED = {
     "text": (lambda m: "some text", r"'some text' does not end as images do .*give a pathlib\.Path"),
     "no image": (
         lambda m: b"no image",
-        r"the bytes that is given: the image cannot be decoded: it is in no image format",
+        r"the value that is given: the image cannot be decoded: it is in no image format",
     ),
-    "null": (lambda m: None, r"the NoneType that is given: 'data' is null"),
-    "an object": (lambda m: object(), r"a object is nothing that predict takes: give a Vector, an array or a list of"),
-    "words": (lambda m: [["a", "b"]], r"item 0 of the list: a list is nothing that predict takes"),
+    "null": (lambda m: None, r"the value that is given: 'data' is null"),
+    "an object": (lambda m: object(), r"predict takes no object of this kind: give a Vector, an array or a list of"),
+    "words": (lambda m: [["a", "b"]], r"item 0 of the list: predict takes no list of this kind"),
     "size": (lambda m: Image.new("RGB", (8, 9)), r"the image is 9x8 and does not fill the blob's 3x6x5; -resize would"),
     "floats HxWxC": (
         lambda m: np.zeros((6, 5, 3)),
-        r"an array of 6x5x3 float64 does not fill input 'data', which takes images of 3 channels or 90 numbers \(3x6x5\): "
-        r"pixels as height x width x channels are uint8",
+        r"an array of 6x5x3 float64 does not fill input 'data', which takes images of 3 channels or 90 numbers \(3x6x5"
+        r"\): pixels as height x width x channels are uint8",
     ),
     "channels": (lambda m: np.zeros((6, 5, 4), np.uint8), r"uint8 arrays are height x width x 3 in BGR order, many of"),
     "ambiguous": (
@@ -270,7 +270,7 @@ REFUSED = {
         r"a uint8 array of 3x6x3 may be height x width x channels or",
     ),
     "in a list": (lambda m: [np.zeros((6, 5, 3), np.uint8), b""], r"^item 1 of the list: .* it is empty"),
-    "NaN": (lambda m: np.full(90, np.nan), r"the ndarray that is given: .*(NaN|nan)"),
+    "NaN": (lambda m: np.full(90, np.nan), r"the value that is given: .*(NaN|nan)"),
     "too many": (lambda m: [1.0] * 91, r"the list: an array of 91 float64 does not fill input 'data'"),
 }
 
