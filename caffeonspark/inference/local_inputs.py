@@ -358,8 +358,8 @@ def _as_array(value: Any, name: str) -> np.ndarray:
         array = np.empty(0, object)
     if array.dtype.kind not in "biuf":
         raise DataError(
-            f"{name}: predict takes no {type(value).__name__} of this kind: give a Vector, an array or a list of numbers, "
-            "a PIL image, or an image's path or bytes"
+            f"{name}: predict takes no {type(value).__name__} of this kind: give a Vector, an array or a list of "
+            "numbers, a PIL image, or an image's path or bytes"
         )
     return array
 

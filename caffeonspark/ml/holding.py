@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 
 from ..nets.net import Net
 
@@ -27,6 +27,6 @@ class HoldsNet:
         """The flags that are set, for Config."""
         raise NotImplementedError
 
-    def extractParamMap(self) -> Dict[Any, Any]:
-        """All Params with their values."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # of Spark's Params, which come later in the order of bases
+
+        def extractParamMap(self) -> Dict[Any, Any]: ...

@@ -199,5 +199,6 @@ class CaffeModel(FromCaffe, ModelParams, NetModel):
         return [OutputColumn(name, blob, form) for name, blob in zip(names, blobs)]
 
     def _local_outputs(self) -> LocalOutputs:
-        blobs = self.blobs
-        return local_outputs_of(self._reading(blobs), blobs)
+        self._reading(self.blobs)  # raises where there are none
+        assert self._net is not None
+        return local_outputs_of(self._net, self.blobs)
