@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
@@ -13,6 +14,7 @@ from ..errors import ConfigError
 from ..formats.caffemodel import LayerWeights, read_caffemodel, write_caffemodel
 from ..formats.endings import ending_of, is_hdf5
 from ..nets.deploy import set_shapes
+from ..nets.embedded import embedded
 from ..nets.net import TEST, Net
 from ..plans.inspection import NetInspector
 from ..plans.layer_names import parameters_by_name
@@ -38,14 +40,24 @@ def shaped(
     return set_shapes(message, shapes_at(1 if found.flexible else batch))
 
 
-def transformations(layer: Any, inputs: Sequence[str]) -> List[str]:
-    """A line for each transformation that a data layer's tops have gone through."""
+def transformations(layer: Any, inputs: Sequence[str]) -> Tuple[List[str], Dict[str, bytes]]:
+    """A line for each transformation that a data layer's tops have gone through; and by their names the mean files in
+    it that are in the net itself."""
+    files: Dict[str, bytes] = {}
     blocks = layer.cos_data_param.top or [layer]  # those of a CoSData layer, or the layer's first top
     pairs = [
         (top, block) for top, block in zip(layer.top, blocks) if top in inputs and block.HasField("transform_param")
     ]
-    texts = [(top, text_format.MessageToString(block.transform_param, as_one_line=True)) for top, block in pairs]
-    return [f"input '{top}' takes images after -transform '{text}'" for top, text in texts if text]
+    texts = []
+    for top, block in pairs:
+        param = type(block.transform_param)()
+        param.CopyFrom(block.transform_param)
+        mean = embedded(param.mean_file)
+        if mean is not None:
+            param.mean_file = f"{re.sub('[^A-Za-z0-9_.-]', '_', top)}_mean.binaryproto"
+            files[param.mean_file] = mean
+        texts.append((top, text_format.MessageToString(param, as_one_line=True)))
+    return [f"input '{top}' takes images after -transform '{text}'" for top, text in texts if text], files
 
 
 def deployed_files(

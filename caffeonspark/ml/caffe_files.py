@@ -6,8 +6,6 @@ import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 import numpy as np
-from google.protobuf import text_format
-from google.protobuf.message import Message
 
 from ..api.config import Config
 from ..errors import ConfigError
@@ -16,10 +14,11 @@ from ..formats.endings import ending_of, model_ending
 from ..formats.shapes import read_shapes
 from ..inference.deployed import deployed_files, read_weights, shaped, transformations
 from ..nets.deploy import data_inputs, deploy_net
-from ..nets.given import net_of_spec
+from ..nets.embedded import embed
+from ..nets.inline import given_net
 from ..nets.inputs import Feed, fed
 from ..nets.net import TEST, Net, net_in_phase
-from ..nets.prototxt import parse_fields, parse_net
+from ..nets.prototxt import parse_fields
 from ..nets.schema import TransformationParameter
 from ..plans.scoring import scoring_plan
 from ..storage import Storage, all_or_nothing, expand, find_file, join, local_path, parent, scheme
@@ -70,8 +69,10 @@ class FromCaffe:
             named is not there.
         """
         files = Config(None).files
-        message, path = _given_net(net, files)
+        message, path = given_net(_local(net, "net") if _is_path(net) else net, files)
         param = parse_fields(transform, TransformationParameter(), "transform") if transform else None
+        if param is not None and param.mean_file:
+            param.mean_file = embed(files.read(param.mean_file, "transform: mean_file", beside=path))
         test = fed(net_in_phase(message, path, TEST), Feed(columns=dict(columns or {}), transform=param))
         test.check_blobs(features)
         place = find_file(Storage(), _local(weights, "weights"), "the weights")
@@ -120,15 +121,16 @@ class CaffeFiles(HoldsNet):
         engine = config.load_engine()
         if self._net is None:
             raise ConfigError("the model holds no net: fit or load one")
-        message, notes = _deployed(config, self._net)
+        message, notes, means = _deployed(config, self._net)
         content, ending = self.caffemodel
         name = "model" + (model_ending(_FORMATS[format]) if format else ending)
         model = (f"the model{ending}", content)
         files = deployed_files(message, notes, self._net, engine, model, name)
         base = os.path.basename(place)
         with all_or_nothing(storage, parent(place), [base]) as part:
-            write_model(storage, join(join(part, base), name), files[name])
-            storage.write(join(join(part, base), "deploy.prototxt"), files["deploy.prototxt"])
+            write_model(storage, join(join(part, base), name), files.pop(name))
+            for other, written in {**means, **files}.items():
+                storage.write(join(join(part, base), other), written)
         return join(place, "deploy.prototxt"), join(place, name)
 
     def weights(self) -> Dict[str, List[np.ndarray]]:
@@ -151,12 +153,16 @@ class CaffeFiles(HoldsNet):
         return found
 
 
-def _deployed(config: Config, net: Net) -> Tuple[Any, List[str]]:
-    """The deploy net of a net, and a line about what each of its inputs takes."""
+def _deployed(config: Config, net: Net) -> Tuple[Any, List[str], Dict[str, bytes]]:
+    """The deploy net of a net, a line about what each of its inputs takes, and the mean files that these name."""
     message = deploy_net(net)
-    notes = [
-        note for layer in net.data_layers() for note in transformations(layer, [*net.pruned(layer.top).blob_names()])
-    ]
+    used = {top for layer in message.layer for top in layer.top}
+    notes: List[str] = []
+    means: Dict[str, bytes] = {}
+    for layer in net.data_layers():
+        lines, files = transformations(layer, [top for top in layer.top if top in used])
+        notes += lines
+        means.update(files)
     inputs = data_inputs(message)
     if inputs:
         plan = scoring_plan(config, net, inputs)
@@ -168,7 +174,7 @@ def _deployed(config: Config, net: Net) -> Tuple[Any, List[str]]:
             config.load_engine(),
             net.path,
         )
-    return message, notes
+    return message, notes, means
 
 
 def _local(path: Path, what: str) -> str:
@@ -182,24 +188,9 @@ def _local(path: Path, what: str) -> str:
     return os.path.abspath(local_path(expand(text)))
 
 
-def _given_net(net: Any, files: Any) -> Tuple[Any, str]:
-    """A net that is given in any form, and the file that errors name."""
-    if hasattr(net, "tops") and hasattr(net, "to_proto"):
-        net = net_of_spec(net)
-    if isinstance(net, Message):
-        if net.DESCRIPTOR.name != "NetParameter":
-            raise ConfigError(f"net: give a net, not a {net.DESCRIPTOR.name}")
-        net = text_format.MessageToString(net) + "\n"
-    if isinstance(net, bytes):
-        net = net.decode("utf-8-sig", "replace") + "\n"
-    if isinstance(net, str) and ("\n" in net or "{" in net):
-        return parse_net(net.encode(), "net.prototxt"), "net.prototxt"
-    if not isinstance(net, (str, os.PathLike)):
-        raise ConfigError(
-            f"net: give a prototxt's path or text, a NetParameter, or a caffe.NetSpec, not {type(net).__name__}"
-        )
-    path = _local(net, "net")
-    return parse_net(files.read(path, "the net"), path), path
+def _is_path(net: Any) -> bool:
+    text = os.fspath(net) if isinstance(net, (str, os.PathLike)) else ""
+    return bool(text) and not any(mark in text for mark in "\n{")
 
 
 def _check_common(net: Net, name: str, content: bytes) -> None:

@@ -66,24 +66,25 @@ def export_model(config: Config, output: str, format: str = "binary", overwrite:
     if overwrite:
         check_kept(config.storage, output, [run.solver_path, net.path, model])
     content = read_checked(config.storage, model)
-    message, notes = _shaped(config, net, deploy_net(net, train))
+    message, notes, means = _shaped(config, net, deploy_net(net, train))
     weights_name = name_beside(os.path.basename(model), model_ending(format == "hdf5"))
     files = deployed_files(
         message, notes, replace(train, path=net.path), config.load_engine(), (model, content), weights_name
     )
     with new_folder(config.storage, output, overwrite) as folder:
-        write_model(config.storage, join(folder, weights_name), files[weights_name])
-        config.storage.write(join(folder, "deploy.prototxt"), files["deploy.prototxt"])
+        write_model(config.storage, join(folder, weights_name), files.pop(weights_name))
+        for name, written in {**means, **files}.items():
+            config.storage.write(join(folder, name), written)
     for note in notes:
         _log.info("caffeonspark: %s", note)
     return join(output, "deploy.prototxt"), join(output, weights_name)
 
 
-def _shaped(config: Config, net: Net, message: Any) -> Tuple[Any, List[str]]:
-    """The deploy net with its inputs' shapes, and a line about what each is made by."""
+def _shaped(config: Config, net: Net, message: Any) -> Tuple[Any, List[str], Dict[str, bytes]]:
+    """The deploy net with its inputs' shapes, a line about what each is made by, and the mean files that these name."""
     inputs = data_inputs(message)
     if not inputs:
-        return message, []
+        return message, [], {}
     source = NetSource(config, net.pruned(inputs))
     if source.sources:
         tops = {}
@@ -100,5 +101,10 @@ def _shaped(config: Config, net: Net, message: Any) -> Tuple[Any, List[str]]:
             return {name: tops[name].blob_shape(size) for name in inputs}
         return {name: (size, *made[name][1:]) if made[name][0] == batch else made[name] for name in inputs}
 
-    notes = [note for one in source.sources for note in transformations(one.layer, inputs)]
-    return shaped(message, at, batch, config.load_engine(), net.path), notes
+    notes: List[str] = []
+    means: Dict[str, bytes] = {}
+    for one in source.sources:
+        lines, files = transformations(one.layer, inputs)
+        notes += lines
+        means.update(files)
+    return shaped(message, at, batch, config.load_engine(), net.path), notes, means

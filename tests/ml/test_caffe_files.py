@@ -46,8 +46,8 @@ def test_what_fromcaffe_refuses(lenet, tmp_path):
     (tmp_path / "text.txt").write_text("hello")
     others = small(tmp_path, (1, 4))[2]
     for given, message in (
-        ({"net": "none.prototxt"}, r"the net .*none\.prototxt does not exist"),
-        ({"net": 3}, r"net: give a prototxt's path or text, a NetParameter, or a caffe\.NetSpec, not int"),
+        ({"net": "none.prototxt"}, r"the prototxt \(net\) .*none\.prototxt does not exist"),
+        ({"net": 3}, r"net: a prototxt is given by its path, as text, bytes or message, not as 3"),
         ({"weights": "none.caffemodel"}, r"the weights .*none\.caffemodel does not exist"),
         ({"weights": "hdfs://h/m.caffemodel"}, r"weights hdfs://h/m\.caffemodel: files of this machine are read"),
         ({"weights": others}, r"m\.caffemodel: nothing in common with .*deploy\.prototxt: its layers .* are ip"),

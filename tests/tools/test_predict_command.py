@@ -155,7 +155,7 @@ WRONG = {
         (*SCALED, "small.png"),
         "small.png: the image is 9x8 and does not fill the blob's 1x28x28; -resize would resize it",
     ),
-    "net": (("-net", "no.prototxt", *SCALED[2:], "0.png"), "the net {}/no.prototxt does not exist"),
+    "net": (("-net", "no.prototxt", *SCALED[2:], "0.png"), "the prototxt (net) {}/no.prototxt does not exist"),
     "no net": (
         ("-model", "digits.caffemodel", "0.png"),
         "-net is missing: -model digits.caffemodel is a file of weights, which goes with a net",
