@@ -27,9 +27,8 @@ from ..errors import ConfigError, DataError, from_text
 from ..formats.endings import ending_of
 from ..nets.net import Net
 from ..plans.net_plan import NetPlan
-from ..plans.net_source import NetSource
 from ..plans.run_config import Configured
-from ..plans.scoring import scoring_plan
+from ..plans.scoring import ScoringSource, scoring_plan
 from ..plans.weights_match import check_all_there
 from ..process import run_in_child
 from ..storage import temporary_folder
@@ -70,7 +69,7 @@ def local_net(config: Configured, net: Net, blobs: Sequence[str], model: bytes, 
             f"{net.path}: predict fills the net's single data layer, and {len(plan.layers) or 'none'} of its layers "
             "read data"
         )
-    (source,) = NetSource(config, net.pruned(blobs)).sources
+    (source,) = ScoringSource(config, net.pruned(blobs)).sources
     return LocalNet(engine, plan, local_inputs(source, plan.layers[0].tops), blobs, model, name)
 
 
