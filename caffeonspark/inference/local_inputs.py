@@ -23,7 +23,7 @@ from ..data.sources.inputs import InputSource
 from ..data.tops import ImageTop, NumberTop, Top
 from ..data.transform import Transform
 from ..errors import ConfigError, DataError, suggest
-from ..storage import is_local, local_path, scheme
+from ..storage import expand, local_path, scheme
 
 __all__ = ["IMAGE_ENDINGS", "LocalInput", "Sample", "local_inputs", "samples_of"]
 
@@ -269,7 +269,6 @@ def _filled(value: Any, one: LocalInput, name: str) -> Tuple[Top, Any]:
 
 def _read(path: Any, name: str) -> bytes:
     """The content of an image file of this machine."""
-    text = os.fspath(path)
     if isinstance(path, str) and scheme(path) not in ("", "file"):
         raise DataError(
             f"{name}: predict reads files of this machine: fetch it first, or let transform read it with Spark"
@@ -280,7 +279,7 @@ def _read(path: Any, name: str) -> bytes:
             f"'{shown}' does not end as images do (.png, .jpg, …): text is taken for an image's path; for a file of "
             "another name give a pathlib.Path"
         )
-    local = local_path(text) if isinstance(text, str) and is_local(text) else text
+    local = local_path(expand(path)) if isinstance(path, str) else path
     try:
         with open(local, "rb") as f:
             return f.read()
