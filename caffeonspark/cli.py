@@ -43,6 +43,7 @@ Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts 
 COMMANDS: Dict[str, Tuple[str, str]] = {
     "check": ("caffeonspark.tools.check", "Say of solvers and nets what runs, what differs, and what to change"),
     "pack": ("caffeonspark.deploy.pack", "Pack this Python environment for the nodes of a cluster"),
+    "predict": ("caffeonspark.tools.predict", "Say what a net makes of image files, without Spark"),
     "snapshots": ("caffeonspark.tools.snapshots", "List the snapshots and models in a folder, and check their files"),
     "submit": ("caffeonspark.deploy.submit", "Write the spark-submit line for a cluster, and run it"),
     "upgrade": ("caffeonspark.tools.upgrade", "Write a net, solver or model of an older version of Caffe as today's"),

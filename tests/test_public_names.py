@@ -29,7 +29,7 @@ from tests.support.prototxts import PHASES
 
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
-EXTENDING, DEPLOY = "docs/extending.md", "docs/deploy-nets.md"
+EXTENDING, DEPLOY, PREDICT = "docs/extending.md", "docs/deploy-nets.md", "docs/predict.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -81,6 +81,14 @@ USED = [
     ),
     ("CaffeModel.fromNet(spark, net=", DEPLOY, "inference/test_deploy_nets.py", "CaffeModel.fromNet(spark, net="),
     ("CaffeModel.fromNet(spark, net=", README, "inference/test_deploy_nets.py", "CaffeModel.fromNet(spark, net="),
+    ("from caffeonspark import CaffeModel", PREDICT, "ml/test_local.py", "CaffeModel.loadLocal("),
+    ("CaffeModel.fromCaffe(", PREDICT, "ml/test_local.py", "CaffeModel.fromCaffe("),
+    ("model.predict(", PREDICT, "ml/test_local.py", "model.predict("),
+    ("model.predictProbability(", PREDICT, "ml/test_local.py", "model.predictProbability("),
+    ("model.saveCaffe(", PREDICT, "ml/test_caffe_files.py", "model.saveCaffe("),
+    ("model.weights()", PREDICT, "ml/test_caffe_files.py", "model.weights()"),
+    ("model.toFeatureExtractor(", PREDICT, "ml/test_local_and_spark.py", "loaded.toFeatureExtractor("),
+    ("caffeonspark predict", PREDICT, "tools/test_predict_command.py", '"predict"'),
     ("from caffeonspark import Config, export_model", DEPLOY, "tools/test_export.py", "export_model(config"),
     ("caffeonspark export", README, "tools/test_export.py", '"export"'),
     ("caffeonspark export", DEPLOY, "tools/test_export.py", '"export"'),

@@ -21,6 +21,7 @@ from .fitting import Settled, fit
 from .heads import Head, classification_head, sized
 from .keywords import ClassificationModelParams, ClassifierParams
 from .labels import check_number, class_names, nominal
+from .local import LocalOutputs
 from .predictors import NetEstimator, PredictionModel, fit_of, params_for
 
 __all__ = ["CaffeClassificationModel", "CaffeClassifier"]
@@ -110,6 +111,12 @@ class CaffeClassificationModel(ClassificationModelParams, PredictionModel):
         if not named:
             raise ConfigError("predictionCol, probabilityCol and rawPredictionCol are all empty: name a column to add")
         return named
+
+    def _local_outputs(self) -> LocalOutputs:
+        head = self.head
+        prediction = OutputColumn("prediction", head.raw, "two_argmax" if head.binary else "argmax")
+        form = "two_probabilities" if head.binary else "vector"
+        return LocalOutputs((prediction,), OutputColumn("probability", head.probability, form))
 
     def _saved(self) -> Dict[str, Any]:
         return {**super()._saved(), "labels": self._labels}

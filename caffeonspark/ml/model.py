@@ -21,7 +21,9 @@ from ..nets.net import TEST, Net
 from ..plans.scoring import ScoringSource
 from ..settings import FLAGS
 from .blobs import default_features
+from .caffe_files import CaffeFiles, FromCaffe
 from .keywords import ModelParams
+from .local import LocalOutputs, LocalPrediction, local_outputs_of
 from .persistence import ModelReader, ModelWriter
 from .summary import HasTrainingSummary, TrainingSummary, kept_summary
 from .tables import PARAMS_OF
@@ -29,7 +31,7 @@ from .tables import PARAMS_OF
 __all__ = ["CaffeModel", "NetModel"]
 
 
-class NetModel(HasTrainingSummary, Model, MLReadable, MLWritable):
+class NetModel(LocalPrediction, CaffeFiles, HasTrainingSummary, Model, MLReadable, MLWritable):
     """What every trained net is: a TEST net and the content of its model file.
 
     ``transform`` runs the part of the net that its columns depend on, and needs only the columns that part reads: no
@@ -107,6 +109,22 @@ class NetModel(HasTrainingSummary, Model, MLReadable, MLWritable):
         value: str = self.getOrDefault("handleInvalid")
         return value
 
+    def toFeatureExtractor(self, blob: str) -> CaffeModel:
+        """A CaffeModel with the same weights whose ``transform`` adds one blob of the net as a column of Vectors.
+
+        >>> Pipeline(stages=[model.toFeatureExtractor("fc7"), LogisticRegression(featuresCol="fc7")])
+
+        Raises ConfigError where the net has no such blob.
+        """
+        self._reading([blob])
+        assert self._net is not None
+        extractor = CaffeModel()
+        extractor._trained(self._net, self._content, self._ending, None)
+        given = {param.name: value for param, value in self.extractParamMap().items() if self.isSet(param)}
+        names = [name for name in given if extractor.hasParam(name) and name not in ("features", "label", "outputCols")]
+        extractor._set(**{**{name: given[name] for name in names}, "features": [blob], "outputType": "vector"})
+        return extractor
+
     def copy(self, extra: Any = None) -> Any:
         return super().copy(extra)
 
@@ -127,8 +145,8 @@ class NetModel(HasTrainingSummary, Model, MLReadable, MLWritable):
         return ModelReader(cls)
 
 
-class CaffeModel(ModelParams, NetModel):
-    """A trained net that adds blobs to a DataFrame; made by ``CaffeEstimator.fit``, ``load`` or ``fromNet``."""
+class CaffeModel(FromCaffe, ModelParams, NetModel):
+    """A trained net that adds blobs to a DataFrame; made by ``CaffeEstimator.fit``, ``load``, ``fromCaffe``, …"""
 
     @classmethod
     def fromNet(cls, spark: Any, **flags: Any) -> CaffeModel:
@@ -179,3 +197,8 @@ class CaffeModel(ModelParams, NetModel):
             )
         form = self.getOrDefault("outputType")
         return [OutputColumn(name, blob, form) for name, blob in zip(names, blobs)]
+
+    def _local_outputs(self) -> LocalOutputs:
+        self._reading(self.blobs)  # raises where there are none
+        assert self._net is not None
+        return local_outputs_of(self._net, self.blobs)

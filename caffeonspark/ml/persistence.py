@@ -14,11 +14,11 @@ from ..formats.checksums import read_checked, write_model
 from ..nets.net import TEST, Net
 from ..nets.prototxt import parse_net, parse_solver
 from ..spark.session import storage_of
-from ..storage import join
+from ..storage import Storage, join
 from .nets import given_text
 from .summary import read_summary, write_summary
 
-__all__ = ["EstimatorReader", "EstimatorWriter", "ModelReader", "ModelWriter"]
+__all__ = ["EstimatorReader", "EstimatorWriter", "ModelReader", "ModelWriter", "restored"]
 
 
 class ModelWriter(MLWriter):
@@ -49,15 +49,19 @@ class ModelReader(MLReader):
     def load(self, path: str) -> Any:
         metadata = DefaultParamsReader.loadMetadata(path, self.sc)
         _check_class(metadata, self._class, path)
-        storage = storage_of(SparkSession(self.sc))
-        net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
-        content = read_checked(storage, join(path, "model" + metadata["ending"]))
-        model = self._class()
-        model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], read_summary(storage, path))
-        model._restore(metadata)
-        _set_params(model, metadata)
-        model._resetUid(metadata["uid"])
-        return model
+        return restored(self._class, metadata, path, storage_of(SparkSession(self.sc)))
+
+
+def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) -> Any:
+    """The model, of class ``cls``, saved at ``path`` with this metadata. Raises DataError for a damaged one."""
+    net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
+    content = read_checked(storage, join(path, "model" + metadata["ending"]))
+    model = cls()
+    model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], read_summary(storage, path))
+    model._restore(metadata)
+    _set_params(model, metadata)
+    model._resetUid(metadata["uid"])
+    return model
 
 
 class EstimatorWriter(MLWriter):

@@ -18,6 +18,7 @@ from .evaluation import RegressionEvaluation, evaluate_regression
 from .fitting import Settled, fit
 from .heads import Head, regression_head, sized
 from .keywords import RegressionModelParams, RegressorParams
+from .local import LocalOutputs
 from .predictors import NetEstimator, PredictionModel, fit_of, params_for
 
 __all__ = ["CaffeRegressionModel", "CaffeRegressor"]
@@ -66,3 +67,10 @@ class CaffeRegressionModel(RegressionModelParams, PredictionModel):
     def _outputs(self) -> List[OutputColumn]:
         form = "number" if self.head.size == 1 else "vector"
         return [OutputColumn(self.getOrDefault("predictionCol"), self.head.raw, form)]
+
+    def _local_outputs(self) -> LocalOutputs:
+        form = "number" if self.head.size == 1 else "vector"
+        return LocalOutputs(
+            (OutputColumn("prediction", self.head.raw, form),),
+            otherwise="a regression model predicts numbers and no classes",
+        )

@@ -15,7 +15,7 @@ from .prototxt import Files, parse_fields, parse_net, parse_solver
 from .schema import NetParameter, SolverParameter
 from .text import decoded
 
-__all__ = ["given_text"]
+__all__ = ["given_net", "given_text"]
 
 
 def given_text(conf: Any, net: Any, files: Files) -> str:
@@ -46,11 +46,17 @@ def given_text(conf: Any, net: Any, files: Files) -> str:
             solver.ClearField(name)
         for name in ("test_iter", "test_state"):  # of one test net
             del getattr(solver, name)[1:]
-        content, path = _content(net_as_text(net), "net", "net.prototxt", files)
-        solver.net_param.CopyFrom(_with_files(_parsed_net(content, path), path, files))
+        solver.net_param.CopyFrom(given_net(net, files)[0])
     else:
         _take_nets(solver, path, files)
     return solver_text(solver)
+
+
+def given_net(net: Any, files: Files) -> Tuple[Any, str]:
+    """A net that is given in any form, as a NetParameter that needs no file beside it; and its path, or a name for
+    people. Parameters and errors are those of ``given_text``."""
+    content, path = _content(net_as_text(net), "net", "net.prototxt", files)
+    return _with_files(_parsed_net(content, path), path, files), path
 
 
 def _is_given(value: Any) -> bool:

@@ -37,6 +37,8 @@ class NetSource:
     sources : one Source for each data layer, in the order they stand; none for a net that makes its data itself
     """
 
+    later = False  # whether the layers' data, where no DataFrame is given, come from elsewhere than they name
+
     def __init__(self, config: Configured, net: Net, dataframe: Optional[DataFrame] = None) -> None:
         self.config = config
         self.net = net
@@ -54,7 +56,7 @@ class NetSource:
                 "layer"
             )
         for_sources = config.run_config.for_sources
-        self.sources: List[Source] = [make_source(for_sources, net, layer, dataframe) for layer in layers]
+        self.sources: List[Source] = [make_source(for_sources, net, layer, dataframe, self.later) for layer in layers]
         if len({source.batch_size for source in self.sources}) > 1:
             for source in self.sources:
                 source.step = source.batch_size

@@ -32,6 +32,8 @@ class ScoringSource(NetSource):
     not know ``Source.settle``, and models of older versions do not know the sizes of their images.
     """
 
+    later = True
+
     def _open(self) -> None:
         for number, source in enumerate(self.sources):
             if source.settle():

@@ -142,7 +142,13 @@ class InputSource(DataFrameSource):
     def _input(self, blob: str, shape: Tuple[int, ...], block: Any) -> CoSTop:
         if block.HasField("type"):
             return self._read_top(blob, block)
-        kind = self._kind(blob, shape, block.name)
+        return self._filled(self._kind(blob, shape, block.name), blob, shape, block)
+
+    def filled_by(self, kind: str, number: int) -> CoSTop:
+        """The input of this number as a column of one of CaffeOnSpark's types fills it. Raises ConfigError."""
+        return self._filled(kind, self.layer.top[number], self._shapes()[number], self.parameters().top[number])
+
+    def _filled(self, kind: str, blob: str, shape: Tuple[int, ...], block: Any) -> CoSTop:
         transform = self.transform(block.transform_param) if block.HasField("transform_param") else None
         if transform is not None:
             self._check_transform(blob, shape, transform, kind == "FLOAT_ARRAY")
