@@ -100,8 +100,8 @@ def _square(net: Net, column: str, count: int, layer: Any) -> Shape:
             return (channels, side, side)
     raise ConfigError(
         f"{net.path}: layer '{layer.name}' ({layer.type}) takes images, and the {count} numbers in a row of column "
-        f"'{column}' are no square one: give the net an Input layer with the shape of '{layer.bottom[0]}', which is batch, "
-        "channels, height and width"
+        f"'{column}' are no square one: state the shape of '{layer.bottom[0]}' in an Input layer: batch, channels, "
+        "height, width"
     )
 
 
