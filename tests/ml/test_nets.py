@@ -94,6 +94,8 @@ def first_blobs(source):
 # ---- shapes and values
 
 CONV = stock.LAYERS
+SUM = ip("a", "ia") + ip("b", "ib")
+SUM += 'layer { name: "sum" type: "Eltwise" bottom: "ia" bottom: "ib" top: "ip" }'
 FLAT = ip("data", "ip") + loss("ip", "label")
 
 
@@ -155,12 +157,7 @@ def test_nulls_are_not_looked_at(spark):
 
 
 def test_several_inputs_find_their_columns(frame):
-    net = (
-        ip("a", "ia")
-        + ip("floats", "ib", 2)
-        + 'layer { name: "sum" type: "Eltwise" bottom: "ia" bottom: "ib" top: "ip" }'
-    )
-    net += loss("ip", "label")
+    net = SUM.replace('"b"', '"floats"') + loss("ip", "label")
     for features in (["a.b", "floats"], ["floats", "a.b"], ["a.b"]):  # by name, in order, and a column of its own
         found = feed(net, frame, features)
         assert found.features == ("a", "floats")
@@ -277,9 +274,9 @@ ERRORS = {
     ),
     "no label": (FLAT, {"label": ""}, None),
     "one column for two": (
-        ip("a", "ia") + ip("b", "ib") + loss("ia", "ib", kind="EuclideanLoss"),
+        SUM + loss("ip", "label"),
         {},
-        r"^solver\.prototxt: no column fills 'b': the net takes 'a', 'b', and featuresCol names 'vector'\. A column of its",
+        r"^solver\.prototxt: no column fills 'b': the net takes 'a', 'b', and featuresCol names 'vector'\. A column of",
     ),
     "a misspelt bottom": (
         inputs("dim: 4 dim: 144") + ip("data", "ip1") + loss("ip11", "label"),
@@ -289,17 +286,17 @@ ERRORS = {
     "two columns for one": (
         FLAT,
         {"features": ["vector", "number"]},
-        r"^solver\.prototxt: featuresCol names 2 columns, and the net takes 1 \('data'\): give it one VectorAssembler makes",
+        r"^solver\.prototxt: featuresCol names 2 columns, and the net takes 1 \('data'\): give it one VectorAssembler",
     ),
     "two labels": (
         ip("data", "ia") + loss("ia", "x", kind="EuclideanLoss") + ip("data", "ib") + loss("ib", "y"),
         {},
-        r"^solver\.prototxt: losses compare with 'x', 'y', and labelCol names the one column 'label': give the DataFrame",
+        r"^solver\.prototxt: losses compare with 'x', 'y', and labelCol names the one column 'label': give",
     ),
     "no square image": (
         CONV,
         {"features": ["a.b"]},
-        r"^solver\.prototxt: layer 'conv' \(Convolution\) takes images, and the 6 numbers in a row of column 'a\.b' are no",
+        r"^solver\.prototxt: layer 'conv' \(Convolution\) takes images, and the 6 numbers in a row of column 'a\.b' are",
     ),
     "only nulls": (
         FLAT,
