@@ -291,12 +291,12 @@ ERRORS = {
     "two labels": (
         ip("data", "ia") + loss("ia", "x", kind="EuclideanLoss") + ip("data", "ib") + loss("ib", "y"),
         {},
-        r"^solver\.prototxt: losses compare with 'x', 'y', and labelCol names the one column 'label': give",
+        r"^solver\.prototxt: losses compare with 'x', 'y', and labelCol names the one column 'label': ",
     ),
     "no square image": (
         CONV,
         {"features": ["a.b"]},
-        r"^solver\.prototxt: layer 'conv' \(Convolution\) takes images, and the 6 numbers in a row of column 'a\.b' are",
+        r"^solver\.prototxt: layer 'conv' \(Convolution\) takes images, and the 6 numbers in a row of column 'a\.b'",
     ),
     "only nulls": (
         FLAT,
