@@ -124,7 +124,8 @@ class Columns:
 
     def of(self, data: NetData) -> List[Filling]:
         """What fills each blob of a net."""
-        chosen = {**self._of_features(data), **self._of_labels(data)}
+        weights = {SAMPLE_WEIGHT: self._weight} if self._weight else {}
+        chosen = {**self._of_features(data), **self._of_labels(data), **weights}
         return [self._filling(blob, chosen[blob.name]) for blob in data.blobs]
 
     def weighed(self, data: NetData, blobs: Sequence[Filled]) -> List[Filled]:
@@ -133,8 +134,10 @@ class Columns:
             raise ConfigError(
                 f"{data.rest.path}: weightCol: the net makes a blob '{SAMPLE_WEIGHT}' itself: give it another name"
             )
+        if any(blob.name == SAMPLE_WEIGHT for blob in blobs):
+            return list(blobs)
         block = NetParameter().layer.add().cos_data_param.top.add(name=self._weight)
-        return [*(blob for blob in blobs if blob.name != SAMPLE_WEIGHT), Filled(SAMPLE_WEIGHT, (), block)]
+        return [*blobs, Filled(SAMPLE_WEIGHT, (), block)]
 
     def _filling(self, blob: DataBlob, column: str) -> Filling:
         kind = self._dataset.schema[column].dataType
@@ -142,7 +145,7 @@ class Columns:
         return Filling(blob, column, form_of(kind), typed)
 
     def _of_features(self, data: NetData) -> Dict[str, str]:
-        blobs = [blob for blob in data.blobs if not blob.is_label and blob.name != SAMPLE_WEIGHT]
+        blobs = [blob for blob in data.blobs if not blob.is_label and not (self._weight and blob.name == SAMPLE_WEIGHT)]
         chosen: Dict[str, str] = {}
         left = []
         for column in self._features:
@@ -155,8 +158,8 @@ class Columns:
             if blob.name not in chosen and left:
                 chosen[blob.name] = left.pop(0)
         for blob in blobs:
-            own = self._own(blob)
-            if blob.name not in chosen and own:
+            own = None if blob.name in chosen else self._own("featuresCol", blob)
+            if own:
                 chosen[blob.name] = own
         missing = [blob for blob in blobs if blob.name not in chosen]
         names = ", ".join(f"'{blob.name}'" for blob in blobs)
@@ -179,7 +182,7 @@ class Columns:
         chosen = {}
         if len(blobs) > 1 or not self._label:
             for blob in blobs:
-                own = self._own(blob)
+                own = self._own("labelCol", blob)
                 if own:
                     chosen[blob.name] = own
         left = [blob for blob in blobs if blob.name not in chosen]
@@ -198,12 +201,12 @@ class Columns:
             chosen[left[0].name] = self._label
         return chosen
 
-    def _own(self, blob: DataBlob) -> Optional[str]:
+    def _own(self, param: str, blob: DataBlob) -> Optional[str]:
         """The column that a blob takes by itself."""
         names = self._dataset.columns
         found = next((name for name in (blob.block.name, blob.name) if name and name in names), None)
         if found is not None:
-            self._check("featuresCol", found)
+            self._check(param, found)
         return found
 
 
@@ -214,12 +217,15 @@ class Look:
         self._dataset = dataset
         self._columns = list(dict.fromkeys(filling.column for filling in fillings if filling.looks))
         self._rows: Dict[int, List[Any]] = {}
-        self._images: Dict[Tuple[str, int], Shape] = {}
+        self._images: Dict[Tuple[str, int], Tuple[int, int, int]] = {}
 
     def count(self, column: str) -> int:
         """How many numbers a Vector or an array has."""
         value = self._values(column, 1)[0]
-        return int(value.size) if hasattr(value, "size") else len(value)
+        count = int(value.size) if hasattr(value, "size") else len(value)
+        if not count:
+            raise DataError(f"column '{column}' holds no number in its first row, which the others' size is taken from")
+        return count
 
     def check_label(self, column: str) -> None:
         """Raise ConfigError where a label is a text that is no number."""
@@ -231,23 +237,19 @@ class Look:
                 f"labelCol: column '{column}' is text ('{text:.40}'), and labels are numbers: StringIndexer makes them"
             ) from None
 
-    def image(self, column: str, form: str, colours: int) -> Shape:
+    def image(self, column: str, form: str, colours: int) -> Tuple[int, int, int]:
         """Channels, height and width of the first image that can be decoded. Raises DataError where none can."""
         key = (column, colours)
         if key not in self._images:
             self._images[key] = self._image(column, form, colours)
         return self._images[key]
 
-    def _image(self, column: str, form: str, colours: int) -> Shape:
-        if form == IMAGE:
-            value = self._values(column, 1)[0]
-            return (colours or value["nChannels"], value["height"], value["width"])
+    def _image(self, column: str, form: str, colours: int) -> Tuple[int, int, int]:
         problem: Optional[CannotDecode] = None
         for most in (1, _LOOKED_AT):
             for value in self._values(column, most):
                 try:
-                    shape = decode_image(value["image"] if form == SIZED_FILE else value, colours, bool(colours)).shape
-                    return (int(shape[0]), int(shape[1]), int(shape[2]))
+                    return _size_of(value, form, colours)
                 except CannotDecode as e:
                     problem = problem or e
         raise DataError(f"column '{column}' has no image that can be decoded in its first rows: {problem}")
@@ -274,3 +276,15 @@ class Look:
             return DataError("there is no row to train on: the DataFrame is empty")
         names = ", ".join(f"'{name}'" for name in self._columns)
         return DataError(f"each row of the DataFrame has a null in {names}: there is none to take shapes from")
+
+
+def _size_of(value: Any, form: str, colours: int) -> Tuple[int, int, int]:
+    """Channels, height and width of an image in a row. Raises CannotDecode."""
+    if form == IMAGE:  # whose pixels stay as they are
+        channels, height, width = (int(value[name] or 0) for name in ("nChannels", "height", "width"))
+        if min(channels, height, width) < 1:
+            raise CannotDecode(f"its height is {height}, its width {width}")
+    else:
+        content = value["image"] if form == SIZED_FILE else value
+        channels, height, width = decode_image(bytes(content or b""), colours, bool(colours)).shape
+    return channels, height, width
