@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 
 from ..causes import explained
 from ..data.decode import CannotDecode, decode_image
-from ..data.sources.forms import FILE, IMAGE, NUMBER, NUMBERS, SIZED_FILE, TEXT, fits, form_of
+from ..data.sources.forms import FILE, IMAGE, NUMBER, NUMBERS, SIZED_FILE, TEXT, fits, form_of, joined, parts_of
 from ..data.sources.frames import column_of
 from ..errors import ConfigError, DataError
 from ..nets.columns import DataBlob, Filled, NetData, Shape
@@ -33,7 +33,7 @@ class Filling:
     Attributes
     ----------
     blob : DataBlob
-    column : str
+    column : its name, or that of several columns (``data/sources/forms.joined``)
     form : of the column's values, by its type (``data/sources/forms.py``); "" for what fills nothing
     typed : whether the block of the net's own CoSData layer reads it as it is
     """
@@ -115,9 +115,9 @@ class Columns:
             self._check("featuresCol", name)
         if weight:
             self._check("weightCol", weight)
-            kind = dataset.schema[weight].dataType
-            if form_of(kind) != NUMBER:
-                raise ConfigError(f"weightCol: column '{weight}' is {kind.simpleString()}: weights are numbers")
+            if self._form(weight) != NUMBER:
+                kind = dataset.schema[weight].dataType.simpleString()
+                raise ConfigError(f"weightCol: column '{weight}' is {kind}: weights are numbers")
 
     def _check(self, param: str, name: str) -> None:
         column_of(self._dataset, name, f"{param}: the DataFrame")
@@ -139,7 +139,12 @@ class Columns:
         block = NetParameter().layer.add().cos_data_param.top.add(name=self._weight)
         return [*blobs, Filled(SAMPLE_WEIGHT, (), block)]
 
+    def _form(self, name: str) -> str:
+        return form_of(self._dataset.schema[name].dataType)
+
     def _filling(self, blob: DataBlob, column: str) -> Filling:
+        if parts_of(column):
+            return Filling(blob, column, NUMBERS, False)
         kind = self._dataset.schema[column].dataType
         typed = blob.block.HasField("type") and fits(blob.block, kind)
         return Filling(blob, column, form_of(kind), typed)
@@ -154,8 +159,12 @@ class Columns:
                 chosen[meant[0].name] = column
             else:
                 left.append(column)
-        for blob in blobs:
-            if blob.name not in chosen and left:
+        open_ = [blob for blob in blobs if blob.name not in chosen]
+        if len(open_) == 1 and len(left) > 1 and all(self._form(name) in (NUMBER, NUMBERS) for name in left):
+            chosen[open_[0].name] = joined(left)
+            left = []
+        for blob in open_:
+            if left:
                 chosen[blob.name] = left.pop(0)
         for blob in blobs:
             own = None if blob.name in chosen else self._own("featuresCol", blob)
@@ -170,10 +179,9 @@ class Columns:
                 f"{columns}. {missing[0].hint or 'A column of its name would'}"
             )
         if left:
-            only = "one VectorAssembler makes of them" if len(blobs) == 1 else "one for each"
             raise ConfigError(
                 f"{data.rest.path}: featuresCol names {len(self._features)} columns, and the net takes {len(blobs)} "
-                f"({names}): give it {only}"
+                f"({names}): give it one for each; several fill one where each is of numbers"
             )
         return chosen
 
@@ -215,14 +223,15 @@ class Look:
 
     def __init__(self, dataset: DataFrame, fillings: Sequence[Filling]) -> None:
         self._dataset = dataset
-        self._columns = list(dict.fromkeys(filling.column for filling in fillings if filling.looks))
+        looked_at = [name for one in fillings if one.looks for name in parts_of(one.column) or (one.column,)]
+        self._columns = list(dict.fromkeys(looked_at))
         self._rows: Dict[int, List[Any]] = {}
         self._images: Dict[Tuple[str, int], Tuple[int, int, int]] = {}
 
     def count(self, column: str) -> int:
-        """How many numbers a Vector or an array has."""
-        value = self._values(column, 1)[0]
-        count = int(value.size) if hasattr(value, "size") else len(value)
+        """How many numbers a row has in a column, or in several."""
+        values = [self._values(name, 1)[0] for name in parts_of(column) or (column,)]
+        count = sum(map(_count, values))
         if not count:
             raise DataError(f"column '{column}' holds no number in its first row, which the others' size is taken from")
         return count
@@ -276,6 +285,13 @@ class Look:
             return DataError("there is no row to train on: the DataFrame is empty")
         names = ", ".join(f"'{name}'" for name in self._columns)
         return DataError(f"each row of the DataFrame has a null in {names}: there is none to take shapes from")
+
+
+def _count(value: Any) -> int:
+    """How many numbers a Vector, an array or a number is."""
+    if hasattr(value, "toArray"):
+        return int(value.size)
+    return len(value) if isinstance(value, list) else 1
 
 
 def _size_of(value: Any, form: str, colours: int) -> Tuple[int, int, int]:

@@ -50,8 +50,8 @@ def fed(
     nets : of a solver. Where it has no TEST net with data, one is made of what it has for TEST, or of the TRAIN net
     dataset : the rows to train on
     features : the columns of the blobs that are no labels. Columns that have a blob's name, or the name that a CoSData
-        layer gives its column, fill that blob, the others what is left, in order; blobs that are left then take the
-        columns of their own names
+        layer gives its column, fill that blob, the others what is left, in order; several columns of numbers fill one
+        blob, one behind the other; blobs that are left then take the columns of their own names
     label : the column of the blob that losses compare the scores with; "" for none. Of several such blobs, those that
         have columns of their own names take these, and so does one where no column is named
     weight : the column of sample weights, which becomes the top ``sample_weight`` of the TRAIN net; "" for none

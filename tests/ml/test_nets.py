@@ -166,6 +166,19 @@ def test_several_inputs_find_their_columns(frame):
         assert shapes(found.nets.train) == {"a": (64, 6), "floats": (64, 144), "label": (64,)}
 
 
+def test_several_columns_of_numbers_are_one_input(frame, small_images):
+    for net in (FLAT, nets.mlp([9, 10])):
+        found = feed(net, frame, ["number", "a.b", "c`d", "one"])
+        assert shapes(found.nets.train) == {"data": (64, 9), "label": (64,)}
+        blobs = first_blobs(source_of(config_of(net, frame.sparkSession), found.nets, found.nets.train, frame))
+        labels = small_images[1][:5].astype(np.float32)[:, np.newaxis]
+        scaled = small_images[0][:5].astype(np.float32).reshape(5, -1)[:, :6] * np.float32(stock.SCALE)
+        np.testing.assert_array_equal(blobs["data"], np.hstack([labels / np.float32(10), scaled, labels, labels]))
+    with pytest.raises(ConfigError, match=r"input 'data' reads column 'a\.b', which the given DataFrame does not have"):
+        config = config_of(FLAT, frame.sparkSession)
+        _ = source_of(config, found.nets, found.nets.train, frame.select("number", "label", "one")).plan
+
+
 def test_two_labels_have_columns_of_their_names(frame):
     net = ip("data", "ia") + loss("ia", "number", kind="EuclideanLoss") + ip("data", "ib") + loss("ib", "digit")
     found = feed(net, frame, ["vector"])
@@ -285,8 +298,13 @@ ERRORS = {
     ),
     "two columns for one": (
         FLAT,
-        {"features": ["vector", "number"]},
-        r"^solver\.prototxt: featuresCol names 2 columns, and the net takes 1 \('data'\): give it one VectorAssembler",
+        {"features": ["png", "number"]},
+        r"^solver\.prototxt: featuresCol names 2 columns, and the net takes 1 \('data'\): give it one for each",
+    ),
+    "three columns for two": (
+        SUM + loss("ip", "label"),
+        {"features": ["vector", "number", "floats"]},
+        r"^solver\.prototxt: featuresCol names 3 columns, and the net takes 2 \('a', 'b'\): give it one for each;",
     ),
     "two labels": (
         ip("data", "ia") + loss("ia", "x", kind="EuclideanLoss") + ip("data", "ib") + loss("ib", "y"),
