@@ -268,7 +268,8 @@ def _stated_shapes(net: Net, layer: Any) -> List[Optional[Shape]]:
                 f"{net.where(layer)}: the shape is {'x'.join(map(str, shape_of_all)) or 'empty'}: each dimension is at "
                 "least 1, and the first is the batch"
             )
-    return [tuple(map(int, shape_of_all[1:])) for shape_of_all in dims] * (len(layer.top) if len(dims) == 1 else 1)
+    shapes: List[Optional[Shape]] = [tuple(map(int, shape_of_all[1:])) for shape_of_all in dims]
+    return shapes * (len(layer.top) if len(dims) == 1 else 1)
 
 
 def _shape_of(block: Any) -> Shape:

@@ -173,7 +173,9 @@ class InputSource(DataFrameSource):
             found = transform.problem_with((shape[0], shape[1], shape[2]))
             problem = f"an array of that size {found}" if found is not None else None
         if problem is not None:
-            raise ConfigError(f"-transform: {self.where}: input '{blob}' is {_dims(shape)}, and {problem}")
+            raise ConfigError(
+                f"-transform, or transform_param: {self.where}: input '{blob}' is {_dims(shape)}, and {problem}"
+            )
 
     def _kind(self, blob: str, shape: Tuple[int, ...], name: str) -> str:
         """How a column fills an input: one of CaffeOnSpark's types, or Spark's own image."""
