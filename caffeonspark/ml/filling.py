@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 
 from ..causes import explained
 from ..data.decode import CannotDecode, decode_image
-from ..data.sources.forms import FILE, IMAGE, NUMBER, NUMBERS, SIZED_FILE, TEXT, fits, form_of
+from ..data.sources.forms import FILE, IMAGE, NUMBER, NUMBERS, SIZED_FILE, TEXT, fits, form_of, joined, parts_of
 from ..data.sources.frames import column_of
 from ..errors import ConfigError, DataError
 from ..nets.columns import DataBlob, Filled, NetData, Shape
@@ -33,7 +33,7 @@ class Filling:
     Attributes
     ----------
     blob : DataBlob
-    column : str
+    column : its name, or that of several columns (``data/sources/forms.joined``)
     form : of the column's values, by its type (``data/sources/forms.py``); "" for what fills nothing
     typed : whether the block of the net's own CoSData layer reads it as it is
     """
@@ -100,8 +100,8 @@ def _square(net: Net, column: str, count: int, layer: Any) -> Shape:
             return (channels, side, side)
     raise ConfigError(
         f"{net.path}: layer '{layer.name}' ({layer.type}) takes images, and the {count} numbers in a row of column "
-        f"'{column}' are no square one: give the net an Input layer with the shape of '{layer.bottom[0]}', which is batch, "
-        "channels, height and width"
+        f"'{column}' are no square one: state the shape of '{layer.bottom[0]}' in an Input layer: batch, channels, "
+        "height, width"
     )
 
 
@@ -115,16 +115,17 @@ class Columns:
             self._check("featuresCol", name)
         if weight:
             self._check("weightCol", weight)
-            kind = dataset.schema[weight].dataType
-            if form_of(kind) != NUMBER:
-                raise ConfigError(f"weightCol: column '{weight}' is {kind.simpleString()}: weights are numbers")
+            if self._form(weight) != NUMBER:
+                kind = dataset.schema[weight].dataType.simpleString()
+                raise ConfigError(f"weightCol: column '{weight}' is {kind}: weights are numbers")
 
     def _check(self, param: str, name: str) -> None:
         column_of(self._dataset, name, f"{param}: the DataFrame")
 
     def of(self, data: NetData) -> List[Filling]:
         """What fills each blob of a net."""
-        chosen = {**self._of_features(data), **self._of_labels(data)}
+        weights = {SAMPLE_WEIGHT: self._weight} if self._weight else {}
+        chosen = {**self._of_features(data), **self._of_labels(data), **weights}
         return [self._filling(blob, chosen[blob.name]) for blob in data.blobs]
 
     def weighed(self, data: NetData, blobs: Sequence[Filled]) -> List[Filled]:
@@ -133,16 +134,23 @@ class Columns:
             raise ConfigError(
                 f"{data.rest.path}: weightCol: the net makes a blob '{SAMPLE_WEIGHT}' itself: give it another name"
             )
+        if any(blob.name == SAMPLE_WEIGHT for blob in blobs):
+            return list(blobs)
         block = NetParameter().layer.add().cos_data_param.top.add(name=self._weight)
-        return [*(blob for blob in blobs if blob.name != SAMPLE_WEIGHT), Filled(SAMPLE_WEIGHT, (), block)]
+        return [*blobs, Filled(SAMPLE_WEIGHT, (), block)]
+
+    def _form(self, name: str) -> str:
+        return form_of(self._dataset.schema[name].dataType)
 
     def _filling(self, blob: DataBlob, column: str) -> Filling:
+        if parts_of(column):
+            return Filling(blob, column, NUMBERS, False)
         kind = self._dataset.schema[column].dataType
         typed = blob.block.HasField("type") and fits(blob.block, kind)
         return Filling(blob, column, form_of(kind), typed)
 
     def _of_features(self, data: NetData) -> Dict[str, str]:
-        blobs = [blob for blob in data.blobs if not blob.is_label and blob.name != SAMPLE_WEIGHT]
+        blobs = [blob for blob in data.blobs if not blob.is_label and not (self._weight and blob.name == SAMPLE_WEIGHT)]
         chosen: Dict[str, str] = {}
         left = []
         for column in self._features:
@@ -151,12 +159,16 @@ class Columns:
                 chosen[meant[0].name] = column
             else:
                 left.append(column)
-        for blob in blobs:
-            if blob.name not in chosen and left:
+        open_ = [blob for blob in blobs if blob.name not in chosen]
+        if len(open_) == 1 and len(left) > 1 and all(self._form(name) in (NUMBER, NUMBERS) for name in left):
+            chosen[open_[0].name] = joined(left)
+            left = []
+        for blob in open_:
+            if left:
                 chosen[blob.name] = left.pop(0)
         for blob in blobs:
-            own = self._own(blob)
-            if blob.name not in chosen and own:
+            own = None if blob.name in chosen else self._own("featuresCol", blob)
+            if own:
                 chosen[blob.name] = own
         missing = [blob for blob in blobs if blob.name not in chosen]
         names = ", ".join(f"'{blob.name}'" for blob in blobs)
@@ -167,10 +179,9 @@ class Columns:
                 f"{columns}. {missing[0].hint or 'A column of its name would'}"
             )
         if left:
-            only = "one VectorAssembler makes of them" if len(blobs) == 1 else "one for each"
             raise ConfigError(
                 f"{data.rest.path}: featuresCol names {len(self._features)} columns, and the net takes {len(blobs)} "
-                f"({names}): give it {only}"
+                f"({names}): give it one for each; several fill one where each is of numbers"
             )
         return chosen
 
@@ -179,7 +190,7 @@ class Columns:
         chosen = {}
         if len(blobs) > 1 or not self._label:
             for blob in blobs:
-                own = self._own(blob)
+                own = self._own("labelCol", blob)
                 if own:
                     chosen[blob.name] = own
         left = [blob for blob in blobs if blob.name not in chosen]
@@ -198,12 +209,12 @@ class Columns:
             chosen[left[0].name] = self._label
         return chosen
 
-    def _own(self, blob: DataBlob) -> Optional[str]:
+    def _own(self, param: str, blob: DataBlob) -> Optional[str]:
         """The column that a blob takes by itself."""
         names = self._dataset.columns
         found = next((name for name in (blob.block.name, blob.name) if name and name in names), None)
         if found is not None:
-            self._check("featuresCol", found)
+            self._check(param, found)
         return found
 
 
@@ -212,14 +223,18 @@ class Look:
 
     def __init__(self, dataset: DataFrame, fillings: Sequence[Filling]) -> None:
         self._dataset = dataset
-        self._columns = list(dict.fromkeys(filling.column for filling in fillings if filling.looks))
+        looked_at = [name for one in fillings if one.looks for name in parts_of(one.column) or (one.column,)]
+        self._columns = list(dict.fromkeys(looked_at))
         self._rows: Dict[int, List[Any]] = {}
-        self._images: Dict[Tuple[str, int], Shape] = {}
+        self._images: Dict[Tuple[str, int], Tuple[int, int, int]] = {}
 
     def count(self, column: str) -> int:
-        """How many numbers a Vector or an array has."""
-        value = self._values(column, 1)[0]
-        return int(value.size) if hasattr(value, "size") else len(value)
+        """How many numbers a row has in a column, or in several."""
+        values = [self._values(name, 1)[0] for name in parts_of(column) or (column,)]
+        count = sum(map(_count, values))
+        if not count:
+            raise DataError(f"column '{column}' holds no number in its first row, which the others' size is taken from")
+        return count
 
     def check_label(self, column: str) -> None:
         """Raise ConfigError where a label is a text that is no number."""
@@ -231,23 +246,19 @@ class Look:
                 f"labelCol: column '{column}' is text ('{text:.40}'), and labels are numbers: StringIndexer makes them"
             ) from None
 
-    def image(self, column: str, form: str, colours: int) -> Shape:
+    def image(self, column: str, form: str, colours: int) -> Tuple[int, int, int]:
         """Channels, height and width of the first image that can be decoded. Raises DataError where none can."""
         key = (column, colours)
         if key not in self._images:
             self._images[key] = self._image(column, form, colours)
         return self._images[key]
 
-    def _image(self, column: str, form: str, colours: int) -> Shape:
-        if form == IMAGE:
-            value = self._values(column, 1)[0]
-            return (colours or value["nChannels"], value["height"], value["width"])
+    def _image(self, column: str, form: str, colours: int) -> Tuple[int, int, int]:
         problem: Optional[CannotDecode] = None
         for most in (1, _LOOKED_AT):
             for value in self._values(column, most):
                 try:
-                    shape = decode_image(value["image"] if form == SIZED_FILE else value, colours, bool(colours)).shape
-                    return (int(shape[0]), int(shape[1]), int(shape[2]))
+                    return _size_of(value, form, colours)
                 except CannotDecode as e:
                     problem = problem or e
         raise DataError(f"column '{column}' has no image that can be decoded in its first rows: {problem}")
@@ -274,3 +285,22 @@ class Look:
             return DataError("there is no row to train on: the DataFrame is empty")
         names = ", ".join(f"'{name}'" for name in self._columns)
         return DataError(f"each row of the DataFrame has a null in {names}: there is none to take shapes from")
+
+
+def _count(value: Any) -> int:
+    """How many numbers a Vector, an array or a number is."""
+    if hasattr(value, "toArray"):
+        return int(value.size)
+    return len(value) if isinstance(value, list) else 1
+
+
+def _size_of(value: Any, form: str, colours: int) -> Tuple[int, int, int]:
+    """Channels, height and width of an image in a row. Raises CannotDecode."""
+    if form == IMAGE:  # whose pixels stay as they are
+        channels, height, width = (int(value[name] or 0) for name in ("nChannels", "height", "width"))
+        if min(channels, height, width) < 1:
+            raise CannotDecode(f"its height is {height}, its width {width}")
+    else:
+        content = value["image"] if form == SIZED_FILE else value
+        channels, height, width = decode_image(bytes(content or b""), colours, bool(colours)).shape
+    return channels, height, width

@@ -57,7 +57,9 @@ class Fit:
     @property
     def flags(self) -> Dict[str, Any]:
         """The flags among the Params that were set, without conf."""
-        return {name: value for name, value in self.given.items() if name in FLAGS and name not in ("conf", *NOT_PARAMS)}
+        return {
+            name: value for name, value in self.given.items() if name in FLAGS and name not in ("conf", *NOT_PARAMS)
+        }
 
 
 @dataclass(frozen=True)

@@ -628,7 +628,7 @@ class ClassifierParams(Params):
         encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
-        shuffle: bool = False,
+        shuffle: bool = True,
         readerOptions: Sequence[str] = (),
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
@@ -692,7 +692,7 @@ class ClassifierParams(Params):
         encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
-        shuffle: bool = False,
+        shuffle: bool = True,
         readerOptions: Sequence[str] = (),
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
@@ -814,9 +814,9 @@ class ClassifierParams(Params):
     def getResize(self) -> bool:
         """resize decoded images to the layer's height and width"""
     def setShuffle(self: Self, value: bool) -> Self:
-        """shuffle each rank's samples anew for every epoch"""
+        """shuffle each rank's rows anew for every epoch"""
     def getShuffle(self) -> bool:
-        """shuffle each rank's samples anew for every epoch"""
+        """shuffle each rank's rows anew for every epoch"""
     def setReaderOptions(self: Self, value: Sequence[str]) -> Self:
         """options of the Spark reader of a DataFrame"""
     def getReaderOptions(self) -> List[str]:
@@ -1161,7 +1161,7 @@ class RegressorParams(Params):
         encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
-        shuffle: bool = False,
+        shuffle: bool = True,
         readerOptions: Sequence[str] = (),
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
@@ -1223,7 +1223,7 @@ class RegressorParams(Params):
         encrypt: Union[str, int] = "",
         stallTimeout: float = 120.0,
         resize: bool = False,
-        shuffle: bool = False,
+        shuffle: bool = True,
         readerOptions: Sequence[str] = (),
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
@@ -1343,9 +1343,9 @@ class RegressorParams(Params):
     def getResize(self) -> bool:
         """resize decoded images to the layer's height and width"""
     def setShuffle(self: Self, value: bool) -> Self:
-        """shuffle each rank's samples anew for every epoch"""
+        """shuffle each rank's rows anew for every epoch"""
     def getShuffle(self) -> bool:
-        """shuffle each rank's samples anew for every epoch"""
+        """shuffle each rank's rows anew for every epoch"""
     def setReaderOptions(self: Self, value: Sequence[str]) -> Self:
         """options of the Spark reader of a DataFrame"""
     def getReaderOptions(self) -> List[str]:

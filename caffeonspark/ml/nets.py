@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 
 from ..data.sources.frames import check_frame
 from ..errors import ConfigError
-from ..nets.columns import check_trains, data_of, reading, test_nets
+from ..nets.columns import check_trains, data_of, reading, tested_nets
 from ..nets.inline import given_text
 from ..nets.net import SolverNets
 from .filling import Columns, Look
@@ -50,8 +50,8 @@ def fed(
     nets : of a solver. Where it has no TEST net with data, one is made of what it has for TEST, or of the TRAIN net
     dataset : the rows to train on
     features : the columns of the blobs that are no labels. Columns that have a blob's name, or the name that a CoSData
-        layer gives its column, fill that blob, the others what is left, in order; blobs that are left then take the
-        columns of their own names
+        layer gives its column, fill that blob, the others what is left, in order; several columns of numbers fill one
+        blob, one behind the other; blobs that are left then take the columns of their own names
     label : the column of the blob that losses compare the scores with; "" for none. Of several such blobs, those that
         have columns of their own names take these, and so does one where no column is named
     weight : the column of sample weights, which becomes the top ``sample_weight`` of the TRAIN net; "" for none
@@ -68,7 +68,7 @@ def fed(
     train = data_of(nets.train)
     if not any(not blob.is_label for blob in train.blobs):
         raise ConfigError(f"{nets.train.path}: no layer of the TRAIN net takes data but labels")
-    every = [train, *(data_of(net, train) for net in test_nets(nets))]
+    every = [train, *(data_of(net, train) for net in tested_nets(nets))]
     filled = [columns.of(data) for data in every]
     look = Look(dataset, [one for each in filled for one in each])
     size = batch_size or train.batch_size or DEFAULT_BATCH_SIZE

@@ -15,7 +15,7 @@ from .deploy import label_blobs
 from .net import TEST, Net, SolverNets, makes_data, reads_data
 from .schema import NetParameter
 
-__all__ = ["DataBlob", "Filled", "NetData", "Shape", "check_trains", "data_of", "reading", "test_nets"]
+__all__ = ["DataBlob", "Filled", "NetData", "Shape", "check_trains", "data_of", "reading", "tested_nets"]
 
 Shape = Tuple[int, ...]
 
@@ -94,7 +94,7 @@ def check_trains(net: Net) -> None:
     )
 
 
-def test_nets(nets: SolverNets) -> Tuple[Net, ...]:
+def tested_nets(nets: SolverNets) -> Tuple[Net, ...]:
     """The test nets, or, where there is none, one made of what the solver's net has for TEST or for TRAIN.
 
     Its data are then those of the TRAIN net, so its mirrors are left out.
@@ -268,7 +268,8 @@ def _stated_shapes(net: Net, layer: Any) -> List[Optional[Shape]]:
                 f"{net.where(layer)}: the shape is {'x'.join(map(str, shape_of_all)) or 'empty'}: each dimension is at "
                 "least 1, and the first is the batch"
             )
-    return [tuple(map(int, shape_of_all[1:])) for shape_of_all in dims] * (len(layer.top) if len(dims) == 1 else 1)
+    shapes: List[Optional[Shape]] = [tuple(map(int, shape_of_all[1:])) for shape_of_all in dims]
+    return shapes * (len(layer.top) if len(dims) == 1 else 1)
 
 
 def _shape_of(block: Any) -> Shape:

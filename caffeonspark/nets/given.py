@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from ..errors import ConfigError
 from . import schema
+from .text import decoded, why_unreadable
 
 __all__ = ["as_text", "is_text", "net_as_text", "net_of_spec", "solver_text", "with_our_fields"]
 
@@ -32,13 +33,15 @@ def as_text(given: Any) -> Any:
     Parameters
     ----------
     given : a SolverParameter; or a NetParameter or ``caffe.NetSpec``, which becomes the ``net_param`` of a solver
-        without anything else, enough to test and to extract features; or (solver, net)
+        without anything else, enough to test and to extract features; or (solver, net); or a text's bytes
 
     Raises
     ------
     ConfigError
         For other messages, and for a specification that is no net.
     """
+    if isinstance(given, (bytes, bytearray)):
+        return _of_bytes(bytes(given), "solver.prototxt")
     if isinstance(given, (tuple, list)) and len(given) == 2:
         solver, net = (_message(one) for one in given)
         if _kind(solver) == "SolverParameter" and _kind(net) == "NetParameter":
@@ -55,10 +58,12 @@ def as_text(given: Any) -> Any:
 
 
 def net_as_text(given: Any) -> Any:
-    """A net's text, where a NetParameter or ``caffe.NetSpec`` is given; anything else as it is.
+    """A net's text, where a NetParameter, a ``caffe.NetSpec`` or a text's bytes are given; anything else as it is.
 
-    Raises ConfigError for other messages, and for a specification that is no net.
+    Raises ConfigError for other messages, for a specification that is no net, and for bytes that are no text.
     """
+    if isinstance(given, (bytes, bytearray)):
+        return _of_bytes(bytes(given), "net.prototxt")
     message = _message(given)
     if not isinstance(message, Message):
         return given
@@ -71,6 +76,13 @@ def net_as_text(given: Any) -> Any:
 def solver_text(solver: Any) -> str:
     """The text of a SolverParameter, which ``is_text``."""
     return _HEAD + _text(solver)
+
+
+def _of_bytes(content: bytes, name: str) -> str:
+    unreadable = why_unreadable(content)
+    if unreadable:
+        raise ConfigError(name + unreadable)
+    return decoded(content) + "\n"
 
 
 def _message(given: Any) -> Any:

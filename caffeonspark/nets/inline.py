@@ -91,8 +91,6 @@ def _is_a(message: Any, content: bytes) -> bool:
 
 def _content(given: Any, param: str, name: str, files: Files) -> Tuple[bytes, str]:
     """The content of a prototxt that is given as text or by its path; and its path, or its ``name`` for people."""
-    if isinstance(given, (bytes, bytearray)):
-        return bytes(given), name
     if isinstance(given, os.PathLike):
         given = os.fspath(given)
     elif isinstance(given, str) and (is_text(given) or "{" in given or re.match(r"\s*\w+\s*:\s", given)):

@@ -22,7 +22,9 @@ def accuracy():
 
 
 def classifier(**params):
-    return CaffeClassifier(**{"net": nets.mlp(layers=[64, 32, 10]), "quiet": True, "maxIter": 150, "stepSize": 0.01, **params})
+    return CaffeClassifier(
+        **{"net": nets.mlp(layers=[64, 32, 10]), "quiet": True, "maxIter": 150, "stepSize": 0.01, **params}
+    )
 
 
 @pytest.fixture(scope="module")

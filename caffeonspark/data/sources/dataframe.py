@@ -232,11 +232,6 @@ class DataFrameSource(FrameSource):
         id_name = id_column(names)
         chosen = [as_text(column_of(rows, id_name, self._has)).alias(SAMPLE_ID)] if id_name else []
         for top in {top.column: top for top in self._cos_tops}.values():  # several tops may be of one column
-            if top.column not in names:
-                raise ConfigError(
-                    f"{self.where}: top '{top.top.name}' reads column '{top.column}', which {self.description} "
-                    f"does not have. {suggest(top.column, names)}"
-                )
             chosen.append(self._column(rows, top).alias(top.column))
         return chosen
 
@@ -260,6 +255,11 @@ class DataFrameSource(FrameSource):
         from pyspark.sql import functions as F
         from pyspark.sql import types as T
 
+        if top.column not in raw.columns:
+            raise ConfigError(
+                f"{self.where}: top '{top.top.name}' reads column '{top.column}', which {self.description} "
+                f"does not have. {suggest(top.column, raw.columns)}"
+            )
         column = column_of(raw, top.column, self._has)
         kind = raw.schema[top.column].dataType
         text = kind.simpleString()
@@ -274,7 +274,7 @@ class DataFrameSource(FrameSource):
                 return F.when(column.isNotNull(), vector_to_array(column, "float32"))  # which takes no null
             if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, (T.NumericType, T.BooleanType)):
                 return column.cast("array<float>")
-            if isinstance(kind, T.NumericType):
+            if isinstance(kind, (T.NumericType, T.BooleanType)):
                 return F.array(column).cast("array<float>")
         elif top.kind == "ENCODED_IMAGE_WITH_DIM":
             if isinstance(kind, T.StructType) and {"height", "width", "image"} <= set(kind.fieldNames()):

@@ -1,13 +1,28 @@
-"""In what form a column of a DataFrame holds data, by its type."""
+"""In what form a column of a DataFrame holds data, by its type; and several columns that are one input."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Sequence, Tuple
+
+from .frames import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
-__all__ = ["FILE", "IMAGE", "IMAGE_FIELDS", "NUMBER", "NUMBERS", "SIZED_FILE", "TEXT", "fits", "form_of"]
+__all__ = [
+    "FILE",
+    "IMAGE",
+    "IMAGE_FIELDS",
+    "NUMBER",
+    "NUMBERS",
+    "SIZED_FILE",
+    "TEXT",
+    "fits",
+    "form_of",
+    "joined",
+    "parts_of",
+]
 
 FILE = "an image file"
 SIZED_FILE = "an image file with its size"
@@ -56,3 +71,18 @@ def fits(block: Any, kind: DataType) -> bool:
     """Whether a column of this type can fill a block of ``cos_data_param`` as the type of the block says."""
     name = type(block).DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[block.type].name
     return form_of(kind) in _FITTING[name]
+
+
+_QUOTED = r"`(?:[^`]|``)+`"
+
+
+def joined(names: Sequence[str]) -> str:
+    """The name of several columns of numbers that are one input, one behind the other."""
+    return ",".join(map(quoted, names))
+
+
+def parts_of(name: str) -> Tuple[str, ...]:
+    """The columns behind a ``joined`` name; none for the name of a column."""
+    if not re.fullmatch(f"{_QUOTED}(,{_QUOTED})+", name):
+        return ()
+    return tuple(part[1:-1].replace("``", "`") for part in re.findall(_QUOTED, name))

@@ -7,7 +7,7 @@ has a type, which was a CoSData layer's, is read as there.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Sequence, Tuple
 
 from ...errors import ConfigError, DataError, suggest
@@ -17,13 +17,14 @@ from ..records import ENCODED, RAW_BYTES, SAMPLE_ID, BadRecord, Column, pack_ima
 from ..tops import ImageTop, NumberTop, Top
 from ..transform import Transform
 from .dataframe import CoSDataReader, CoSTop, DataFrameSource
-from .forms import FILE, IMAGE, IMAGE_FIELDS, NUMBER, NUMBERS, SIZED_FILE, TEXT, form_of
+from .forms import FILE, IMAGE, IMAGE_FIELDS, NUMBER, NUMBERS, SIZED_FILE, TEXT, form_of, parts_of
 from .frames import column_of, or_null, quoted
 from .images import raw_pixels
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
+    from pyspark.sql.types import DataType
 
 __all__ = ["InputReader", "InputSource"]
 
@@ -180,20 +181,25 @@ class InputSource(DataFrameSource):
             found = transform.problem_with((shape[0], shape[1], shape[2]))
             problem = f"an array of that size {found}" if found is not None else None
         if problem is not None:
-            raise ConfigError(f"-transform: {self.where}: input '{blob}' is {_dims(shape)}, and {problem}")
+            raise ConfigError(
+                f"-transform, or transform_param: {self.where}: input '{blob}' is {_dims(shape)}, and {problem}"
+            )
 
     def _kind(self, blob: str, shape: Tuple[int, ...], name: str) -> str:
         """How a column fills an input: one of CaffeOnSpark's types, or Spark's own image."""
         if self._rows is None:  # images may be files or arrays: ImageTop takes both
             return "ENCODED_IMAGE" if is_image((1, *shape)) else "FLOAT_ARRAY"
-        names = self._rows.columns
-        if name not in names:
-            raise ConfigError(
-                f"{self.where}: input '{blob}' reads column '{name}', which {self.description} does not have. "
-                f"{suggest(name, names)} -columns {blob}=COLUMN names another"
-            )
-        column_of(self._rows, name, self._has)  # unless there are two
-        kind = self._rows.schema[name].dataType
+        parts = parts_of(name)
+        for part in parts:
+            kind = self._type_of(blob, part)
+            if form_of(kind) not in (NUMBER, NUMBERS):
+                raise ConfigError(
+                    f"{self.where}: input '{blob}' reads several columns, and '{part}' is {kind.simpleString()}: each "
+                    "has numbers, an array of numbers or a Vector"
+                )
+        if parts:
+            return "FLOAT_ARRAY"
+        kind = self._type_of(blob, name)
         form = form_of(kind)
         if form in _KINDS_OF_IMAGES:
             if len(shape) != 3:
@@ -212,9 +218,24 @@ class InputSource(DataFrameSource):
             f"{_dims(shape)}: it takes {takes if len(shape) == 3 else 'an array of numbers or a Vector'}"
         )
 
+    def _type_of(self, blob: str, name: str) -> DataType:
+        """The type of a column. Raises ConfigError unless there is exactly one of the name."""
+        assert self._rows is not None
+        names = self._rows.columns
+        if name not in names:
+            raise ConfigError(
+                f"{self.where}: input '{blob}' reads column '{name}', which {self.description} does not have. "
+                f"{suggest(name, names)} -columns {blob}=COLUMN names another"
+            )
+        column_of(self._rows, name, self._has)  # unless there are two
+        return self._rows.schema[name].dataType
+
     def _column(self, raw: DataFrame, top: CoSTop) -> Any:
         from pyspark.sql import functions as F
 
+        parts = parts_of(top.column)
+        if parts:
+            return F.concat(*(super(InputSource, self)._column(raw, replace(top, column=part)) for part in parts))
         if top.kind != _SPARK_IMAGE:
             return super()._column(raw, top)
         column = column_of(raw, top.column, self._has)
