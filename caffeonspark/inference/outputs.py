@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..plans.net_source import NetSource
 
-__all__ = ["HANDLE_INVALID", "OutputColumn", "check_outputs", "with_outputs"]
+__all__ = ["HANDLE_INVALID", "OutputColumn", "check_outputs", "formed", "with_outputs"]
 
 #: What a row that cannot be used does: it fails the query, is left out, or has null outputs.
 HANDLE_INVALID = ("error", "skip", "keep")
@@ -92,6 +92,13 @@ class OutputColumn:
     blob: str
     form: str = "array"
     metadata: Optional[Mapping[str, Any]] = None
+
+
+def formed(values: np.ndarray, form: str) -> np.ndarray:
+    """A blob's values, (n, width) float32, in one of the forms of columns: (n, k) float32 for an array and float64 for
+    a Vector, (n,) float64 for a number."""
+    found = _FORMS[form].compute(values)
+    return found.astype(np.float64) if _FORMS[form].vector else found
 
 
 def check_outputs(plan: NetPlan, outputs: Sequence[OutputColumn]) -> None:

@@ -101,16 +101,18 @@ class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
         assert self._net is not None
         check_frame(dataset, streams=True)
         config = Config(dataset.sparkSession, {k: v for k, v in self.flags().items() if k != "conf"})
-        outputs = self._outputs(config)
+        outputs = self._outputs(dataset.schema)
         blobs = list(dict.fromkeys(output.blob for output in outputs))
         with explained():
             source = ScoringSource(config, self._net, dataset).for_blobs(blobs)
             task = make_task(config.run_config, source.plan, blobs, self._file)
             return with_outputs(dataset, source, task, outputs, self._handle_invalid())
 
-    def _outputs(self, config: Config) -> List[OutputColumn]:
-        """The columns to add: those of ``features``, as ``outputType`` and ``outputCols`` say. Raises ConfigError."""
-        blobs, names = config.blobs, self._param("outputCols") or config.blobs
+    def _outputs(self, schema: Any) -> List[OutputColumn]:
+        """The columns that ``transform`` adds: those of ``features``, as ``outputType`` and ``outputCols`` say.
+        ``schema`` is the DataFrame's. Raises ConfigError."""
+        blobs = [*self.getOrDefault("features"), *([self._param("label")] if self._param("label") else [])]
+        names = self._param("outputCols") or blobs
         if len(names) != len(blobs):
             raise ConfigError(
                 f"outputCols has {len(names)} names ({', '.join(names)}) for {len(blobs)} features ({', '.join(blobs)})"
