@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark import Broadcast, SparkContext
 from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 
@@ -178,11 +179,9 @@ def test_forms_of_outputs(net, model, frame):
         *[OutputColumn(form, "one", form) for form in FORMS],
     ]
     scored = model.transform(frame)
-    types = {name: kind for name, kind in scored.dtypes[3:]}
     numbers = dict.fromkeys(["argmax", "number", "two_argmax"], "double")
     vectors = dict.fromkeys(["vector", "two_scores", "two_probabilities"], "vector")
-    assert types == {"array": "array<float>", **numbers, **vectors}
-    assert types == dict(scored.dtypes[3:])
+    assert dict(scored.dtypes[3:]) == {"array": "array<float>", **numbers, **vectors}
     for row in scored.collect():
         prob, one = np.float32(row.array), np.float32(row.number)
         assert row.vector == Vectors.dense(prob)
@@ -197,8 +196,7 @@ def test_forms_of_outputs(net, model, frame):
 def test_rows_that_cannot_be_used(spark, net, model, frame, invalid, kind, capsys):
     holes = frame.withColumn("features", F.when(F.col("number") % 5 != 0, F.col("features"))).drop("id")
     if kind == "vector":
-        vector = F.udf(lambda values: None if values is None else Vectors.dense(values), Vectors.dense([]).__UDT__)
-        holes = holes.withColumn("features", vector("features"))
+        holes = holes.withColumn("features", F.when(F.col("features").isNotNull(), array_to_vector("features")))
     model._handle_invalid = lambda: invalid
     model._outputs = lambda schema: [OutputColumn("p", "prob", "vector"), OutputColumn("label", "prob", "argmax")]
     scored = model.transform(holes)
