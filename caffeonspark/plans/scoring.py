@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
 from ..data.tops import ImageTop
 from ..errors import CaffeOnSparkError, ConfigError
 from ..nets.net import Net
 from ..nets.schema import NetParameter
-from .net_plan import NetPlan
+from .inspection import Inspection, NetInspector
+from .net_plan import LayerPlan, NetPlan
 from .net_source import NetSource
 from .run_config import Configured
 from .without_data import Stated
@@ -44,6 +46,23 @@ class ScoringSource(NetSource):
                 )
             else:
                 source.open()
+
+    def _inspect(self, engine: NetInspector, message: Any, layers: Sequence[LayerPlan]) -> Inspection:
+        """As of any net, but once for the same one: a stream's batches may each be scored by a call of transform."""
+        about = (
+            self.run_config.settings.engine,
+            [(layer.batch_size, sorted(layer.shapes().items())) for layer in layers],
+        )
+        digest = hashlib.sha256(repr(about).encode() + message.SerializeToString(deterministic=True)).hexdigest()
+        found = _inspected.get(digest) or super()._inspect(engine, message, layers)
+        _inspected[digest] = found
+        for oldest in list(_inspected)[:-_KEPT]:
+            _inspected.pop(oldest, None)
+        return found
+
+
+_inspected: Dict[str, Inspection] = {}
+_KEPT = 16
 
 
 def scoring_plan(config: Configured, net: Net, blobs: Sequence[str], rows: Optional[DataFrame] = None) -> NetPlan:
