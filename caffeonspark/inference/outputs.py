@@ -18,7 +18,7 @@ from ..data.sources.frames import check_free
 from ..errors import ConfigError
 from ..plans.net_plan import NetPlan
 from ..spark.arrow_batches import note_large_rows
-from .batches import outputs_of
+from .batches import outputs_of, rows_at_once
 from .tasks import Task, row_bytes, workers_for
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def with_outputs(
     )
 
     def run(batches: Iterator[Any]) -> Iterator[Any]:
-        yield from _scored(task, made, _as_arrow(batches, read.names, types))
+        yield from _scored(task, made, _as_arrow(batches, read.names, types, rows_at_once(task.plan)))
 
     hidden = _free_name(frame)
     with workers_for(source.run_config):
@@ -210,15 +210,19 @@ def _iterator_udf(run: Any, schema: str) -> Any:
 # ---- in the task
 
 
-def _as_arrow(batches: Iterator[pd.DataFrame], names: Sequence[str], types: Sequence[Any]) -> Iterator[pa.RecordBatch]:
-    """The rows with the names of their columns; those without names of their own are called by their places."""
+def _as_arrow(
+    batches: Iterator[pd.DataFrame], names: Sequence[str], types: Sequence[Any], size: int
+) -> Iterator[pa.RecordBatch]:
+    """The rows with the names of their columns, at most ``size`` at once; rows without names of their own are called by
+    their places."""
     import pyarrow as pa
     from pyspark import TaskContext
 
     context = TaskContext.get()
     part = context.partitionId() if context is not None else 0
     done = 0
-    for rows in batches:
+    pieces = (batch.iloc[start : start + size] for batch in batches for start in range(0, len(batch), size))
+    for rows in pieces:
         columns = [rows.iloc[:, number] for number in range(len(names))]
         arrays = [pa.Array.from_pandas(column, type=kind) for column, kind in zip(columns, types)]
         if SAMPLE_ID in names:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
+from ..data.sources.base import Source
 from ..data.tops import ImageTop
 from ..errors import CaffeOnSparkError, ConfigError
 from ..nets.net import Net
@@ -36,13 +37,13 @@ class ScoringSource(NetSource):
 
     def _open(self) -> None:
         for number, source in enumerate(self.sources):
-            if source.settle():
+            if _settles(source):
                 if self._dataframe is None:
                     self.sources[number] = Stated(source, source.tops)
             elif self._dataframe is None or self._dataframe.isStreaming:
                 raise ConfigError(
                     f"{source.where}: only the data tells how large a sample is: give the layer a crop_size or a "
-                    "mean_file, or the size of its images in a MemoryData layer"
+                    "mean_file, the size of its images in a MemoryData layer, or its source a method settle"
                 )
             else:
                 source.open()
@@ -59,6 +60,15 @@ class ScoringSource(NetSource):
         for oldest in list(_inspected)[:-_KEPT]:
             _inspected.pop(oldest, None)
         return found
+
+
+def _settles(source: Source) -> bool:
+    """Whether the source has settled its tops without a look at its data."""
+    kinds = type(source).__mro__
+    own = [kind for kind in kinds if not kind.__module__.startswith("caffeonspark.")]
+    if any("open" in vars(kind) for kind in own) and not any("settle" in vars(kind) for kind in own):
+        return False  # what its open does besides is not known
+    return source.settle()
 
 
 _inspected: Dict[str, Inspection] = {}
@@ -92,7 +102,7 @@ def with_sizes(config: Configured, net: Net, blobs: Sequence[str], rows: DataFra
     A size stands in ``memory_data_param`` of the data layer, where it means nothing else but in MemoryData layers.
     """
     source = ScoringSource(config, net, rows).for_blobs(blobs)
-    layers = {one.layer.name for one in source.sources if one.layer.type in ("Data", "ImageData") and not one.settle()}
+    layers = {one.layer.name for one in source.sources if one.layer.type in ("Data", "ImageData") and not _settles(one)}
     if not layers:
         return net
     try:
