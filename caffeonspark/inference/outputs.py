@@ -6,7 +6,6 @@ as they are, Python gets no more columns than the net reads, and a query that us
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -283,6 +282,8 @@ class _Waiting:
         """The outputs of rows ``start`` to ``end``, null where there are none."""
         import pandas as pd
 
+        from .lists import lists
+
         index = np.concatenate([np.zeros(0, np.int64), *self._index]) - start
         missing = np.ones(end - start, bool)
         missing[index] = False
@@ -293,9 +294,7 @@ class _Waiting:
                 numbers[index] = np.concatenate([np.zeros(0), *parts])
                 found[f"output{number}"] = pd.Series(pd.arrays.FloatingArray(numbers, missing))
             else:
-                lists: List[Any] = [None] * (end - start)
-                for row, values in zip(index, itertools.chain.from_iterable(part.tolist() for part in parts)):
-                    lists[row] = values
-                found[f"output{number}"] = pd.Series(lists, dtype=object)
+                kind = {"float": "float32", "double": "float64"}[_FORMS[form].element]
+                found[f"output{number}"] = lists(parts, index, end - start, kind)
         self._clear()
         return pd.DataFrame(found)
