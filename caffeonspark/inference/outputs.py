@@ -42,15 +42,19 @@ class _Form:
     Attributes
     ----------
     compute : gives (n, k) for an array, (n,) for a number
-    element : Spark's type of a value
+    type : Spark's, of what Python gives
     vector : whether an array becomes a Vector
     single : whether the blob has to have a single value for each row
     """
 
     compute: Callable[[np.ndarray], np.ndarray]
-    element: str
+    type: str
     vector: bool = False
     single: bool = False
+
+    @property
+    def number(self) -> bool:
+        return self.type == "double"
 
 
 def _pair(other: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
@@ -62,15 +66,14 @@ def _pair(other: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], n
 
 
 _FORMS: Dict[str, _Form] = {
-    "array": _Form(lambda values: values, "float"),
-    "vector": _Form(lambda values: values, "float", vector=True),
+    "array": _Form(lambda values: values, "array<float>"),
+    "vector": _Form(lambda values: values, "array<float>", vector=True),
     "argmax": _Form(lambda values: values.argmax(axis=1).astype(np.float64), "double"),
     "number": _Form(lambda values: values[:, 0].astype(np.float64), "double", single=True),
-    "two_scores": _Form(_pair(lambda score: -score), "double", vector=True, single=True),
-    "two_probabilities": _Form(_pair(lambda p: 1 - p), "double", vector=True, single=True),
+    "two_scores": _Form(_pair(lambda score: -score), "array<double>", vector=True, single=True),
+    "two_probabilities": _Form(_pair(lambda p: 1 - p), "array<double>", vector=True, single=True),
     "two_argmax": _Form(lambda values: (values[:, 0] > 0).astype(np.float64), "double", single=True),
 }
-_NUMBERS = ("argmax", "number", "two_argmax")
 
 
 @dataclass(frozen=True)
@@ -149,11 +152,7 @@ def with_outputs(
     payload = F.struct(*[column.alias(f"column{number}") for number, column in enumerate(columns)])
     types = [to_arrow_type(field.dataType) for field in read]
     made = list(dict.fromkeys((output.blob, output.form) for output in outputs))
-    kinds = {False: "array<{}>", True: "{}"}
-    fields = ", ".join(
-        f"output{number} {kinds[form in _NUMBERS].format(_FORMS[form].element)}"
-        for number, (_, form) in enumerate(made)
-    )
+    fields = ", ".join(f"output{number} {_FORMS[form].type}" for number, (_, form) in enumerate(made))
 
     def run(batches: Iterator[Any]) -> Iterator[Any]:
         yield from _scored(task, made, _as_arrow(batches, read.names, types, rows_at_once(task.plan)))
@@ -289,12 +288,12 @@ class _Waiting:
         missing[index] = False
         found = {}
         for number, (parts, (_, form)) in enumerate(zip(self._parts, self._made)):
-            if form in _NUMBERS:  # NaN is a number here, and no null
+            if _FORMS[form].number:  # NaN is one too, and no null
                 numbers = np.zeros(end - start)
                 numbers[index] = np.concatenate([np.zeros(0), *parts])
                 found[f"output{number}"] = pd.Series(pd.arrays.FloatingArray(numbers, missing))
             else:
-                kind = {"float": "float32", "double": "float64"}[_FORMS[form].element]
-                found[f"output{number}"] = lists(parts, index, end - start, kind)
+                dtype = "float32" if _FORMS[form].type == "array<float>" else "float64"
+                found[f"output{number}"] = lists(parts, index, end - start, dtype)
         self._clear()
         return pd.DataFrame(found)
