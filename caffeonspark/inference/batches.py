@@ -26,7 +26,7 @@ from .tasks import Task, different_counts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["outputs_of"]
+__all__ = ["outputs_of", "rows_at_once"]
 
 _CHUNK = 256  # rows at least
 
@@ -123,13 +123,18 @@ def _frame_chunks(task: Task, batches: Iterator[pa.RecordBatch], bad: List[BadRe
     """Chunks of the rows of one layer, a few batches each: Spark may bring thousands of large rows at once."""
     layer, done = task.plan.layers[0], 0
     assert isinstance(layer.reader, FrameReader)
-    size = -(-_CHUNK // layer.batch_size) * layer.batch_size
+    size = rows_at_once(task.plan)
     for batch in batches:
         for start in range(0, batch.num_rows, size):
             rows = batch.slice(start, size)
             records = layer.without_bad_values(layer.reader.decode(rows, bad[0]), bad[0])
             yield [records.positioned(np.arange(done, done + len(rows)))]
             done += len(rows)
+
+
+def rows_at_once(plan: NetPlan) -> int:
+    """How many rows of a DataFrame are worked on together, in whole batches of the net."""
+    return -(-_CHUNK // plan.batch_size) * plan.batch_size
 
 
 def _spread_chunks(

@@ -6,7 +6,6 @@ as they are, Python gets no more columns than the net reads, and a query that us
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -18,7 +17,7 @@ from ..data.sources.frames import check_free
 from ..errors import ConfigError
 from ..plans.net_plan import NetPlan
 from ..spark.arrow_batches import note_large_rows
-from .batches import outputs_of
+from .batches import outputs_of, rows_at_once
 from .tasks import Task, row_bytes, workers_for
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..plans.net_source import NetSource
 
-__all__ = ["HANDLE_INVALID", "OutputColumn", "check_outputs", "with_outputs"]
+__all__ = ["HANDLE_INVALID", "OutputColumn", "check_outputs", "formed", "with_outputs"]
 
 #: What a row that cannot be used does: it fails the query, is left out, or has null outputs.
 HANDLE_INVALID = ("error", "skip", "keep")
@@ -43,15 +42,19 @@ class _Form:
     Attributes
     ----------
     compute : gives (n, k) for an array, (n,) for a number
-    element : Spark's type of a value
+    type : Spark's, of what Python gives
     vector : whether an array becomes a Vector
     single : whether the blob has to have a single value for each row
     """
 
     compute: Callable[[np.ndarray], np.ndarray]
-    element: str
+    type: str
     vector: bool = False
     single: bool = False
+
+    @property
+    def number(self) -> bool:
+        return self.type == "double"
 
 
 def _pair(other: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
@@ -63,15 +66,14 @@ def _pair(other: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], n
 
 
 _FORMS: Dict[str, _Form] = {
-    "array": _Form(lambda values: values, "float"),
-    "vector": _Form(lambda values: values, "float", vector=True),
+    "array": _Form(lambda values: values, "array<float>"),
+    "vector": _Form(lambda values: values, "array<float>", vector=True),
     "argmax": _Form(lambda values: values.argmax(axis=1).astype(np.float64), "double"),
     "number": _Form(lambda values: values[:, 0].astype(np.float64), "double", single=True),
-    "two_scores": _Form(_pair(lambda score: -score), "double", vector=True, single=True),
-    "two_probabilities": _Form(_pair(lambda p: 1 - p), "double", vector=True, single=True),
+    "two_scores": _Form(_pair(lambda score: -score), "array<double>", vector=True, single=True),
+    "two_probabilities": _Form(_pair(lambda p: 1 - p), "array<double>", vector=True, single=True),
     "two_argmax": _Form(lambda values: (values[:, 0] > 0).astype(np.float64), "double", single=True),
 }
-_NUMBERS = ("argmax", "number", "two_argmax")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,13 @@ class OutputColumn:
     blob: str
     form: str = "array"
     metadata: Optional[Mapping[str, Any]] = None
+
+
+def formed(values: np.ndarray, form: str) -> np.ndarray:
+    """A blob's values, (n, width) float32, in one of the forms of columns: (n, k) float32 for an array and float64 for
+    a Vector, (n,) float64 for a number."""
+    found = _FORMS[form].compute(values)
+    return found.astype(np.float64) if _FORMS[form].vector else found
 
 
 def check_outputs(plan: NetPlan, outputs: Sequence[OutputColumn]) -> None:
@@ -143,14 +152,10 @@ def with_outputs(
     payload = F.struct(*[column.alias(f"column{number}") for number, column in enumerate(columns)])
     types = [to_arrow_type(field.dataType) for field in read]
     made = list(dict.fromkeys((output.blob, output.form) for output in outputs))
-    kinds = {False: "array<{}>", True: "{}"}
-    fields = ", ".join(
-        f"output{number} {kinds[form in _NUMBERS].format(_FORMS[form].element)}"
-        for number, (_, form) in enumerate(made)
-    )
+    fields = ", ".join(f"output{number} {_FORMS[form].type}" for number, (_, form) in enumerate(made))
 
     def run(batches: Iterator[Any]) -> Iterator[Any]:
-        yield from _scored(task, made, _as_arrow(batches, read.names, types))
+        yield from _scored(task, made, _as_arrow(batches, read.names, types, rows_at_once(task.plan)))
 
     hidden = _free_name(frame)
     with workers_for(source.run_config):
@@ -203,15 +208,19 @@ def _iterator_udf(run: Any, schema: str) -> Any:
 # ---- in the task
 
 
-def _as_arrow(batches: Iterator[pd.DataFrame], names: Sequence[str], types: Sequence[Any]) -> Iterator[pa.RecordBatch]:
-    """The rows with the names of their columns; those without names of their own are called by their places."""
+def _as_arrow(
+    batches: Iterator[pd.DataFrame], names: Sequence[str], types: Sequence[Any], size: int
+) -> Iterator[pa.RecordBatch]:
+    """The rows with the names of their columns, at most ``size`` at once; rows without names of their own are called by
+    their places."""
     import pyarrow as pa
     from pyspark import TaskContext
 
     context = TaskContext.get()
     part = context.partitionId() if context is not None else 0
     done = 0
-    for rows in batches:
+    pieces = (batch.iloc[start : start + size] for batch in batches for start in range(0, len(batch), size))
+    for rows in pieces:
         columns = [rows.iloc[:, number] for number in range(len(names))]
         arrays = [pa.Array.from_pandas(column, type=kind) for column, kind in zip(columns, types)]
         if SAMPLE_ID in names:
@@ -272,19 +281,19 @@ class _Waiting:
         """The outputs of rows ``start`` to ``end``, null where there are none."""
         import pandas as pd
 
+        from .lists import lists
+
         index = np.concatenate([np.zeros(0, np.int64), *self._index]) - start
         missing = np.ones(end - start, bool)
         missing[index] = False
         found = {}
         for number, (parts, (_, form)) in enumerate(zip(self._parts, self._made)):
-            if form in _NUMBERS:  # NaN is a number here, and no null
+            if _FORMS[form].number:  # NaN is one too, and no null
                 numbers = np.zeros(end - start)
                 numbers[index] = np.concatenate([np.zeros(0), *parts])
                 found[f"output{number}"] = pd.Series(pd.arrays.FloatingArray(numbers, missing))
             else:
-                lists: List[Any] = [None] * (end - start)
-                for row, values in zip(index, itertools.chain.from_iterable(part.tolist() for part in parts)):
-                    lists[row] = values
-                found[f"output{number}"] = pd.Series(lists, dtype=object)
+                dtype = "float32" if _FORMS[form].type == "array<float>" else "float64"
+                found[f"output{number}"] = lists(parts, index, end - start, dtype)
         self._clear()
         return pd.DataFrame(found)

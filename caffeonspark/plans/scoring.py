@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
+from ..data.sources.base import Source
 from ..data.tops import ImageTop
 from ..errors import CaffeOnSparkError, ConfigError
 from ..nets.net import Net
 from ..nets.schema import NetParameter
-from .net_plan import NetPlan
+from .inspection import Inspection, NetInspector
+from .net_plan import LayerPlan, NetPlan
 from .net_source import NetSource
 from .run_config import Configured
 from .without_data import Stated
@@ -36,16 +39,42 @@ class ScoringSource(NetSource):
 
     def _open(self) -> None:
         for number, source in enumerate(self.sources):
-            if source.settle():
+            if _settles(source):
                 if self._dataframe is None:
                     self.sources[number] = Stated(source, source.tops)
             elif self._dataframe is None or self._dataframe.isStreaming:
                 raise ConfigError(
                     f"{source.where}: only the data tells how large a sample is: give the layer a crop_size or a "
-                    "mean_file, or the size of its images in a MemoryData layer"
+                    "mean_file, the size of its images in a MemoryData layer, or its source a method settle"
                 )
             else:
                 source.open()
+
+    def _inspect(self, engine: NetInspector, message: Any, layers: Sequence[LayerPlan]) -> Inspection:
+        """As of any net, but once for the same one: a stream's batches may each be scored by a call of transform."""
+        about = (
+            self.run_config.settings.engine,
+            [(layer.batch_size, sorted(layer.shapes().items())) for layer in layers],
+        )
+        digest = hashlib.sha256(repr(about).encode() + message.SerializeToString(deterministic=True)).hexdigest()
+        found = _inspected.get(digest) or super()._inspect(engine, message, layers)
+        _inspected[digest] = found
+        for oldest in list(_inspected)[:-_KEPT]:
+            _inspected.pop(oldest, None)
+        return found
+
+
+def _settles(source: Source) -> bool:
+    """Whether the source has settled its tops without a look at its data."""
+    kinds = type(source).__mro__
+    own = [kind for kind in kinds if not kind.__module__.startswith("caffeonspark.")]
+    if any("open" in vars(kind) for kind in own) and not any("settle" in vars(kind) for kind in own):
+        return False  # what its open does besides is not known
+    return source.settle()
+
+
+_inspected: Dict[str, Inspection] = {}
+_KEPT = 16
 
 
 def scoring_plan(config: Configured, net: Net, blobs: Sequence[str], rows: Optional[DataFrame] = None) -> NetPlan:
@@ -75,7 +104,7 @@ def with_sizes(config: Configured, net: Net, blobs: Sequence[str], rows: DataFra
     A size stands in ``memory_data_param`` of the data layer, where it means nothing else but in MemoryData layers.
     """
     source = ScoringSource(config, net, rows).for_blobs(blobs)
-    layers = {one.layer.name for one in source.sources if one.layer.type in ("Data", "ImageData") and not one.settle()}
+    layers = {one.layer.name for one in source.sources if one.layer.type in ("Data", "ImageData") and not _settles(one)}
     if not layers:
         return net
     try:

@@ -30,6 +30,9 @@ def limited_arrow_batches(spark: Any, frames: Sequence[DataFrame]) -> Iterator[N
 
     For jobs that are run in the block: what is computed later has the session's setting.
     """
+    if not frames:
+        yield
+        return
     largest = max([1, *(_size(row) for row in (frame.first() for frame in frames) if row is not None)])
     rows = max(1, min(_MAX_ROWS, _BATCH_BYTES // largest))
     with _lock:
