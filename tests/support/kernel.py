@@ -31,7 +31,7 @@ class Kernel:
                 continue
             kind, content = message["msg_type"], message["content"]
             name = content.get("transient", {}).get("display_id")
-            if kind == "update_display_data":
+            if kind == "update_display_data" and name in places:  # else one of a cell before
                 outputs[places[name]] = ("display_data", content)
             elif kind in SHOWN:
                 places[name] = len(outputs)
