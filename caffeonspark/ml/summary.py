@@ -28,7 +28,7 @@ _MOST_ITERATIONS, _MOST_NUMBERS, _MOST_TIMINGS, _WIDEST = 10_000, 40_000, 200, 1
 _PLAIN = ("model", "max_iter", "iteration", "samples", "rows", "stopped", "restarts", "resumed", "refused", "tampered")
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(repr=False, eq=False)
 class TrainingSummary(ShownRun):
     """What training a model did.
 
@@ -233,7 +233,7 @@ def _test(data: Mapping[str, Any]) -> ValidationResult:
     return ValidationResult(data["iteration"], data["net"], data["rows"], data["seconds"], outputs)
 
 
-def _made(kind: type, data: Mapping[str, Any]) -> Any:
+def _made(kind: Any, data: Mapping[str, Any]) -> Any:
     return kind(**{field.name: data[field.name] for field in fields(kind)})
 
 

@@ -106,8 +106,8 @@ class ShownRun:
         facts = [("iteration", f"{self.iteration} of {self.max_iter}")]
         facts += [("epochs", f"{epoch:.3g}")] if epoch else []
         facts += [("loss", f"{losses[-1][1]:.4g}")] if losses else []
-        if self.tests:
-            newest = self.tests[-1]
+        newest = next((test for test in reversed(self.tests) if test.net == 0), None)
+        if newest is not None:
             facts.append(("validation", f"{shown_outputs(newest.outputs)} (iteration {newest.iteration})"))
         facts += [("stopped by", self.stopped)] if self.stopped else []
         return [*facts, ("model", self.model)] if self.model else facts

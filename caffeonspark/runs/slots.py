@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Optional
 
 from ..causes import explained
 from ..errors import Interrupted, InterruptedByKeyboard
@@ -35,25 +35,27 @@ class _Claim:
     application : whose slots
     name : of the run, for people
     ranks : how many slots it needs
-    stop : of the run; set to end it
+    stops : set to end it
     granted : whether it has them
     """
 
     application: str
     name: str
     ranks: int
-    stop: threading.Event
+    stops: List[threading.Event]
     granted: bool = False
 
 
 _changed = threading.Condition()
 _claims: List[_Claim] = []  # in the order in which they came
-_held = threading.local()  # whether the thread's run has its slots
+_held = threading.local()  # the claim of the thread's run
 
 
 @contextlib.contextmanager
 def claimed_slots(config: RunConfig, name: str, say: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
     """Have ``config.ranks`` task slots meanwhile, among the runs of this process; first come, first served.
+
+    A thread's run claims once: what does this again within it has the same slots.
 
     Parameters
     ----------
@@ -67,11 +69,16 @@ def claimed_slots(config: RunConfig, name: str, say: Callable[[str], None], stop
     Interrupted
         When ``stop`` is set, or the application ends, while it waits.
     """
-    if getattr(_held, "claim", None) is not None:  # what the thread does is part of one run
+    outer: Optional[_Claim] = getattr(_held, "claim", None)
+    if outer is not None:
+        with _changed:
+            outer.stops.append(stop)
+            if outer.stops[0].is_set():
+                stop.set()
         yield
         return
     context = config.spark.sparkContext
-    claim = _Claim(context.applicationId, name or os.path.basename(config.model_uri), config.ranks, stop)
+    claim = _Claim(context.applicationId, name or os.path.basename(config.model_uri), config.ranks, [stop])
     call_when_a_cell_is_interrupted(interrupt_all)
     with _changed:
         _claims.append(claim)
@@ -97,8 +104,8 @@ def claimed_slots(config: RunConfig, name: str, say: Callable[[str], None], stop
 def interrupt_all() -> None:
     """End all runs of this process, those that wait too, as a request to stop ends them."""
     with _changed:
-        for claim in _claims:
-            claim.stop.set()
+        for stop in [stop for claim in _claims for stop in claim.stops]:
+            stop.set()
         _changed.notify_all()
 
 
@@ -109,7 +116,7 @@ def _wait(claim: _Claim, context: Any, say: Callable[[str], None]) -> None:
         while True:
             slots = 0 if is_stopped(context) else task_slots(context)
             with _changed:
-                if claim.stop.is_set() or is_stopped(context):
+                if claim.stops[0].is_set() or is_stopped(context):
                     why = why_cancelled(context, None)
                     raise Interrupted(f"stopped{' by ' + why if why else ''} while it waited for task slots")
                 reason = _in_the_way(claim, slots)

@@ -200,11 +200,17 @@ def test_ctrl_c_at_one_that_waits_in_the_main_thread():
 
 
 def test_a_run_claims_once():
-    """A fit that has its slots trains in the same thread."""
+    """A fit that has its slots looks at rows, and trains in the same thread."""
     context = Context(2)
     config = SimpleNamespace(spark=SimpleNamespace(sparkContext=context), ranks=2, model_uri="file:/tmp/m.caffemodel")
-    with claimed_slots(config, "", print, threading.Event()), claimed_slots(config, "", print, threading.Event()):
-        assert [claim.name for claim in slots._claims] == ["m.caffemodel"]
+    stops = [threading.Event() for _ in range(3)]
+    with claimed_slots(config, "", print, stops[0]):
+        with claimed_slots(config, "", print, stops[1]):
+            assert [claim.name for claim in slots._claims] == ["m.caffemodel"]
+            interrupt_all()
+        with claimed_slots(config, "", print, stops[2]):
+            pass
+    assert all(stop.is_set() for stop in stops)
     assert slots._claims == []
     interrupt_all()
 
