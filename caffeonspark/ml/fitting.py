@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import threading
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Mapping
 
@@ -18,11 +20,13 @@ from ..nets.freeze import frozen
 from ..nets.net import TEST, Net, SolverNets
 from ..plans.net_source import NetSource
 from ..plans.run_config import RunConfig
-from ..report import observers_for
+from ..report import display_for, observers_for
 from ..report.result import TrainingResult
+from ..runs.cancelled import one_interruption_ends_all
 from ..runs.fits import under_own_name
 from ..runs.kept import folder_unless_needed
 from ..runs.run import train
+from ..runs.slots import claimed_slots
 from ..settings import FLAGS, NOT_PARAMS
 from .nets import fed, given_text
 from .solver import check_contradictions, iterations_of, with_fields
@@ -93,6 +97,7 @@ class Settled:
         return self.engine
 
 
+@one_interruption_ends_all()
 def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], Any]) -> Fitted:
     """Train.
 
@@ -120,23 +125,29 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
         with open(path, "rb") as f:
             contents[:] = [f.read()]
 
-    with folder_unless_needed(".solverstate", ".solverstate.h5") as folder:
+    name = f"{about.kind}_{secrets.token_hex(6)}"  # not the estimator's uid: fits at once may be of one
+    progress = _PROGRESS.get(about.value("progress"), about.value("progress"))
+    with folder_unless_needed(".solverstate", ".solverstate.h5") as folder, contextlib.ExitStack() as cleanup:
         if not named:
             flags["model"] = "file:" + os.path.join(folder, "model.caffemodel")
             flags.setdefault("keepSnapshots", 1)
         if not given.get("conf"):
             flags.setdefault("shuffle", about.value("shuffle"))
         flags.update(_start(given.get("initialModel", ""), folder))
-        settled = _settle(about, training, validation is not None, flags)
+        session, conf = dataset.sparkSession, given.get("conf")
+        asked = Config(session, {**flags, "conf": _conf(session, conf, given.get("net"))})
+        display = display_for(asked.run_config, progress, name)
+        cleanup.callback(display.close)
+        # the looks at rows below are jobs, which would wait for a slot without a word
+        cleanup.enter_context(claimed_slots(asked.run_config, name, display.note, threading.Event()))
+        settled = _settle(about, asked, training, validation is not None)
         config = settled.run_config
         source = NetSource(settled, config.nets.train, training)
         checked = check(settled, training)
         sources = [] if validation is None else [_validation(settled, validation)]
         place = config.model_uri
         config.storage.check_writable(place)
-        name = f"{about.kind}_{secrets.token_hex(6)}"  # not the estimator's uid: fits at once may be of one
         run = under_own_name(config, name) if named else config
-        progress = _PROGRESS.get(about.value("progress"), about.value("progress"))
         observers = observers_for(run, keep=named, progress=progress, name=name)
         result = train(run, source, sources, observers, take, name)
         if named:
@@ -161,11 +172,10 @@ def _check(about: Fit) -> None:
         raise ConfigError("no net is given: set net (a prototxt, or caffeonspark.nets.mlp(…)), or conf, a solver's")
 
 
-def _settle(about: Fit, training: DataFrame, validated: bool, flags: Mapping[str, Any]) -> Settled:
+def _settle(about: Fit, config: Config, training: DataFrame, validated: bool) -> Settled:
     """The configuration, with the solver and the nets that are trained."""
-    session, given = training.sparkSession, about.given
+    given = about.given
     conf = given.get("conf")
-    config = Config(session, {**flags, "conf": _conf(session, conf, given.get("net"))})
     nets = config.nets
     if about.by_columns:
         size = given.get("batchSize", None if conf else about.value("batchSize"))

@@ -19,7 +19,7 @@ from .web import Web
 if TYPE_CHECKING:
     from ..plans.run_config import RunConfig
 
-__all__ = ["Observer", "observers_for", "read_metrics"]
+__all__ = ["Observer", "display_for", "observers_for", "read_metrics"]
 
 
 def observers_for(
@@ -62,7 +62,7 @@ def _members(
 ) -> Iterator[Observer]:
     """Each observer, made when the ones before it are."""
     yield Recorder(config, observers.record)
-    yield _shown(False if config.settings.quiet else progress, name)
+    yield display_for(config, progress, name)
     if config.settings.dryRun:
         return
     uri = config.model_uri if keep and config.settings.model else ""
@@ -89,11 +89,14 @@ def _members(
         yield Web(config.settings.web, state, settings.get("spark.driver.host", ""))
 
 
-def _shown(progress: Union[bool, str], name: str) -> Observer:
-    """What shows a run where the program runs."""
+def display_for(config: RunConfig, progress: Union[bool, str], name: str) -> Observer:
+    """What shows a run where the program runs: one of the observers that ``observers_for`` makes, with its arguments.
+
+    In a notebook, those of one name are one.
+    """
     if progress not in (True, False, "bar", "log"):
         raise ConfigError(f"progress: True, False, 'bar' or 'log', not {progress!r}")
-    if not progress:
+    if config.settings.quiet or not progress:
         return Warnings(name)
     if progress == "log":
         log.show_unless_configured()

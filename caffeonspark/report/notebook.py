@@ -77,9 +77,12 @@ class Board:
         self._is_there = False
 
     def add(self, name: str) -> _Row:
-        """A row for a run that begins."""
+        """A row for a run that begins; the one that it has already, where it has a name."""
         row = _Row(name)
         with self._lock:
+            for old in self._rows:
+                if name and old.name == name and old.live:
+                    return old
             self._rows.append(row)
             over = [old for old in self._rows if not old.live][: max(0, len(self._rows) - _MOST_ROWS)]
             self._rows = [old for old in self._rows if old not in over]

@@ -51,7 +51,7 @@ from .encryption import check_encryption
 from .kept import kept
 from .kernels import FreshWorkersNeeded
 from .lease import Lease, leases_of
-from .preflight import check_cluster, check_driver, check_promised, look_at_solver
+from .preflight import check_cluster, check_driver, look_at_solver
 from .restarts import Restarts
 from .slots import claimed_slots
 from .snapshots import SnapshotStore, StartFiles, read_resume_point, snapshot_base
@@ -128,7 +128,6 @@ def _take_places(
     check_setting(config.settings.blasKernel)
     check_driver(config)
     check_encryption(config, observer.note)
-    check_promised(config)
     config.storage.check_writable(config.model_uri)
     for lease in leases:
         cleanup.enter_context(lease)

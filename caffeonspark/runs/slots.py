@@ -20,6 +20,7 @@ from ..plans.run_config import RunConfig
 from ..report.notebook import call_when_a_cell_is_interrupted
 from ..spark.jvm import is_stopped, task_slots
 from .cancelled import are_all_cancelled, why_cancelled
+from .preflight import check_promised
 
 __all__ = ["claimed_slots", "interrupt_all"]
 
@@ -66,6 +67,8 @@ def claimed_slots(config: RunConfig, name: str, say: Callable[[str], None], stop
 
     Raises
     ------
+    ConfigError
+        Where there will never be so many.
     Interrupted
         When ``stop`` is set, or the application ends, while it waits.
     """
@@ -77,8 +80,11 @@ def claimed_slots(config: RunConfig, name: str, say: Callable[[str], None], stop
                 stop.set()
         yield
         return
-    context = config.spark.sparkContext
-    claim = _Claim(context.applicationId, name or os.path.basename(config.model_uri), config.ranks, [stop])
+    with explained():
+        check_promised(config)
+        context = config.spark.sparkContext
+        application = context.applicationId
+    claim = _Claim(application, name or os.path.basename(config.model_uri), config.ranks, [stop])
     call_when_a_cell_is_interrupted(interrupt_all)
     with _changed:
         _claims.append(claim)

@@ -35,6 +35,7 @@ class Context:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
     monkeypatch.setattr(slots, "task_slots", lambda context: context.slots)
+    monkeypatch.setattr(slots, "check_promised", lambda config: None)
     monkeypatch.setattr(slots, "_LOOK", 0.01)
     monkeypatch.setattr(slots, "_QUIET", 0.0)
     yield
@@ -236,7 +237,7 @@ def test_a_run_has_its_slots_through_all_its_attempts(monkeypatch):
                 later.append(Run(context, 2, "later"))
                 seen.append(later[0].began.is_set())
 
-    for name in ("check_setting", "check_driver", "check_encryption", "check_promised", "prepare"):
+    for name in ("check_setting", "check_driver", "check_encryption", "prepare"):
         monkeypatch.setattr(run, name, lambda *args: None)
     monkeypatch.setattr(run, "_Run", Attempts)
     run.train(config, None, [], Observer(), hand_over=print, name="first")
