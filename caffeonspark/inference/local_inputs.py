@@ -374,7 +374,7 @@ def _meaning(array: np.ndarray, one: LocalInput) -> str:
         return "ambiguous" if first and last else "pixels" if first or last else ""
     if one.numbers is None:  # an image's numbers, of any size that the transformation takes
         assert one.image is not None
-        return "numbers" if len(shape) == 3 and shape[0] == _channels(one.image) and min(shape) else ""
+        return "numbers" if len(shape) == 3 and shape[0] == _channels(one.image) and 0 not in shape else ""
     wanted = one.numbers.shape
     grey = (wanted[1:], (*wanted[1:], 1)) if len(wanted) == 3 and wanted[0] == 1 else ()
     return "numbers" if shape == wanted or shape == (math.prod(wanted),) or shape in grey else ""

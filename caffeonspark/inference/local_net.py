@@ -62,7 +62,7 @@ def local_net(config: Configured, net: Net, blobs: Sequence[str], model: bytes, 
     check_setting(settings.blasKernel)
     engine = engine_named(settings.engine)
     use_for(settings.blasKernel)  # which counts for an engine that is not loaded yet
-    plan = scoring_plan(run, net, blobs)
+    plan = scoring_plan(config, net, blobs)
     check_all_there(plan, name, model)
     if len(plan.layers) != 1:
         raise ConfigError(

@@ -47,7 +47,8 @@ class ClassificationEvaluation:
 
     @property
     def _counts(self) -> np.ndarray:
-        return self.confusionMatrix.to_numpy(np.float64)
+        counts: np.ndarray = self.confusionMatrix.to_numpy(np.float64)
+        return counts
 
     @property
     def accuracy(self) -> float:
@@ -132,7 +133,7 @@ class ClassificationEvaluation:
 
     def _repr_html_(self) -> str:
         frame = self.byLabel
-        some = frame.iloc[:_MOST_SHOWN].rename(index=shown).to_html(float_format="%.4f", border=0)
+        some: str = frame.iloc[:_MOST_SHOWN].rename(index=shown).to_html(float_format="%.4f", border=0)
         more = f"<div>… and {len(frame) - _MOST_SHOWN} more classes: byLabel</div>" if len(frame) > _MOST_SHOWN else ""
         return table("ClassificationEvaluation", self._about()) + some + more
 

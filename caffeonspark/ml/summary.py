@@ -129,7 +129,8 @@ class TrainingSummary(ShownRun):
             others.set_ylabel("validation")
         lines = [*axes.get_lines(), *(others.get_lines() if others is not None else [])]
         axes.legend(lines, [line.get_label() for line in lines], framealpha=0.85)
-        return axes
+        drawn: Axes = axes
+        return drawn
 
     def _losses(self) -> List[Tuple[float, float]]:
         return list(zip(self.history["iteration"].astype(float), self.history["loss"]))

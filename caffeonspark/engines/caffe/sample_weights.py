@@ -173,4 +173,6 @@ class _Loss:
     def _by_sample(self, values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """The sum of each sample's values; float64. ``shape``: of the first bottom."""
         axes = self._without_classes(range(len(shape)))
-        return values.sum(tuple(at for at, axis in enumerate(axes) if axis != self.axis), dtype=np.float64)
+        others = tuple(at for at, axis in enumerate(axes) if axis != self.axis)
+        sums: np.ndarray = values.sum(others, dtype=np.float64)
+        return sums
