@@ -33,7 +33,7 @@ def test_scores_are_those_of_one_after_another_and_not_worse_than_mlp(request, t
     grid = (
         ParamGridBuilder()
         .addGrid(classifier.stepSize, [0.002, 0.01])
-        .addGrid(classifier.net, [classifier.net.typeConverter(nets.mlp(layers=one)) for one in layers])
+        .addGrid(classifier.net, [nets.mlp(layers=one) for one in layers])
         .build()
     )
     one, seconds = search(classifier, grid, frame, 1)
