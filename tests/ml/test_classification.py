@@ -217,10 +217,20 @@ def test_saved_and_loaded(model, scored, digits, tmp_path):
     again = loaded.transform(digits).orderBy(order).select("prediction").collect()
     assert again == scored.orderBy(order).select("prediction").collect()
     loaded.write().overwrite().save(str(tmp_path / "model"))
-    for wrong in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
-        assert wrong.transform(digits).count() == 1797
-    with pytest.raises(ConfigError, match="is a CaffeClassificationModel, not a CaffeClassifier"):
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert again.transform(digits).select("prediction").count() == 1797
+
+
+def test_loading_the_wrong_thing(model, tmp_path):
+    model.save(str(tmp_path / "model"))
+    with pytest.raises(ConfigError, match="is a CaffeClassificationModel, not a CaffeClassifier: load it with"):
         CaffeClassifier.load(str(tmp_path / "model"))
+    with pytest.raises(ConfigError, match="no saved CaffeClassificationModel") as e:
+        CaffeClassificationModel.load(str(tmp_path / "nothing"))
+    assert "\n" not in str(e.value)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match="no saved CaffeClassifier"):
+        CaffeClassifier.load(str(tmp_path / "folder"))
 
 
 def test_a_saved_estimator_holds_its_net(digits, tmp_path):
