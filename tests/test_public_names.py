@@ -328,6 +328,7 @@ def lines(tmp_path):
     return rows, labels, layer
 
 
+@pytest.mark.long
 def test_numbered_records_of_ones_own(spark, tmp_path, lines):
     """RangeSource with what it may call: config, net, layer, train, where, parameters, source_path, path_on_nodes,
     expect_tops, transform, tops, shuffle; and the observable results of a run, by its attributes."""

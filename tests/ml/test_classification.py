@@ -107,6 +107,7 @@ def test_grids(digits):
 
 
 @pytest.mark.parametrize("named", [False, True])
+@pytest.mark.long
 def test_parallel_searches_give_the_scores_of_one_after_another(digits, tmp_path, named):
     place = {"model": f"file:{tmp_path}/searched.caffemodel"} if named else {}
     estimator = classifier(maxIter=10, **place)
@@ -248,6 +249,7 @@ def test_a_saved_estimator_holds_its_net(digits, tmp_path):
 # ---- data (1, 20 to 23)
 
 
+@pytest.mark.long
 def test_kinds_of_features(spark, digits):
     array = digits.withColumn("features", F.udf(lambda v: v.toArray().tolist(), "array<double>")("features"))
     sparse = digits.rdd.map(
