@@ -66,6 +66,7 @@ USED = [
     ("model.summary.history", ML, "ml/test_classification.py", "summary.history"),
     ("model.weights()", ML, "ml/test_classification.py", ".weights()"),
     ("model.predict(features)", ML, "ml/test_classification.py", "model.predict("),
+    ("from caffeonspark import CaffeClassifier, nets", README, "ml/test_classification.py", "CaffeClassifier("),
     ("CaffeEstimator(conf=", README, "ml/test_estimator.py", "CaffeEstimator(conf="),
     (".fit(train)", README, "ml/test_estimator.py", ".fit(frame)"),
     ("model.transform(", README, "ml/test_estimator.py", "model.transform("),
