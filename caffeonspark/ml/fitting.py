@@ -133,6 +133,8 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
             flags.setdefault("keepSnapshots", 1)
         if not given.get("conf"):
             flags.setdefault("shuffle", about.value("shuffle"))
+        if given.get("handleInvalid", "error") != "error":  # a row that is kept has null outputs, and nothing to learn
+            flags = {"badRecords": "skip", "badRecordsMax": 1.0, **flags}
         flags.update(_start(given.get("initialModel", ""), folder))
         session, conf = dataset.sparkSession, given.get("conf")
         asked = Config(session, {**flags, "conf": _conf(session, conf, given.get("net"))})
