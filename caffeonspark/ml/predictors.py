@@ -65,8 +65,10 @@ class PredictionModel(NetModel):
 def fit_of(estimator: Any, kind: str, by_columns: bool = True) -> Fit:
     """What an estimator of such models was given."""
     given = estimator.given()
-    names = [name for name in estimator._table if name not in given and estimator.isDefined(name)]
-    return Fit(given, {name: estimator.getOrDefault(name) for name in names}, kind, by_columns)
+    defaults = {
+        name: list(flag.default) if flag.kind == "names" else flag.default for name, flag in estimator._table.items()
+    }
+    return Fit(given, {name: value for name, value in defaults.items() if name not in given}, kind, by_columns)
 
 
 def params_for(model: Any, estimator: Any) -> Dict[str, Any]:

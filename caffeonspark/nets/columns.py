@@ -83,6 +83,16 @@ class Filled:
     block: Any
 
 
+def with_batch_size(net: Net, size: int) -> Net:
+    """The net whose layers that read data have batches of this size."""
+    message = NetParameter()
+    message.CopyFrom(net.message)
+    for layer in message.layer:
+        if reads_data(layer) and layer.type in _PARAMETERS:
+            getattr(layer, _PARAMETERS[layer.type]).batch_size = size
+    return replace(net, message=message)
+
+
 def check_trains(net: Net) -> None:
     """Raise ConfigError for a net without a loss."""
     for layer in net.message.layer:
