@@ -15,7 +15,17 @@ from .deploy import label_blobs
 from .net import TEST, Net, SolverNets, makes_data, reads_data
 from .schema import NetParameter
 
-__all__ = ["DataBlob", "Filled", "NetData", "Shape", "check_trains", "data_of", "nets_to_test", "reading"]
+__all__ = [
+    "DataBlob",
+    "Filled",
+    "NetData",
+    "Shape",
+    "check_trains",
+    "data_of",
+    "nets_to_test",
+    "reading",
+    "with_batch_size",
+]
 
 Shape = Tuple[int, ...]
 
