@@ -303,7 +303,8 @@ def test_our_prototxts(path):
     message = parse_net(path.read_bytes(), path.name)
     nets = SolverNets(net_in_phase(message, path.name, TRAIN), (net_in_phase(message, path.name, TEST),))
     train = data_of(nets.train)
+    assert train.reads
     labels = [] if "autoencoder" in path.stem else [("label", True)]
     for found in (train, data_of(nets.tests[0], train)):
         assert [(blob.name, blob.is_label) for blob in found.blobs] == [("data", False), *labels]
-        assert found.reads and found.batch_size
+        assert found.batch_size
