@@ -111,7 +111,8 @@ class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
     def _outputs(self, schema: Any) -> List[OutputColumn]:
         """The columns that ``transform`` adds: those of ``features``, as ``outputType`` and ``outputCols`` say.
         ``schema`` is the DataFrame's. Raises ConfigError."""
-        blobs = [*self.getOrDefault("features"), *([self._param("label")] if self._param("label") else [])]
+        features, label = self.getOrDefault("features"), self._param("label")
+        blobs = [*features, *([label] if label and label not in features else [])]
         names = self._param("outputCols") or blobs
         if len(names) != len(blobs):
             raise ConfigError(
