@@ -191,8 +191,9 @@ def test_forms_of_outputs(net, model, frame):
         assert row.two_argmax == float(one > 0)
 
 
-@pytest.mark.parametrize("kind", ["array<float>", "vector"])
-@pytest.mark.parametrize("invalid", ["keep", "skip", "error", None])
+@pytest.mark.parametrize(
+    ("kind", "invalid"), [("array<float>", "keep"), ("vector", "skip"), ("array<float>", "error"), ("vector", None)]
+)
 def test_rows_that_cannot_be_used(spark, net, model, frame, invalid, kind, capsys):
     holes = frame.withColumn("features", F.when(F.col("number") % 5 != 0, F.col("features"))).drop("id")
     if kind == "vector":
