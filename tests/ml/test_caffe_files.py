@@ -89,7 +89,7 @@ def test_stock_caffe_reads_what_is_saved(lenet, tmp_path, format):
         assert f.readline() == "# input 'data' takes images after -transform 'scale: 0.5'\n"
     with pytest.raises(ConfigError, match="deployed exists already: overwrite=True replaces it"):
         model.saveCaffe(tmp_path / "deployed")
-    model.saveCaffe(tmp_path / "deployed", overwrite=True)
+    assert model.saveCaffe(tmp_path / "deployed", format=format, overwrite=True) == saved
     with pytest.raises(ConfigError, match="the format of weights is binary or hdf5, not 'onnx'"):
         model.saveCaffe(tmp_path / "other", format="onnx")
     with pytest.raises(ConfigError, match=r"folder s3a://b/x: files of this machine are read and written here"):
