@@ -173,4 +173,5 @@ class _Loss:
     def _by_sample(self, values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """The sum of each sample's values; float64. ``shape``: of the first bottom."""
         axes = self._without_classes(range(len(shape)))
-        return values.sum(tuple(at for at, axis in enumerate(axes) if axis != self.axis), dtype=np.float64)
+        others = tuple(at for at, axis in enumerate(axes) if axis != self.axis)
+        return np.asarray(values.sum(others, dtype=np.float64))
