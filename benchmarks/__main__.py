@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ["one_rank", "two_ranks", "decoding", "memory", "encryption", "monitoring", "kernels"]
+NAMES = ["one_rank", "two_ranks", "decoding", "memory", "encryption", "monitoring", "kernels", "transform"]
 
 
 def main() -> int:

@@ -45,8 +45,12 @@ if TYPE_CHECKING:
     from .errors import StallError as StallError
     from .errors import StorageError as StorageError
     from .errors import TrainingError as TrainingError
+    from .ml.classification import CaffeClassificationModel as CaffeClassificationModel
+    from .ml.classification import CaffeClassifier as CaffeClassifier
     from .ml.estimator import CaffeEstimator as CaffeEstimator
     from .ml.model import CaffeModel as CaffeModel
+    from .ml.regression import CaffeRegressionModel as CaffeRegressionModel
+    from .ml.regression import CaffeRegressor as CaffeRegressor
     from .plans.inspection import Inspection as Inspection
     from .plans.inspection import SolverInspection as SolverInspection
     from .plans.net_source import NetSource as NetSource
@@ -86,8 +90,10 @@ _NAMES: Dict[str, List[str]] = {
         "StorageError",
         "TrainingError",
     ],
+    "ml.classification": ["CaffeClassificationModel", "CaffeClassifier"],
     "ml.estimator": ["CaffeEstimator"],
     "ml.model": ["CaffeModel"],
+    "ml.regression": ["CaffeRegressionModel", "CaffeRegressor"],
     "plans.inspection": ["Inspection", "SolverInspection"],
     "plans.net_source": ["NetSource"],
     "report.base": ["Observer"],

@@ -92,6 +92,7 @@ _LOST = re.compile(
     r"Remote RPC client disassociated|Resubmitted|ExecutorDeadException"
 )
 _MEMORY = re.compile(r"java\.lang\.OutOfMemoryError(?:: ([^\n]*))?|SparkOutOfMemoryError(?:: ([^\n]*))?")
+_BATCH = re.compile(r"OversizedAllocationException|arrow\.memory\.OutOfMemoryException")
 _SETTING = re.compile(
     r"[^\n]*\b(spark\.driver\.maxResultSize|spark\.rpc\.message\.maxSize|spark\.kryo\w*\.buffer\.max)\b"
 )
@@ -135,6 +136,11 @@ def _cause_in(text: str, kind: str) -> CaffeOnSparkError:
             "the Python process of a task ended without a word: it was killed for want of memory (raise "
             "spark.executor.memoryOverhead or lower the number of tasks an executor runs at once), or crashed (the "
             "executor's log may say more)"
+        )
+    if _BATCH.search(text):
+        return ConfigError(
+            "the rows that Spark puts into one Arrow batch for Python have more bytes than it can hold: lower "
+            "spark.sql.execution.arrow.maxRecordsPerBatch (10000 rows by itself)"
         )
     setting = _SETTING.search(text)
     if setting:

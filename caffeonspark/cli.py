@@ -43,6 +43,7 @@ Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts 
 COMMANDS: Dict[str, Tuple[str, str]] = {
     "check": ("caffeonspark.tools.check", "Say of solvers and nets what runs, what differs, and what to change"),
     "pack": ("caffeonspark.deploy.pack", "Pack this Python environment for the nodes of a cluster"),
+    "predict": ("caffeonspark.tools.predict", "Say what a net makes of image files, without Spark"),
     "snapshots": ("caffeonspark.tools.snapshots", "List the snapshots and models in a folder, and check their files"),
     "submit": ("caffeonspark.deploy.submit", "Write the spark-submit line for a cluster, and run it"),
     "upgrade": ("caffeonspark.tools.upgrade", "Write a net, solver or model of an older version of Caffe as today's"),
@@ -215,16 +216,18 @@ def _left_over(config: Config) -> bool:
 
 def save_features(cos: Any, config: Config) -> None:
     from .api.sources import DataSource
+    from .inference.features import small_batches
 
     output = str(config.output)
-    frame = cos.features(DataSource(config.spark()).getSource(config, False))
+    source = DataSource(config.spark()).getSource(config, False)
     check_output(config)
     if config.storage.exists(join(output, "_SUCCESS")):
         _log.warning("caffeonspark: %s was written by an earlier attempt", output)
         return
     target = "file://" + os.path.abspath(local_path(output)) if output.startswith("file:") else output
     mode = "overwrite" if _left_over(config) else "errorifexists"
-    frame.write.format(config.outputFormat).mode(mode).save(target)
+    with small_batches(source.for_blobs(config.blobs)):
+        cos.features(source).write.format(config.outputFormat).mode(mode).save(target)
     if cos.task.skipped.value:
         from .inference.tasks import check_skipped
 

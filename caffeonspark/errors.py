@@ -24,6 +24,7 @@ the driver as plain dictionaries (``to_wire``/``from_wire``), never pickled.
 from __future__ import annotations
 
 import difflib
+import traceback
 from typing import Any, Dict, Iterable, List, Optional, Type
 
 __all__ = [
@@ -62,6 +63,18 @@ class CaffeOnSparkError(Exception):
     @property
     def message(self) -> str:
         return str(self.args[0])
+
+    def _render_traceback_(self) -> List[str]:
+        """What IPython shows of it: the way through the user's own code, and the message in one line."""
+        own: List[str] = []
+        for frame, line in traceback.walk_tb(self.__traceback__):
+            package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            if package in ("caffeonspark", "pyspark"):
+                break
+            if package not in ("IPython", "ipykernel"):
+                own += traceback.format_list(traceback.StackSummary.extract([(frame, line)]))
+        head = ["Traceback (most recent call last):"] if own else []
+        return [*head, *"".join(own).splitlines(), f"{type(self).__name__}: {self.message}"]
 
 
 class ConfigError(CaffeOnSparkError):

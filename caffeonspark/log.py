@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 
-__all__ = ["show", "show_unless_configured"]
+__all__ = ["is_shown", "show", "show_unless_configured"]
 
 _LOGGER = logging.getLogger("caffeonspark")
 
@@ -42,6 +42,11 @@ def show(level: int = logging.INFO) -> None:
     handler.setLevel(level)
     if _LOGGER.level == logging.NOTSET:  # else the program has said what it wants to see
         _LOGGER.setLevel(logging.INFO)
+
+
+def is_shown() -> bool:
+    """Whether ``show`` shows the lines, and the program has no handler of its own for them."""
+    return [type(handler) for handler in _LOGGER.handlers] == [_Lines]
 
 
 def show_unless_configured() -> None:

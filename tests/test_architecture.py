@@ -54,7 +54,8 @@ KNOW_PYSPARK = (
     "launchers/spark_barrier.py",
     "data/sources/",
     "plans/net_source.py",  # the type of a DataFrame that stands for a source's
-    "inference/tasks.py",
+    "plans/scoring.py",
+    "inference/",
     "api/",
     "compat/",
     "ml/",

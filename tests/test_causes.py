@@ -149,6 +149,14 @@ CASES = {
         DataError,
         "IllegalArgumentException: a non-null input is needed",
     ),
+    "an Arrow batch that is too large": (
+        job(
+            "org.apache.arrow.vector.util.OversizedAllocationException: Memory required for vector is (4294967296), "
+            "which is overflow or more than max allowed (2147483647). You could consider using LargeVarCharVector"
+        ),
+        ConfigError,
+        "than it can hold: lower spark.sql.execution.arrow.maxRecordsPerBatch",
+    ),
     "a query": (
         "[AMBIGUOUS_REFERENCE] Reference `id` is ambiguous, could be: [`id`, `id`].;\n'Project ['id]\n\nJVM "
         "stacktrace:\norg.apache.spark.sql.AnalysisException: [AMBIGUOUS_REFERENCE] Reference `id` is ambiguous\n" + AT,

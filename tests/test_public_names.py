@@ -29,7 +29,8 @@ from tests.support.prototxts import PHASES
 
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
-EXTENDING, DEPLOY = "docs/extending.md", "docs/deploy-nets.md"
+EXTENDING, DEPLOY, PREDICT = "docs/extending.md", "docs/deploy-nets.md", "docs/predict.md"
+ML = "docs/ml.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -54,6 +55,18 @@ USED = [
     ("cos.features(", README, "data/test_sources.py", "cos.features("),
     ("cfg.features = ", README, "data/test_sources.py", "config.features = "),
     ("from caffeonspark import CaffeEstimator, CaffeModel", README, "ml/test_estimator.py", "CaffeModel.load("),
+    (
+        "from caffeonspark import CaffeClassifier, nets",
+        ML,
+        "ml/test_classification.py",
+        "import CaffeClassificationModel, CaffeClassifier",
+    ),
+    ("nets.mlp(", ML, "ml/test_classification.py", "nets.mlp("),
+    ("model.evaluate(test)", ML, "ml/test_classification.py", "model.evaluate("),
+    ("model.summary.history", ML, "ml/test_classification.py", "summary.history"),
+    ("model.weights()", ML, "ml/test_classification.py", ".weights()"),
+    ("model.predict(features)", ML, "ml/test_classification.py", "model.predict("),
+    ("from caffeonspark import CaffeClassifier, nets", README, "ml/test_classification.py", "CaffeClassifier("),
     ("CaffeEstimator(conf=", README, "ml/test_estimator.py", "CaffeEstimator(conf="),
     (".fit(train)", README, "ml/test_estimator.py", ".fit(frame)"),
     ("model.transform(", README, "ml/test_estimator.py", "model.transform("),
@@ -81,6 +94,14 @@ USED = [
     ),
     ("CaffeModel.fromNet(spark, net=", DEPLOY, "inference/test_deploy_nets.py", "CaffeModel.fromNet(spark, net="),
     ("CaffeModel.fromNet(spark, net=", README, "inference/test_deploy_nets.py", "CaffeModel.fromNet(spark, net="),
+    ("from caffeonspark import CaffeModel", PREDICT, "ml/test_local.py", "CaffeModel.loadLocal("),
+    ("CaffeModel.fromCaffe(", PREDICT, "ml/test_local.py", "CaffeModel.fromCaffe("),
+    ("model.predict(", PREDICT, "ml/test_local.py", "model.predict("),
+    ("model.predictProbability(", PREDICT, "ml/test_local.py", "model.predictProbability("),
+    ("model.saveCaffe(", PREDICT, "ml/test_caffe_files.py", "model.saveCaffe("),
+    ("model.weights()", PREDICT, "ml/test_caffe_files.py", "model.weights()"),
+    ("model.toFeatureExtractor(", PREDICT, "ml/test_local_and_spark.py", "loaded.toFeatureExtractor("),
+    ("caffeonspark predict", PREDICT, "tools/test_predict_command.py", '"predict"'),
     ("from caffeonspark import Config, export_model", DEPLOY, "tools/test_export.py", "export_model(config"),
     ("caffeonspark export", README, "tools/test_export.py", '"export"'),
     ("caffeonspark export", DEPLOY, "tools/test_export.py", '"export"'),
@@ -308,6 +329,7 @@ def lines(tmp_path):
     return rows, labels, layer
 
 
+@pytest.mark.long
 def test_numbered_records_of_ones_own(spark, tmp_path, lines):
     """RangeSource with what it may call: config, net, layer, train, where, parameters, source_path, path_on_nodes,
     expect_tops, transform, tops, shuffle; and the observable results of a run, by its attributes."""

@@ -9,7 +9,7 @@ from .. import log
 from ..engines.base import Engine
 from ..engines.registry import engine_named
 from ..errors import ConfigError, StorageError
-from ..nets.given import as_text, is_text
+from ..nets.given import as_text, is_text, net_as_text
 from ..nets.net import SolverNets, solver_nets
 from ..nets.prototxt import Files, parse_solver
 from ..plans.run_config import RunConfig
@@ -30,6 +30,8 @@ def _meant(name: str, value: Any) -> Any:
     bare = name.lstrip("-")
     if bare == "columns":
         return as_pairs(value)
+    if bare == "net":
+        return net_as_text(value)
     return as_text(value) if FLAGS.aliases.get(bare, bare) == "conf" else translated(name, value)
 
 
@@ -70,7 +72,8 @@ class Config(ConfigFlags, LegacyAttributes):
     With ``net`` instead of ``conf`` a net is tested, and features are extracted, without a solver.
 
     ``conf`` may also be an object: a SolverParameter, a NetParameter or ``caffe.NetSpec`` (to test and extract
-    features), or ``(solver, net)``; or the text of a solver, of more than one line.
+    features), or ``(solver, net)``; or the text of a solver, of more than one line, or its bytes. So may ``net``: a
+    NetParameter, ``caffe.NetSpec``, text or bytes.
 
     Parameters
     ----------

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Union
 
 from ..causes import explained
 from ..errors import ConfigError
-from ..inference.tasks import Task, features, mean_outputs
+from ..inference.features import features, mean_outputs
+from ..inference.tasks import Task
 from ..plans.net_source import NetSource
 from ..report import Observer, observers_for
 from ..report.result import TrainingResult

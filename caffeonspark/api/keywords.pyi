@@ -1,9 +1,5 @@
-# Written by scripts/make_stubs.py from the flags of settings.py ("make stubs"); not to be edited.
-from typing import Any, List, Literal, Mapping, Optional, Sequence, TypeVar, Union
-
-from pyspark.ml.param import Param
-
-Self = TypeVar("Self")
+# Written by scripts/make_stubs.py from settings.py ("make stubs"); not to be edited.
+from typing import Any, List, Literal, Mapping, Optional, Sequence, Union
 
 class ConfigFlags:
     def __init__(
@@ -17,7 +13,7 @@ class ConfigFlags:
         label: str = "",
         dryRun: bool = False,
         conf: Any = "",
-        net: str = "",
+        net: Any = "",
         model: str = "",
         output: str = "output",
         outputFormat: str = "json",
@@ -180,129 +176,3 @@ class ConfigFlags:
     """resume from this .solverstate; needs -weights"""
     snapshotModelFile: str
     """start from these .caffemodel files (comma-separated), by layer name"""
-
-class FlagParams:
-    features: Param[Any]
-    label: Param[Any]
-    conf: Param[Any]
-    model: Param[Any]
-    weights: Param[Any]
-    snapshot: Param[Any]
-    resume: Param[Any]
-    keepSnapshots: Param[Any]
-    clusterSize: Param[Any]
-    devices: Param[Any]
-    engine: Param[Any]
-    blasKernel: Param[Any]
-    sync: Param[Any]
-    syncInterval: Param[Any]
-    connection: Param[Any]
-    maxRestarts: Param[Any]
-    port: Param[Any]
-    interface: Param[Any]
-    checksum: Param[Any]
-    encrypt: Param[Any]
-    stallTimeout: Param[Any]
-    resize: Param[Any]
-    shuffle: Param[Any]
-    readerOptions: Param[Any]
-    badRecords: Param[Any]
-    badRecordsMax: Param[Any]
-    maxPixels: Param[Any]
-    decoders: Param[Any]
-    persistent: Param[Any]
-    lmdb_partitions: Param[Any]
-    patience: Param[Any]
-    best: Param[Any]
-    monitor: Param[Any]
-    quiet: Param[Any]
-    logRanks: Param[Any]
-    web: Param[Any]
-    tensorboard: Param[Any]
-    mlflow: Param[Any]
-
-class EstimatorFlags:
-    def __init__(
-        self,
-        *,
-        features: Sequence[str] = (),
-        label: str = "",
-        conf: Any = "",
-        model: str = "",
-        weights: str = "",
-        snapshot: str = "",
-        resume: bool = False,
-        keepSnapshots: Optional[int] = None,
-        clusterSize: Optional[int] = None,
-        devices: int = 1,
-        engine: str = "caffe",
-        blasKernel: str = "auto",
-        sync: str = "all_reduce",
-        syncInterval: int = 10,
-        connection: Literal["ethernet", "infiniband"] = "ethernet",
-        maxRestarts: int = 3,
-        port: str = "",
-        interface: str = "",
-        checksum: bool = True,
-        encrypt: Union[str, int] = "",
-        stallTimeout: float = 120.0,
-        resize: bool = False,
-        shuffle: bool = False,
-        readerOptions: Sequence[str] = (),
-        badRecords: Literal["fail", "skip"] = "fail",
-        badRecordsMax: float = 0.01,
-        maxPixels: int = 100000000,
-        decoders: int = 2,
-        persistent: bool = False,
-        lmdb_partitions: Optional[int] = None,
-        patience: Optional[int] = None,
-        best: bool = False,
-        monitor: str = "",
-        quiet: bool = False,
-        logRanks: bool = False,
-        web: Union[str, int] = "",
-        tensorboard: str = "",
-        mlflow: Union[str, int] = "",
-    ) -> None: ...
-    def setParams(
-        self: Self,
-        *,
-        features: Sequence[str] = (),
-        label: str = "",
-        conf: Any = "",
-        model: str = "",
-        weights: str = "",
-        snapshot: str = "",
-        resume: bool = False,
-        keepSnapshots: Optional[int] = None,
-        clusterSize: Optional[int] = None,
-        devices: int = 1,
-        engine: str = "caffe",
-        blasKernel: str = "auto",
-        sync: str = "all_reduce",
-        syncInterval: int = 10,
-        connection: Literal["ethernet", "infiniband"] = "ethernet",
-        maxRestarts: int = 3,
-        port: str = "",
-        interface: str = "",
-        checksum: bool = True,
-        encrypt: Union[str, int] = "",
-        stallTimeout: float = 120.0,
-        resize: bool = False,
-        shuffle: bool = False,
-        readerOptions: Sequence[str] = (),
-        badRecords: Literal["fail", "skip"] = "fail",
-        badRecordsMax: float = 0.01,
-        maxPixels: int = 100000000,
-        decoders: int = 2,
-        persistent: bool = False,
-        lmdb_partitions: Optional[int] = None,
-        patience: Optional[int] = None,
-        best: bool = False,
-        monitor: str = "",
-        quiet: bool = False,
-        logRanks: bool = False,
-        web: Union[str, int] = "",
-        tensorboard: str = "",
-        mlflow: Union[str, int] = "",
-    ) -> Self: ...

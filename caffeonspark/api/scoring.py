@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from ..errors import ConfigError
+from ..nets.given import is_text
 from ..nets.inputs import Feed, fed
 from ..nets.net import TEST, TRAIN, SolverNets, net_in_phase
 from ..nets.prototxt import Files, parse_fields, parse_net
@@ -42,8 +43,11 @@ def read_net(settings: Settings, files: Files) -> Tuple[Any, str, SolverNets]:
         raise ConfigError("-train needs a solver: give -conf instead of -net")
     if settings.model and settings.weights and settings.model != settings.weights:
         raise ConfigError(f"-model {settings.model}, -weights {settings.weights}: with -net one of them is the model")
-    content = files.read(settings.net, "the net (-net)")
-    path = local_path(files.find(settings.net) or settings.net)
+    if is_text(settings.net):
+        content, path = settings.net.encode(), "net.prototxt"
+    else:
+        content = files.read(settings.net, "the net (-net)")
+        path = local_path(files.find(settings.net) or settings.net)
     data = files.find(settings.data) if settings.data else ""
     if data is None:
         raise ConfigError(f"-data {settings.data} does not exist")

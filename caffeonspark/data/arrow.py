@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Dict, List
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from .records import BadRecord, BadRecords, Column, Records
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Problems", "keep_good", "numbers"]
+__all__ = ["Problems", "fixed_bytes", "keep_good", "numbers"]
 
 #: What is wrong with which row of a batch.
 Problems = Dict[int, BadRecord]
@@ -39,6 +39,19 @@ def numbers(values: pa.Array, bad: Callable[[int, str, str], None]) -> np.ndarra
         bad(int(row), "not finite", f"is {found[row]}")
         found[row] = 0
     return found
+
+
+def fixed_bytes(values: pa.Array, size: int) -> Optional[np.ndarray]:
+    """A column of binary values as (n, size) uint8, in Arrow's memory; None unless each has this size."""
+    import pyarrow as pa
+
+    if not size or values.null_count or not pa.types.is_binary(values.type):
+        return None
+    _, offsets, content = values.buffers()
+    starts = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    if not len(values) or (np.diff(starts) != size).any():
+        return None
+    return np.frombuffer(content, np.uint8, len(values) * size, int(starts[0])).reshape(len(values), size)
 
 
 def keep_good(ids: List[str], columns: List[Column], problems: Problems, bad: BadRecords) -> Records:

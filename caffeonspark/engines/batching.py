@@ -68,11 +68,7 @@ class BatchedNet:
 
     def width(self, blob: str) -> int:
         """How many values a sample has in a blob."""
-        size = int(np.prod(self._plan.shapes[blob], dtype=np.int64))
-        if blob not in self._plan.batch_axes:
-            return size
-        each, left = divmod(self._plan.batch_axes[blob][1], self._samples)
-        return size // self._plan.units // (self._samples if each and not left else 1)
+        return self._plan.width(blob)
 
     @property
     def _samples(self) -> int:

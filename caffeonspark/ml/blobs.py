@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from ..api.config import Config
 from ..errors import ConfigError
 from ..nets.net import Net
+from ..plans.run_config import RunConfig
 
 __all__ = ["checked_features", "default_features"]
 
 
-def checked_features(config: Config) -> List[str]:
+def checked_features(config: RunConfig) -> List[str]:
     """The blobs that ``transform`` will add. Raises ConfigError, before anything is trained, where it could not."""
     if not config.nets.tests:
         raise ConfigError(f"{config.solver_path}: the net has no data layer in the TEST phase, which transform needs")
@@ -22,8 +22,8 @@ def checked_features(config: Config) -> List[str]:
             f"{net.where(layer)} ({layer.type}) makes the TEST net's data, which a DataFrame cannot stand for: use a "
             "CoSData layer"
         )
-    net.check_blobs(config.blobs)
-    return config.blobs or default_features(net)
+    net.check_blobs(config.settings.blobs)
+    return config.settings.blobs or default_features(net)
 
 
 def default_features(net: Net) -> List[str]:

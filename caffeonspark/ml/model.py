@@ -1,8 +1,8 @@
-"""A trained net that adds columns to DataFrames."""
+"""Trained nets that add columns to DataFrames."""
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from pyspark.ml import Model
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
@@ -14,37 +14,139 @@ from ..data.sources.frames import check_frame
 from ..errors import ConfigError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of
-from ..inference.tasks import check_model, make_task, with_outputs
+from ..inference.models import ModelFile
+from ..inference.outputs import OutputColumn, with_outputs
+from ..inference.tasks import check_model, make_task
 from ..nets.net import TEST, Net
-from ..plans.net_source import NetSource
-from ..report.result import TrainingResult
+from ..plans.scoring import ScoringSource
+from ..settings import FLAGS
 from .blobs import default_features
-from .params import FLAG_NAMES, CaffeParams
+from .caffe_files import CaffeFiles, FromCaffe
+from .keywords import ModelParams
+from .local import LocalOutputs, LocalPrediction, local_outputs_of
 from .persistence import ModelReader, ModelWriter
+from .summary import HasTrainingSummary, TrainingSummary, kept_summary
+from .tables import PARAMS_OF
 
-__all__ = ["CaffeModel"]
+__all__ = ["CaffeModel", "NetModel"]
 
 
-class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
-    """A trained net that adds columns to a DataFrame; made by ``CaffeEstimator.fit``, ``load`` or ``fromNet``.
+class NetModel(LocalPrediction, CaffeFiles, HasTrainingSummary, Model, MLReadable, MLWritable):
+    """What every trained net is: a TEST net and the content of its model file.
 
-    ``transform`` runs the part of the TEST net that ``features`` depend on, and needs only the columns that part
-    reads: no label column to predict.
+    ``transform`` runs the part of the net that its columns depend on, and needs only the columns that part reads: no
+    label column to predict.
 
     Attributes
     ----------
-    summary : what training did (None for a loaded model)
+    summary : TrainingSummary of what training did; None where nothing was trained (``fromNet``) or saved with it
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.summary: Optional[TrainingResult] = None
+        self.summary: Optional[TrainingSummary] = None
         self._net: Optional[Net] = None
-        self._content = b""
-        self._ending = ".caffemodel"
+        self._file = ModelFile(b"", ".caffemodel")
 
-    def _trained(self, net: Net, content: bytes, ending: str, summary: Optional[TrainingResult]) -> None:
-        self._net, self._content, self._ending, self.summary = net, content, ending, summary
+    def _trained(self, net: Net, content: bytes, ending: str, summary: Any) -> None:
+        self._net, self._file, self.summary = net, ModelFile(content, ending), kept_summary(summary)
+
+    @property
+    def _content(self) -> bytes:
+        return self._file.content
+
+    @property
+    def _ending(self) -> str:
+        return self._file.ending
+
+    @property
+    def caffemodel(self) -> Tuple[bytes, str]:
+        """The content of the model file, and how its name ends: ``.caffemodel`` or ``.caffemodel.h5``."""
+        return self._content, self._ending
+
+    def _outputs(self) -> List[OutputColumn]:
+        """The columns that ``transform`` adds."""
+        raise NotImplementedError
+
+    def _flags(self) -> Dict[str, Any]:
+        """The flags that are set, for Config."""
+        names = [name for name in PARAMS_OF["CaffeModel"] if name in FLAGS and self.hasParam(name)]
+        return {name: self.getOrDefault(name) for name in names if self.isSet(self.getParam(name))}
+
+    def _reading(self, blobs: Sequence[str]) -> Net:
+        """The part of the net for the blobs, with the columns of ``featuresCol`` where they fill its inputs."""
+        if self._net is None:
+            raise ConfigError(f"{self.uid} holds no net: fit or load one")
+        self._net.check_blobs(blobs)
+        net = self._net.pruned(blobs)
+        if not self.isDefined("featuresCol") or not net.data_layers():
+            return net
+        columns, layer = self.getOrDefault("featuresCol"), net.data_layers()[0]
+        blocks = layer.cos_data_param.top
+        if len(columns) != len(blocks):
+            raise ConfigError(
+                f"featuresCol has {len(columns)} columns, and the net has {len(blocks)} inputs ({', '.join(layer.top)})"
+            )
+        for block, column in zip(blocks, columns):
+            block.name = column
+        return net
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        """The DataFrame with more columns, computed when they are used: no job runs, and no row is looked at."""
+        check_frame(dataset, streams=True)
+        config = Config(dataset.sparkSession, self._flags())
+        outputs = self._outputs()
+        blobs = list(dict.fromkeys(output.blob for output in outputs))
+        with explained():
+            source = ScoringSource(config, self._reading(blobs), dataset)
+            task = make_task(config.run_config, source.plan, blobs, self._file)
+            return with_outputs(dataset, source, task, outputs, self._handle_invalid())
+
+    def _handle_invalid(self) -> Optional[str]:
+        """What a row does that cannot be used: ``handleInvalid``, unless only ``badRecords`` was set."""
+        if self.isSet("badRecords") and not self.isSet("handleInvalid"):
+            return None
+        value: str = self.getOrDefault("handleInvalid")
+        return value
+
+    def toFeatureExtractor(self, blob: str) -> CaffeModel:
+        """A CaffeModel with the same weights whose ``transform`` adds one blob of the net as a column of Vectors.
+
+        >>> Pipeline(stages=[model.toFeatureExtractor("fc7"), LogisticRegression(featuresCol="fc7")])
+
+        Raises ConfigError where the net has no such blob.
+        """
+        self._reading([blob])
+        assert self._net is not None
+        extractor = CaffeModel()
+        extractor._trained(self._net, self._content, self._ending, None)
+        given = {param.name: value for param, value in self.extractParamMap().items() if self.isSet(param)}
+        names = [name for name in given if extractor.hasParam(name) and name not in ("features", "label", "outputCols")]
+        extractor._set(**{**{name: given[name] for name in names}, "features": [blob], "outputType": "vector"})
+        return extractor
+
+    def copy(self, extra: Any = None) -> Any:
+        return super().copy(extra)
+
+    # ---- saving
+
+    def _saved(self) -> Dict[str, Any]:
+        """What is saved besides Params, net and weights; for JSON."""
+        return {}
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        """Take what ``_saved`` gave."""
+
+    def write(self) -> MLWriter:
+        return ModelWriter(self)
+
+    @classmethod
+    def read(cls) -> MLReader:
+        return ModelReader(cls)
+
+
+class CaffeModel(FromCaffe, ModelParams, NetModel):
+    """A trained net that adds blobs to a DataFrame; made by ``CaffeEstimator.fit``, ``load``, ``fromCaffe``, …"""
 
     @classmethod
     def fromNet(cls, spark: Any, **flags: Any) -> CaffeModel:
@@ -75,41 +177,28 @@ class CaffeModel(Model, CaffeParams, MLReadable, MLWritable):
         path = check_model(config.run_config)
         model = cls()
         model._trained(net, read_checked(config.storage, path), ending_of(path), None)
-        left_out = ("conf", "features", "model", "weights")
-        model._set(
-            **{name: value for name, value in config.changed.items() if name in FLAG_NAMES and name not in left_out}
-        )
+        names = [name for name in PARAMS_OF["CaffeModel"] if name in FLAGS and name not in ("features", "label")]
+        model._set(**{name: value for name, value in config.changed.items() if name in names})
         model._set(features=config.blobs or default_features(net))
         return model
 
-    def setFeatures(self, value: List[str]) -> CaffeModel:
-        """Choose the blobs that ``transform`` adds."""
-        self._set(features=value)
-        return self
+    @property
+    def blobs(self) -> List[str]:
+        """The blobs of ``features``, then ``label``."""
+        features: List[str] = self.getOrDefault("features")
+        label = self.getOrDefault("label") if self.isDefined("label") else ""
+        return [*features, *([label] if label and label not in features else [])]
 
-    def _transform(self, dataset: DataFrame) -> DataFrame:
+    def _outputs(self) -> List[OutputColumn]:
+        blobs, names = self.blobs, self.getOrDefault("outputCols") or self.blobs
+        if len(names) != len(blobs):
+            raise ConfigError(
+                f"outputCols has {len(names)} names, and there are {len(blobs)} blobs: {', '.join(blobs)}"
+            )
+        form = self.getOrDefault("outputType")
+        return [OutputColumn(name, blob, form) for name, blob in zip(names, blobs)]
+
+    def _local_outputs(self) -> LocalOutputs:
+        self._reading(self.blobs)  # raises where there are none
         assert self._net is not None
-        check_frame(dataset)
-        flags = {k: v for k, v in self.flags().items() if k != "conf"}
-        config = Config(dataset.sparkSession, flags)
-        blobs = config.blobs
-        source = NetSource(config, self._net, dataset).for_blobs(blobs)
-        taken = sorted(set(blobs) & set(dataset.columns))
-        if taken:
-            raise ConfigError(f"the DataFrame has a column '{taken[0]}' already: rename it, or choose other features")
-        task = make_task(config.run_config, source.plan, blobs, self._content, self._ending)
-        with explained():
-            return with_outputs(dataset, source, task)
-
-    def copy(self, extra: Any = None) -> CaffeModel:
-        copied: CaffeModel = super().copy(extra)
-        return copied
-
-    # ---- saving
-
-    def write(self) -> MLWriter:
-        return ModelWriter(self)
-
-    @classmethod
-    def read(cls) -> MLReader:
-        return ModelReader(cls)
+        return local_outputs_of(self._net, self.blobs)

@@ -1,24 +1,28 @@
-"""How a model is saved: Spark ML's metadata, with the net's prototxt and the ``.caffemodel`` beside it."""
+"""How models and estimators are saved: Spark ML's metadata, with net and weights beside a model's."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Dict
 
 from google.protobuf import text_format
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
+from ..api.config import Config
+from ..errors import ConfigError
 from ..formats.checksums import read_checked, write_model
 from ..nets.net import TEST, Net
-from ..nets.prototxt import parse_net
+from ..nets.prototxt import parse_net, parse_solver
 from ..spark.session import storage_of
-from ..storage import join
+from ..storage import Storage, join
+from .nets import given_text
+from .summary import read_summary, write_summary
 
-__all__ = ["ModelReader", "ModelWriter"]
+__all__ = ["EstimatorReader", "EstimatorWriter", "ModelReader", "ModelWriter", "restored"]
 
 
 class ModelWriter(MLWriter):
-    """Spark ML's metadata, with the TEST net's prototxt and the .caffemodel beside it."""
+    """Spark ML's metadata, with the TEST net's prototxt, the .caffemodel and the training's summary beside it."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -27,11 +31,14 @@ class ModelWriter(MLWriter):
     def saveImpl(self, path: str) -> None:
         model = self._model
         assert model._net is not None
-        extra = {"ending": model._ending, "netPath": model._net.path}
+        content, ending = model.caffemodel
+        extra = {"ending": ending, "netPath": model._net.path, **model._saved()}
         DefaultParamsWriter.saveMetadata(model, path, self.sc, extraMetadata=extra)
         storage = storage_of(SparkSession(self.sc))
         storage.write(join(path, "net.prototxt"), text_format.MessageToString(model._net.message).encode())
-        write_model(storage, join(path, "model" + model._ending), model._content)
+        write_model(storage, join(path, "model" + ending), content)
+        if model.hasSummary:
+            write_summary(storage, path, model.summary)
 
 
 class ModelReader(MLReader):
@@ -40,12 +47,76 @@ class ModelReader(MLReader):
         self._class = cls
 
     def load(self, path: str) -> Any:
-        metadata = DefaultParamsReader.loadMetadata(path, self.sc)
-        storage = storage_of(SparkSession(self.sc))
-        net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
-        content = read_checked(storage, join(path, "model" + metadata["ending"]))
-        model = self._class()
-        model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], None)
-        DefaultParamsReader.getAndSetParams(model, metadata)
-        model._resetUid(metadata["uid"])
-        return model
+        metadata = _metadata(self._class, path, self.sc)
+        return restored(self._class, metadata, path, storage_of(SparkSession(self.sc)))
+
+
+def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) -> Any:
+    """The model, of class ``cls``, saved at ``path`` with this metadata. Raises DataError for a damaged one."""
+    net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
+    content = read_checked(storage, join(path, "model" + metadata["ending"]))
+    model = cls()
+    model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], read_summary(storage, path))
+    model._restore(metadata)
+    _set_params(model, metadata)
+    model._resetUid(metadata["uid"])
+    return model
+
+
+class EstimatorWriter(MLWriter):
+    """Spark ML's metadata, in which solver and nets are texts, and the ``initialModel`` beside it."""
+
+    def __init__(self, estimator: Any) -> None:
+        super().__init__()
+        self._estimator = estimator
+
+    def saveImpl(self, path: str) -> None:
+        estimator = self._estimator
+        given = estimator.given()
+        kept = estimator.copy()
+        session = SparkSession(self.sc)
+        conf, net, files = given.get("conf"), given.get("net"), Config(session).files
+        if conf:
+            kept.clear(kept.getParam("net"))
+            kept._set(conf=given_text(conf, net, files))
+        elif net:
+            kept._set(net=parse_solver(given_text(None, net, files).encode(), "net.prototxt").net_param)
+        model = given.get("initialModel", "")
+        if not isinstance(model, str):
+            kept.clear(kept.initialModel)
+        DefaultParamsWriter.saveMetadata(
+            kept, path, self.sc, extraMetadata={"initialModel": not isinstance(model, str)}
+        )
+        if not isinstance(model, str):
+            model.write().save(join(path, "initialModel"))
+
+
+class EstimatorReader(MLReader):
+    def __init__(self, cls: Any) -> None:
+        super().__init__()
+        self._class = cls
+
+    def load(self, path: str) -> Any:
+        metadata = _metadata(self._class, path, self.sc)
+        estimator = self._class()
+        _set_params(estimator, metadata)
+        estimator._resetUid(metadata["uid"])
+        if metadata.get("initialModel"):
+            estimator._set(initialModel=DefaultParamsReader.loadParamsInstance(join(path, "initialModel"), self.sc))
+        return estimator
+
+
+def _metadata(wanted: Any, path: str, context: Any) -> Dict[str, Any]:
+    """What Spark ML wrote of it. Raises ConfigError where nothing, or something else, was saved."""
+    if not storage_of(SparkSession(context)).exists(join(path, "metadata")):
+        raise ConfigError(f"{path}: there is no saved {wanted.__name__}: name the folder that save wrote")
+    metadata: Dict[str, Any] = DefaultParamsReader.loadMetadata(path, context)
+    saved = str(metadata["class"]).rsplit(".", 1)[-1]
+    if saved != wanted.__name__:
+        raise ConfigError(f"{path} is a {saved}, not a {wanted.__name__}: load it with {saved}.load")
+    return metadata
+
+
+def _set_params(instance: Any, metadata: Dict[str, Any]) -> None:
+    """The Params that were set. A model of an earlier version has some of its estimator's, which mean nothing to it."""
+    instance._set(**{name: value for name, value in metadata["paramMap"].items() if instance.hasParam(name)})

@@ -6,23 +6,24 @@ from the net's scores stays as a layer of its own: ``Softmax`` or ``Sigmoid``, c
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..errors import ConfigError
 from .net import Net, makes_data, reads_data
 from .schema import NetParameter
 
-__all__ = ["data_inputs", "deploy_net", "set_shapes"]
+__all__ = ["PROBABILITIES", "data_inputs", "deploy_net", "label_blobs", "probability_layers", "set_shapes"]
 
 #: What losses compute from scores before they compare them with labels: the layer's type, and where its settings are.
-_PROBABILITIES = {
+PROBABILITIES = {
     "SoftmaxWithLoss": ("Softmax", "softmax_param"),
     "InfogainLoss": ("Softmax", "infogain_loss_param"),
     "SigmoidCrossEntropyLoss": ("Sigmoid", "sigmoid_param"),
 }
 _LABELLED = ("Data", "ImageData", "MemoryData")  # whose second top is a label, whatever it is used for
 #: Losses of one score and one target, which may come from the data itself.
-_PAIRS = (*_PROBABILITIES, "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss")
+_PAIRS = (*PROBABILITIES, "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss")
 _FILLERS = ("convolution_param", "inner_product_param", "embed_param")
 
 
@@ -47,19 +48,8 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
         Where every output of the net depends on a label.
     """
     layers = [*net.message.layer, *_losses_of(train, net)]
-    kinds = _feeding_types(net)
-
-    def feeds(layer: Any) -> bool:
-        return reads_data(layer) or (makes_data(layer) and layer.type in kinds)
-
-    given = {top for layer in layers if feeds(layer) for top in layer.top}
-    origins = _origins(layers, given)
-    within = {blob for layer in layers if not _names_loss(layer) for blob in layer.bottom}
-    losses = [layer for layer in layers if _is_loss(layer, within)]
-    known = {top for layer in layers if layer.type in _LABELLED and reads_data(layer) for top in list(layer.top)[1:]}
-    compared = [(layer, *_compared(layer, origins, known, given)) for layer in losses if len(layer.bottom) > 1]
-    labels = known | _union(origins, (blob for _, _, targets in compared for blob in targets))
-    labels -= _union(origins, (blob for _, scores, _ in compared for blob in scores))
+    roles = _roles(net, layers)
+    feeds, origins, labels, compared = roles.feeds, roles.origins, roles.labels, roles.compared
 
     def labelled(blob: str) -> bool:
         return bool(origins.get(blob, set()) & labels)
@@ -67,15 +57,15 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
     kept = [
         layer
         for layer in layers
-        if not _is_loss(layer, within) and not feeds(layer) and not any(map(labelled, layer.bottom))
+        if not _is_loss(layer, roles.within) and not feeds(layer) and not any(map(labelled, layer.bottom))
     ]
     auxiliary = _auxiliary([(layer, targets) for layer, _, targets in compared])
     heads = [
         (layer, scores[0])
         for layer, scores, _ in compared
-        if layer.type in _PROBABILITIES and layer.name not in auxiliary and not labelled(scores[0])
+        if layer.type in PROBABILITIES and layer.name not in auxiliary and not labelled(scores[0])
     ]
-    kept += _probabilities(heads, kept)
+    kept += probability_layers(heads, kept)
     aside = {blob for layer, _, targets in compared if layer.type in _PAIRS for blob in targets}
     aside |= {blob for layer, scores, _ in compared if layer.name in auxiliary for blob in scores}
     outputs = [blob for blob in _unused(kept) if blob not in aside]
@@ -96,6 +86,16 @@ def deploy_net(net: Net, train: Optional[Net] = None) -> Any:
     return Net(message, net.path, net.phase).pruned(outputs).message
 
 
+def label_blobs(net: Net, train: Optional[Net] = None) -> Set[str]:
+    """The tops of a net's data layers that are labels: what its losses and accuracies compare the net's scores with.
+
+    Parameters
+    ----------
+    net, train : as for ``deploy_net``
+    """
+    return _roles(net, [*net.message.layer, *_losses_of(train, net)]).labels
+
+
 def data_inputs(message: Any) -> List[str]:
     """The inputs of a deploy net that have no shapes yet."""
     return [layer.top[0] for layer in message.layer if layer.type == "Input" and not layer.input_param.shape]
@@ -113,6 +113,44 @@ def set_shapes(message: Any, shapes: Mapping[str, Tuple[int, ...]]) -> Any:
 
 
 # ---- losses and labels
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """What the layers and blobs of a net are there for.
+
+    Attributes
+    ----------
+    feeds : whether a layer is one that data comes from
+    origins : for each blob the tops of such layers that it depends on
+    within : the blobs that layers other than losses compute with
+    compared : the losses of several bottoms, each with its scores and with what they should be
+    labels : the tops of data layers that are labels
+    """
+
+    feeds: Callable[[Any], bool]
+    origins: Mapping[str, Set[str]]
+    within: Set[str]
+    compared: Sequence[Tuple[Any, List[str], List[str]]]
+    labels: Set[str]
+
+
+def _roles(net: Net, layers: Sequence[Any]) -> _Roles:
+    """Of a net, some of whose ``layers`` may be another one's."""
+    kinds = _feeding_types(net)
+
+    def feeds(layer: Any) -> bool:
+        return reads_data(layer) or (makes_data(layer) and layer.type in kinds)
+
+    given = {top for layer in layers if feeds(layer) for top in layer.top}
+    origins = _origins(layers, given)
+    within = {blob for layer in layers if not _names_loss(layer) for blob in layer.bottom}
+    losses = [layer for layer in layers if _is_loss(layer, within)]
+    known = {top for layer in layers if layer.type in _LABELLED and reads_data(layer) for top in list(layer.top)[1:]}
+    compared = [(layer, *_compared(layer, origins, known, given)) for layer in losses if len(layer.bottom) > 1]
+    labels = known | _union(origins, (blob for _, _, targets in compared for blob in targets))
+    labels -= _union(origins, (blob for _, scores, _ in compared for blob in scores))
+    return _Roles(feeds, origins, within, compared, labels)
 
 
 def _names_loss(layer: Any) -> bool:
@@ -196,10 +234,16 @@ def _weight(layer: Any) -> float:
     return float(layer.loss_weight[0]) if layer.loss_weight else 1.0
 
 
-def _probabilities(heads: Sequence[Tuple[Any, str]], kept: Sequence[Any]) -> List[Any]:
-    """The layers that compute what losses compute from scores, unless the net has them already."""
+def probability_layers(heads: Sequence[Tuple[Any, str]], kept: Sequence[Any]) -> List[Any]:
+    """The layers that compute what losses compute from scores, unless the net has them already.
+
+    Parameters
+    ----------
+    heads : (loss layer, blob of scores)
+    kept : the net's other layers
+    """
     there = {(layer.type, bottom) for layer in kept for bottom in layer.bottom}
-    wanted = {(_PROBABILITIES[loss.type][0], scores): loss for loss, scores in heads}
+    wanted = {(PROBABILITIES[loss.type][0], scores): loss for loss, scores in heads}
     wanted = {key: loss for key, loss in wanted.items() if key not in there}
     taken = {name for layer in kept for name in [layer.name, *layer.top]}
     made = []
@@ -211,7 +255,7 @@ def _probabilities(heads: Sequence[Tuple[Any, str]], kept: Sequence[Any]) -> Lis
         new = NetParameter().layer.add(name=name, type=kind)
         new.bottom.append(scores)
         new.top.append(name)
-        settings = getattr(loss, _PROBABILITIES[loss.type][1])
+        settings = getattr(loss, PROBABILITIES[loss.type][1])
         if kind == "Softmax" and settings.HasField("axis"):
             new.softmax_param.axis = settings.axis
         made.append(new)

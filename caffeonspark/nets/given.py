@@ -15,8 +15,9 @@ from google.protobuf.message import Message
 
 from ..errors import ConfigError
 from . import schema
+from .text import decoded, why_unreadable
 
-__all__ = ["as_text", "is_text", "net_of_spec", "with_our_fields"]
+__all__ = ["as_text", "is_text", "net_as_text", "net_of_spec", "solver_text", "with_our_fields"]
 
 _HEAD = "# given as an object\n"
 
@@ -32,13 +33,15 @@ def as_text(given: Any) -> Any:
     Parameters
     ----------
     given : a SolverParameter; or a NetParameter or ``caffe.NetSpec``, which becomes the ``net_param`` of a solver
-        without anything else, enough to test and to extract features; or (solver, net)
+        without anything else, enough to test and to extract features; or (solver, net); or a text's bytes
 
     Raises
     ------
     ConfigError
         For other messages, and for a specification that is no net.
     """
+    if isinstance(given, (bytes, bytearray)):
+        return _of_bytes(bytes(given), "solver.prototxt")
     if isinstance(given, (tuple, list)) and len(given) == 2:
         solver, net = (_message(one) for one in given)
         if _kind(solver) == "SolverParameter" and _kind(net) == "NetParameter":
@@ -52,6 +55,35 @@ def as_text(given: Any) -> Any:
     if isinstance(message, Message):
         raise ConfigError(f"-conf: give a SolverParameter, a NetParameter, a NetSpec or a path, not {_kind(message)}")
     return given
+
+
+def net_as_text(given: Any) -> Any:
+    """A net's text, where a NetParameter, a ``caffe.NetSpec`` or a text's bytes are given; anything else as it is.
+
+    Raises ConfigError for other messages, for a specification that is no net, and for bytes that are no text.
+    """
+    if isinstance(given, (bytes, bytearray)):
+        return _of_bytes(bytes(given), "net.prototxt")
+    message = _message(given)
+    if not isinstance(message, Message):
+        return given
+    if _kind(message) != "NetParameter":
+        hint = ": give it as conf" if _kind(message) == "SolverParameter" else ""
+        raise ConfigError(f"net: give a path, text, a NetParameter or a NetSpec, not a {_kind(message)}{hint}")
+    return _HEAD + _text(message)
+
+
+def solver_text(solver: Any) -> str:
+    """The text of a SolverParameter, which ``is_text``."""
+    return _HEAD + _text(solver)
+
+
+def _of_bytes(content: bytes, name: str) -> str:
+    unreadable = why_unreadable(content)
+    if unreadable:
+        raise ConfigError(name + unreadable)
+    text = decoded(content)
+    return text if is_text(text.strip()) else _HEAD + text
 
 
 def _message(given: Any) -> Any:

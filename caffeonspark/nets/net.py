@@ -198,10 +198,11 @@ class Net:
 
 @dataclass(frozen=True)
 class SolverNets:
-    """The nets a solver names: one to train and any number to test."""
+    """The nets a solver names: one to train, any number to test, and what it has for TEST that no data goes to."""
 
     train: Net
     tests: Tuple[Net, ...]
+    without_data: Tuple[Net, ...] = ()
 
 
 def _meets(rule: Any, phase: int, level: int, stages: Set[str]) -> bool:
@@ -242,8 +243,9 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
     """The train net and the test nets of the solver prototxt ``path``.
 
     A net that both phases share counts as one test net where no others are named; further ``test_iter`` values give
-    further copies, each with its own ``test_state``. Test nets whose data no layer reads or makes are left out, and the
-    others keep their numbers.
+    further copies, each with its own ``test_state``. Test nets whose data no layer reads or makes are left out
+    (``without_data``), and the others keep their numbers. Where the solver names no test net, what its net has for TEST
+    is left out too.
     """
 
     @functools.lru_cache(maxsize=None)  # what is old in a file is told once
@@ -269,15 +271,19 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
     states: List[Any] = list(solver.test_state)
     if states and len(states) != len(tests):
         raise ConfigError(f"{path}: test_state is given {len(states)} times for {len(tests)} test nets")
-    test_nets = []
+    test_nets, without_data = [], []
     for number, (message, source) in enumerate(tests):
         net = net_in_phase(message, source, TEST, states[number] if states else None)
         if net.data_layers() or net.makes_all_data():
             test_nets.append(replace(net, number=number))
-        elif len(tests) > 1:
+            continue
+        without_data.append(net)
+        if len(tests) > 1:
             _log.warning(
                 "caffeonspark: %s: test net %d has no data layer in the TEST phase and is left out", source, number
             )
     message, source = (shared + train)[0]
+    if not tests:
+        without_data.append(net_in_phase(message, source, TEST))
     train_state = solver.train_state if solver.HasField("train_state") else None
-    return SolverNets(net_in_phase(message, source, TRAIN, train_state), tuple(test_nets))
+    return SolverNets(net_in_phase(message, source, TRAIN, train_state), tuple(test_nets), tuple(without_data))

@@ -11,6 +11,7 @@ from google.protobuf import text_format
 
 from ..errors import ConfigError, StorageError, suggest
 from ..storage import expand
+from .embedded import embedded
 from .fork_fields import advice, instead_of_layer
 from .schema import NetParameter, SolverParameter, field_names
 from .text import decoded, printable, why_unreadable
@@ -34,7 +35,8 @@ class Files:
 
     A relative path is looked for beside the prototxt that names it, then in the working directory, then
     among the files shipped with ``spark-submit --files``, then on the default file system. An absolute one is looked
-    for on the default file system, then on the local one, then by its last part among the shipped files.
+    for on the default file system, then on the local one, then by its last part among the shipped files. What is
+    embedded (``nets/embedded.py``) is its own content.
 
     Parameters
     ----------
@@ -53,6 +55,8 @@ class Files:
 
     def find(self, path: str, beside: Optional[str] = None) -> Optional[str]:
         """Where ``path`` is, or None. ``beside`` is the file that names it."""
+        if embedded(path) is not None:
+            return path
         for written in dict.fromkeys((path, expand(path))):  # a file of such a name comes first, as Caffe takes it
             for candidate in self._candidates(written, beside):
                 if self._exists(candidate):
@@ -84,6 +88,9 @@ class Files:
 
     def read(self, path: str, what: str, beside: Optional[str] = None) -> bytes:
         """The content of the file; ``what`` names its role in the error when it is missing."""
+        inside = embedded(path)
+        if inside is not None:
+            return inside
         found = self.find(path, beside)
         if found is None:
             where = f" (named by {beside})" if beside else ""

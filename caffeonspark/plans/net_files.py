@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..formats.binary import read_blob
-from ..nets.embedded import embed
+from ..nets.embedded import embed, shown
 from ..nets.net import Net
 from ..nets.prototxt import Files
 from .python_files import send_named_files
@@ -53,13 +53,13 @@ def _matrix(source: str, path: str, files: Files, where: str) -> bytes:
         raise ConfigError(
             f"{where}: infogain_loss_param.source is missing: name the matrix's file, or give a third bottom"
         )
-    what = f"{where}: infogain_loss_param.source"
     content = files.read(source, what, beside=path)
-    values = read_blob(content, f"{what} {source}", "binaryproto")
+    what = f"{what} {shown(source)}"
+    values = read_blob(content, what, "binaryproto")
     side = round(values.size**0.5)
     if not values.size or side * side != values.size:
         found = "x".join(map(str, values.shape))
-        raise ConfigError(f"{what} {source} is {found}: it has to be a square matrix, a row for each label")
+        raise ConfigError(f"{what} is {found}: it has to be a square matrix, a row for each label")
     if not np.isfinite(values).all():
-        raise ConfigError(f"{what} {source} holds NaN or infinite values")
+        raise ConfigError(f"{what} holds NaN or infinite values")
     return content

@@ -127,6 +127,15 @@ class NetPlan:
         """Samples a forward pass; those of the first data layer, where they have different batch sizes."""
         return self.layers[0].batch_size if self.layers else self.made_batch
 
+    def width(self, blob: str) -> int:
+        """How many values a sample has in a blob."""
+        size = math.prod(self.shapes[blob])
+        if blob not in self.batch_axes:
+            return size
+        samples = self.batch_size // self.units  # in a unit: those of the first data layer
+        each, left = divmod(self.batch_axes[blob][1], samples)
+        return size // self.units // (samples if each and not left else 1)
+
     def check_shared(self, totals: Sequence[Optional[int]], ranks: int) -> None:
         """Raise DataError where its layers have such different numbers of records that ranks cannot go through them as
         one would; ``totals`` are these numbers, as far as they are known."""

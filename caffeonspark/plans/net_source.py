@@ -37,6 +37,8 @@ class NetSource:
     sources : one Source for each data layer, in the order they stand; none for a net that makes its data itself
     """
 
+    later = False  # whether the layers' data, where no DataFrame is given, come from elsewhere than they name
+
     def __init__(self, config: Configured, net: Net, dataframe: Optional[DataFrame] = None) -> None:
         self.config = config
         self.net = net
@@ -54,7 +56,7 @@ class NetSource:
                 "layer"
             )
         for_sources = config.run_config.for_sources
-        self.sources: List[Source] = [make_source(for_sources, net, layer, dataframe) for layer in layers]
+        self.sources: List[Source] = [make_source(for_sources, net, layer, dataframe, self.later) for layer in layers]
         if len({source.batch_size for source in self.sources}) > 1:
             for source in self.sources:
                 source.step = source.batch_size
@@ -64,7 +66,7 @@ class NetSource:
     def for_blobs(self, blobs: Sequence[str]) -> NetSource:
         """The same data for the part of the net that these blobs depend on. Raises ConfigError for unknown blobs."""
         self.net.check_blobs(blobs)
-        return NetSource(self.config, self.net.pruned(blobs), self._dataframe)
+        return type(self)(self.config, self.net.pruned(blobs), self._dataframe)
 
     def batches_to_score(self) -> int:
         """How many batches -test and -features take of a net that makes its data itself; 0 for others.
@@ -92,8 +94,7 @@ class NetSource:
     def _make_plan(self) -> NetPlan:
         engine = self.config.load_engine()
         self.net.check(engine.layer_types())
-        for source in self.sources:
-            source.open()
+        self._open()
         layers = tuple(self._layer_plan(source) for source in self.sources)
         message = self.net.with_inputs([list(layer.shapes().items()) for layer in layers])
         embed_files(self.net, message, self.run_config.files, self.run_config.session)
@@ -120,6 +121,11 @@ class NetSource:
             made_batch=0 if layers else made_batch(self.net, found.shapes),
             weighted=weighted,
         )
+
+    def _open(self) -> None:
+        """Have every source settle its tops."""
+        for source in self.sources:
+            source.open()
 
     def _inspect(self, engine: NetInspector, message: Any, layers: Sequence[LayerPlan]) -> Inspection:
         """What the engine finds. Passes are always whole where a net makes its data, and where its data layers have

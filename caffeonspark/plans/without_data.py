@@ -16,7 +16,7 @@ from .net_plan import NetPlan
 from .net_source import NetSource
 from .run_config import Configured
 
-__all__ = ["Looked", "look_at_net"]
+__all__ = ["Looked", "Stated", "look_at_net"]
 
 #: How the messages end that are about something that is not there.
 _ABSENT = ("does not exist", "No such file or directory")
@@ -68,7 +68,7 @@ def _first_plan(config: Configured, net: Net, choices: Sequence[Optional[Sequenc
     problem: Optional[CaffeOnSparkError] = None
     for chosen in itertools.product(*((None,) if tops is None else tops for tops in choices)):
         data = NetSource(config, net)
-        data.sources = [s if tops is None else _Stated(s, tops) for s, tops in zip(data.sources, chosen)]
+        data.sources = [s if tops is None else Stated(s, tops) for s, tops in zip(data.sources, chosen)]
         try:
             return data.plan
         except ConfigError as e:
@@ -127,7 +127,7 @@ class _NoRecords(RangeReader):
         return iter(())
 
 
-class _Stated(RangeSource):
+class Stated(RangeSource):
     """A source with tops that nobody looked up in its data."""
 
     def __init__(self, source: Source, tops: Tuple[Top, ...]) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..plans.run_config import RunConfig
     from ..settings import Settings
 
-__all__ = ["FORMAT", "WIDEST", "Recorder", "curve_name", "name_of"]
+__all__ = ["FORMAT", "WIDEST", "Recorder", "curve_name", "name_of", "shown_flag"]
 
 FORMAT = 1
 #: Output blobs with more values have no curves; the metrics file has them all.
@@ -191,17 +191,19 @@ def one_line(error: BaseException) -> str:
 
 def shown_settings(settings: Settings) -> Dict[str, Any]:
     """The flags that were given, without passwords."""
-    shown = settings.changed()
-    if is_text(settings.conf):
-        shown["conf"] = "(given as an object)"
-    if "readerOptions" in shown:
-        shown["readerOptions"] = [
-            f"{option.partition('=')[0]}=…" if _SECRET.search(option.partition("=")[0]) else option
-            for option in shown["readerOptions"]
-        ]
-    if "mlflow" in shown:
-        shown["mlflow"] = re.sub(r"//[^/@]*@", "//…@", str(shown["mlflow"]))
-    return shown
+    return {name: shown_flag(name, value) for name, value in settings.changed().items()}
+
+
+def shown_flag(name: str, value: Any) -> Any:
+    """The value of a flag, without passwords."""
+    if name == "conf" and isinstance(value, str) and is_text(value):
+        return "(given as an object)"
+    if name == "readerOptions":
+        names = [option.partition("=")[0] for option in value]
+        return [f"{key}=…" if _SECRET.search(key) else option for key, option in zip(names, value)]
+    if name == "mlflow":
+        return re.sub(r"//[^/@]*@", "//…@", str(value))
+    return value
 
 
 def solver_fields(solver: Any) -> Dict[str, Any]:

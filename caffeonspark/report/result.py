@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-__all__ = ["RankMachine", "RankTiming", "TrainingResult", "ValidationResult"]
+from .display import curve_svg, shown, table
+
+__all__ = [
+    "RankMachine",
+    "RankTiming",
+    "ShownRun",
+    "TrainingResult",
+    "ValidationResult",
+    "shown_outputs",
+]
 
 _MOST_TIMINGS = 5000  # of a rank
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ValidationResult:
     """One validation.
 
@@ -29,6 +38,10 @@ class ValidationResult:
     rows: int
     seconds: float
     outputs: Dict[str, List[float]]
+
+    def __repr__(self) -> str:
+        net = f", net={self.net}" if self.net else ""
+        return f"ValidationResult(iteration={self.iteration}{net}, rows={self.rows}: {shown_outputs(self.outputs)})"
 
 
 @dataclass(frozen=True)
@@ -69,8 +82,54 @@ class RankMachine:
     threads: int
 
 
-@dataclass
-class TrainingResult:
+class ShownRun:
+    """How a run is shown: a line, and in notebooks a table and its curve, however long it was."""
+
+    model: str
+    iteration: int
+    max_iter: int
+    samples: int
+    rows: int
+    stopped: str
+    tests: List[ValidationResult]
+
+    def epoch(self, iteration: int) -> float:
+        """How often the training records were gone through at an iteration."""
+        return iteration * self.samples / self.rows if self.rows else 0.0
+
+    def _losses(self) -> List[Tuple[float, float]]:
+        """(iteration, loss) of the iterations that are known."""
+        raise NotImplementedError
+
+    def _facts(self) -> List[Tuple[str, str]]:
+        losses, epoch = self._losses(), self.epoch(self.iteration)
+        facts = [("iteration", f"{self.iteration} of {self.max_iter}")]
+        facts += [("epochs", f"{epoch:.3g}")] if epoch else []
+        facts += [("loss", f"{losses[-1][1]:.4g}")] if losses else []
+        newest = next((test for test in reversed(self.tests) if test.net == 0), None)
+        if newest is not None:
+            facts.append(("validation", f"{shown_outputs(newest.outputs)} (iteration {newest.iteration})"))
+        facts += [("stopped by", self.stopped)] if self.stopped else []
+        return [*facts, ("model", self.model)] if self.model else facts
+
+    def _points(self) -> Dict[str, List[Tuple[float, float]]]:
+        """(iteration, value) of the first test net's outputs of one value, by their names."""
+        found: Dict[str, List[Tuple[float, float]]] = {}
+        for test in self.tests:
+            for name, values in test.outputs.items() if test.net == 0 else ():
+                if len(values) == 1:
+                    found.setdefault(name, []).append((float(test.iteration), values[0]))
+        return found
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({shown(', '.join(f'{name} {value}' for name, value in self._facts()))})"
+
+    def _repr_html_(self) -> str:
+        return table(type(self).__name__, self._facts()) + curve_svg(self._losses(), self._points())
+
+
+@dataclass(repr=False)
+class TrainingResult(ShownRun):
     """What a run did, and how far it is while it runs.
 
     Attributes
@@ -111,6 +170,9 @@ class TrainingResult:
     resumed: str = ""
     _begun: float = field(default_factory=time.monotonic, repr=False)
 
+    def _losses(self) -> List[Tuple[float, float]]:
+        return [(float(at), loss) for at, loss, _ in self.history]
+
     def seconds(self) -> float:
         """Since the run began, all its attempts together."""
         return time.monotonic() - self._begun
@@ -122,12 +184,16 @@ class TrainingResult:
         if len(timings) > _MOST_TIMINGS:
             del timings[1:-1:2]
 
-    def epoch(self, iteration: int) -> float:
-        """How often the training records were gone through at an iteration."""
-        return iteration * self.samples / self.rows if self.rows else 0.0
-
     def rewind(self, iteration: int) -> None:
         """Forget what came after ``iteration``: the run goes on from there."""
         self.history = [entry for entry in self.history if entry[0] < iteration]
         self.tests = [test for test in self.tests if test.iteration < iteration]
         self.iteration = iteration
+
+
+def shown_outputs(outputs: Mapping[str, Sequence[float]]) -> str:
+    """The outputs of a validation in a line: of wide blobs, the first values."""
+    return ", ".join(
+        f"{name} {' '.join(f'{v:.4f}' for v in value[:4])}{' …' if len(value) > 4 else ''}"
+        for name, value in outputs.items()
+    )

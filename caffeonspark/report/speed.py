@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Deque, Optional, Tuple
+from typing import Deque, List, Optional, Tuple
 
-__all__ = ["Speed", "clock"]
+from .result import TrainingResult
+
+__all__ = ["Speed", "clock", "pace"]
 
 
 class Speed:
@@ -60,3 +62,10 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def pace(speed: Speed, result: TrainingResult) -> List[Tuple[int, str]]:
+    """How fast a run is and how long it will take, as far as that is known, each with its rank by importance."""
+    now, left = speed.per_second(), speed.left(result.max_iter - result.iteration)
+    found = [] if now is None else [(2, f"{now * result.samples:.0f} samples/s")]
+    return found if left is None else [*found, (1, f"{clock(left)} left")]

@@ -6,34 +6,62 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 from typing import Any, List, Optional, Sequence, TextIO, Tuple
 
 from .base import Observer
-from .result import RankTiming, TrainingResult, ValidationResult
-from .speed import Speed, clock
+from .result import RankTiming, TrainingResult, ValidationResult, shown_outputs
+from .speed import Speed, pace
 
-__all__ = ["Terminal", "Warnings"]
+__all__ = ["Terminal", "Warnings", "is_warning", "prefix_for"]
 
 _log = logging.getLogger(__name__)
 
 
+def prefix_for(name: str) -> str:
+    """What a run's lines begin with: its name where it runs beside others, as fits in a pool's threads do."""
+    return f"[{name}] " if name and threading.current_thread() is not threading.main_thread() else ""
+
+
+def is_warning(text: str) -> bool:
+    """Whether a note is one."""
+    return text.startswith("warning: ")
+
+
 class Warnings(Observer):
-    """Logs the notes that are warnings, and nothing else: what is left with ``-quiet``."""
+    """Logs the notes that are warnings, and nothing else: what is left with ``-quiet``.
+
+    Parameters
+    ----------
+    name : of the run
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self._prefix = prefix_for(name)
 
     def note(self, text: str) -> None:
-        if text.startswith("warning: "):
-            _log.warning(text)
+        if is_warning(text):
+            _log.warning(self._prefix + text)
 
 
 class Terminal(Observer):
-    """One bar where standard error leads to a terminal, a log line now and then elsewhere; notes are log lines."""
+    """One bar where standard error leads to a terminal, a log line now and then elsewhere; notes are log lines.
+
+    Parameters
+    ----------
+    name : of the run
+    bar : whether there is a bar; None where standard error leads to a terminal
+    """
 
     seconds_between_lines = 5.0
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "", bar: Optional[bool] = None) -> None:
+        self._prefix = prefix_for(name)
         self._stream = sys.stderr
-        self._screen = screen_of(self._stream)  # a descriptor of the terminal the stream leads to, or None
+        # a descriptor of the terminal the stream leads to, or None
+        self._screen = None if bar is False else screen_of(self._stream)
+        self._wants_bar = self._screen is not None if bar is None else bar
         self._bar: Any = None
         self._speed = Speed()
         self._last_line = 0.0
@@ -44,7 +72,7 @@ class Terminal(Observer):
 
     def started(self, result: TrainingResult, about: str) -> None:
         self.note(about)
-        if self._screen is not None:
+        if self._wants_bar:
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -52,7 +80,8 @@ class Terminal(Observer):
                 initial=result.iteration,
                 file=self._stream,
                 ncols=self._columns(),
-                bar_format="{percentage:3.0f}%|{bar}| {n}/{total}{postfix}",
+                desc=self._prefix,
+                bar_format="{desc}{percentage:3.0f}%|{bar}| {n}/{total}{postfix}",
             )
         self._speed.start(result.seconds(), result.iteration)
         self._last_line = time.monotonic()
@@ -62,7 +91,8 @@ class Terminal(Observer):
         self._tested = ""
 
     def note(self, text: str) -> None:
-        _log.log(logging.WARNING if text.startswith("warning: ") else logging.INFO, text)
+        lines = "\n".join(self._prefix + line for line in text.split("\n"))
+        _log.log(logging.WARNING if is_warning(text) else logging.INFO, lines)
 
     def log(self, rank: int, lines: List[str]) -> None:
         if lines:
@@ -94,7 +124,7 @@ class Terminal(Observer):
         self._speed.update(result.seconds(), at, timing.training)
         _, loss, rate = new[-1]
         # the smaller the number, the longer a part stays when the terminal is narrow
-        parts = [(0, f"loss {loss:.4g}"), (3, f"lr {rate:.3g}"), *self._pace(result)]
+        parts = [(0, f"loss {loss:.4g}"), (3, f"lr {rate:.3g}"), *pace(self._speed, result)]
         if self._bar is not None:
             self._parts = parts
             self._draw(at)
@@ -104,33 +134,24 @@ class Terminal(Observer):
             self._last_line = now
             self.note(f"iteration {at} of {result.max_iter}: {', '.join(text for _, text in parts)}")
 
-    def _pace(self, result: TrainingResult) -> List[Tuple[int, str]]:
-        speed, left = self._speed.per_second(), self._speed.left(result.max_iter - result.iteration)
-        found = [] if speed is None else [(2, f"{speed * result.samples:.0f} samples/s")]
-        return found if left is None else [*found, (1, f"{clock(left)} left")]
-
     def _draw(self, iteration: int, refresh: bool = True) -> None:
         columns = self._columns()
         parts = [*self._parts, *([(4, self._tested)] if self._tested else [])]
-        count = f"{iteration}/{self._bar.total} "
+        others = f"{self._prefix}100%|          | {iteration}/{self._bar.total} , "
         self._bar.ncols = columns
         self._bar.n = iteration
-        self._bar.set_postfix_str(fit(parts, columns - len(count) - len("100%|          |  , ")), refresh)
+        self._bar.set_postfix_str(fit(parts, columns - len(others)), refresh)
 
     def _columns(self) -> int:
         """How wide the terminal is now, without the last column: a full line would make some of them wrap."""
-        assert self._screen is not None
-        try:
-            columns = os.get_terminal_size(self._screen).columns
-        except OSError:
-            columns = 0
+        columns = 0
+        if self._screen is not None:
+            with contextlib.suppress(OSError):
+                columns = os.get_terminal_size(self._screen).columns
         return max(20, (columns or 80) - 1)
 
     def tested(self, result: TrainingResult, test: ValidationResult) -> None:
-        values = ", ".join(
-            f"{name} {' '.join(f'{v:.4f}' for v in value[:4])}{' …' if len(value) > 4 else ''}"
-            for name, value in test.outputs.items()
-        )
+        values = shown_outputs(test.outputs)
         which = f" (test net {test.net})" if test.net else ""
         if not test.net:
             self._tested = f"test {values}"

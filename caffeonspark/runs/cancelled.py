@@ -12,7 +12,7 @@ from ..errors import Interrupted
 from ..spark.jvm import is_stopped
 from ..spark.yarn import check_ended
 
-__all__ = ["one_interruption_ends_all", "why_cancelled"]
+__all__ = ["are_all_cancelled", "one_interruption_ends_all", "why_cancelled"]
 
 # "Job 3 cancelled because Stage 5 was cancelled", "… as part of cancellation of all jobs", "… because killed via …"
 _CANCELLED = re.compile(r"\bJob \d+ cancelled\b[^\n]*")
@@ -39,6 +39,11 @@ def why_cancelled(context: Any, error: Optional[BaseException]) -> str:
         return "the end of its SparkContext"
     match = _CANCELLED.search(str(error)) if error is not None else None
     return f"Spark ({match.group(0).strip().rstrip('.')})" if match else ""
+
+
+def are_all_cancelled(error: Interrupted) -> bool:
+    """Whether a run was interrupted because somebody cancelled all of Spark's jobs, as PySpark does at Ctrl-C."""
+    return "cancellation of all jobs" in error.message
 
 
 @contextlib.contextmanager

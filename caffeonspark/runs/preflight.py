@@ -23,7 +23,14 @@ from ..storage import DRIVER_SETTING, check_room, temporary_folder
 from ..sync.registry import strategy_for
 from .saved_net import check_files
 
-__all__ = ["check_cluster", "check_driver", "check_solver", "check_solver_fields", "look_at_solver"]
+__all__ = [
+    "check_cluster",
+    "check_driver",
+    "check_promised",
+    "check_solver",
+    "check_solver_fields",
+    "look_at_solver",
+]
 
 _LOCAL_WAIT, _CLUSTER_WAIT = 60.0, 600.0  # seconds for executors to register
 
@@ -36,9 +43,7 @@ def check_cluster(config: RunConfig, say: Callable[[str], None], stop: threading
     """
     context = config.spark.sparkContext
     ranks = config.ranks
-    promised = promised_slots(context)
-    if promised is not None and promised < ranks:
-        raise ConfigError(_too_few(config, promised, context))
+    check_promised(config)
     deadline = time.monotonic() + (_LOCAL_WAIT if context.master.startswith("local") else _CLUSTER_WAIT)
     told = False
     while True:
@@ -53,6 +58,14 @@ def check_cluster(config: RunConfig, say: Callable[[str], None], stop: threading
             told = True
         if stop.wait(0.2):
             return
+
+
+def check_promised(config: RunConfig) -> None:
+    """Raise ConfigError where the cluster will never have ``config.ranks`` task slots by what its settings say."""
+    context = config.spark.sparkContext
+    promised = promised_slots(context)
+    if promised is not None and promised < config.ranks:
+        raise ConfigError(_too_few(config, promised, context))
 
 
 def check_driver(config: RunConfig) -> None:

@@ -53,6 +53,7 @@ from .kernels import FreshWorkersNeeded
 from .lease import Lease, leases_of
 from .preflight import check_cluster, check_driver, look_at_solver
 from .restarts import Restarts
+from .slots import claimed_slots
 from .snapshots import SnapshotStore, StartFiles, read_resume_point, snapshot_base
 from .start_check import check_nets, check_start, with_best_model
 from .state_check import check_state
@@ -71,6 +72,7 @@ def train(
     validation: Sequence[NetSource],
     observer: Observer,
     hand_over: Optional[Callable[[str], None]] = None,
+    name: str = "",
 ) -> TrainingResult:
     """Train, and save the model; with ``-dryRun`` only look whether that could be done.
 
@@ -81,6 +83,7 @@ def train(
     validation : the data of the test nets to run at every test_interval
     observer : told about everything
     hand_over : given the local path of each model that is saved, for a caller whose run has a place to itself
+    name : of the run, as others that wait for its task slots are told
 
     Raises
     ------
@@ -94,7 +97,8 @@ def train(
             cleanup.enter_context(one_interruption_ends_all())
             cleanup.enter_context(naming_full_disks(temporary_folder(), DRIVER_SETTING))
             leases = () if hand_over else _leases(config)
-            prepared = prepare(config, [source, *validation], result, observer, stop, leases, cleanup)
+            _take_places(config, leases, name, observer, stop, cleanup)
+            prepared = prepare(config, [source, *validation], result, observer, stop, leases)
             if config.settings.dryRun:
                 return result
             observer.started(result, config.describe_cluster())
@@ -108,6 +112,26 @@ def train(
     finally:
         observer.close()
     return result
+
+
+@explained()
+def _take_places(
+    config: RunConfig,
+    leases: Tuple[Lease, ...],
+    name: str,
+    observer: Observer,
+    stop: threading.Event,
+    cleanup: contextlib.ExitStack,
+) -> None:
+    """Where the run writes, and its task slots; ``cleanup`` gives them back. What is wrong with no look at data or
+    executors is found before others that have the slots are waited for."""
+    check_setting(config.settings.blasKernel)
+    check_driver(config)
+    check_encryption(config, observer.note)
+    config.storage.check_writable(config.model_uri)
+    for lease in leases:
+        cleanup.enter_context(lease)
+    cleanup.enter_context(claimed_slots(config, name, observer.note, stop))
 
 
 _runs: Dict[str, int] = {}  # by application, the runs that this driver began
@@ -180,19 +204,8 @@ def prepare(
     observer: Observer,
     stop: threading.Event,
     leases: Tuple[Lease, ...],
-    cleanup: contextlib.ExitStack,
 ) -> PreparedRun:
-    """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known.
-
-    The leases are taken, and given back by ``cleanup``.
-    """
-    uri = config.model_uri
-    check_setting(config.settings.blasKernel)
-    check_driver(config)
-    check_encryption(config, observer.note)
-    config.storage.check_writable(uri)
-    for lease in leases:
-        cleanup.enter_context(lease)
+    """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known."""
     plan = sources[0].plan
     sync = config.settings.sync
     one_solver = strategy_for(config.settings).lockstep
@@ -221,7 +234,7 @@ def prepare(
     start = with_best_model(config, start, observer.note)
     if attempt > 1:
         observer.note(f"attempt {attempt} of {context.applicationId} goes on from iteration {start.point.iteration}")
-    result.model = uri
+    result.model = config.model_uri
     result.max_iter = int(solver.max_iter)
     result.samples = plan.batch_size * config.ranks * int(solver.iter_size)
     result.iteration = start.point.iteration

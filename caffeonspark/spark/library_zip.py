@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -50,6 +51,7 @@ def _write_private(folder: str, name: str, content: bytes) -> str:
     return path
 
 
+@functools.lru_cache(maxsize=None)  # as the library was when it was first sent: a job may begin with each query
 def _archive() -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:

@@ -17,6 +17,7 @@ import numpy as np
 from ..causes import explained
 from ..data.sources.base import FrameSource, Source
 from ..data.sources.frames import quoted
+from .arrow_batches import limited_arrow_batches
 from .jvm import exchanges_rows
 
 if TYPE_CHECKING:
@@ -26,15 +27,12 @@ if TYPE_CHECKING:
 __all__ = [
     "bounds",
     "has_stable_partitions",
-    "limit_arrow_batches",
     "rows_by_layer",
     "rows_for_ranks",
     "rows_of_sources",
 ]
 
 _LAYER, _INDEX, _KEY = "_layer", "_index", "_key"
-_BATCH_BYTES = 8 << 20
-_MAX_ROWS = 10_000
 
 
 def bounds(total: int, ranks: int, rank: int) -> Tuple[int, int]:
@@ -87,7 +85,6 @@ def rows_for_ranks(
     step: Dict[int, int] = dict(steps or {})
     parts = [_with_key(n, frame, validation, ranks, keys, step.get(n, 1)) for n, frame, validation in frames]
     merged = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
-    limit_arrow_batches(spark, [frame for _, frame, _ in frames])
     return merged.repartition(ranks, _KEY)
 
 
@@ -102,7 +99,7 @@ def rows_of_sources(
     sources : of every layer, in order: the source, whether its rows are to be persisted in any case, and whether it
         is for validation
     ranks : int
-    cleanup : gives up at its end what was persisted
+    cleanup : gives up at its end what was persisted, and the setting that keeps Arrow batches small
 
     Raises
     ------
@@ -122,6 +119,7 @@ def rows_of_sources(
                     cleanup.callback(frame.unpersist)
             frames.append((number, frame, validation))
     with explained("the rows of the data cannot be read"):
+        cleanup.enter_context(limited_arrow_batches(spark, [frame for _, frame, _ in frames]))
         return rows_for_ranks(spark, frames, ranks, steps)
 
 
@@ -184,28 +182,3 @@ def has_stable_partitions(frame: DataFrame) -> bool:
     """Whether the frame's partitions are the same in every query: not where rows are exchanged between them, because
     Spark plans that anew for the columns a query uses."""
     return not exchanges_rows(frame)
-
-
-def limit_arrow_batches(spark: Any, frames: Sequence[DataFrame]) -> None:
-    """Keep the Arrow batches between Spark and Python small where rows are large.
-
-    Spark counts rows, not bytes (spark.sql.execution.arrow.maxRecordsPerBatch), and would put ten thousand
-    images into one batch.
-    """
-    name = "spark.sql.execution.arrow.maxRecordsPerBatch"
-    largest = 1
-    for frame in frames:
-        row = frame.first()
-        largest = max(largest, _size(row) if row is not None else 1)
-    rows = max(1, min(_MAX_ROWS, _BATCH_BYTES // largest))
-    current = int(spark.conf.get(name))
-    if current <= 0 or rows < current:
-        spark.conf.set(name, str(rows))
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, (bytes, bytearray, str)):
-        return len(value)
-    if isinstance(value, (list, tuple)):  # Row is a tuple
-        return sum(_size(v) for v in value[:1000]) * max(1, len(value) // 1000)
-    return 8

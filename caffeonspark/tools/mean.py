@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING, Iterator, List
 
 import numpy as np
 
@@ -17,13 +17,15 @@ from ..data.tops import ImageTop, Top, without_bad_values
 from ..errors import DataError
 from ..nets.net import TEST, Net
 from ..nets.schema import NetParameter
+from ..spark.arrow_batches import limited_arrow_batches
 from ..spark.library_zip import ship_library
-from ..spark.partitioning import bounds, limit_arrow_batches
+from ..spark.partitioning import bounds
 from ..storage import spark_path
 from .outputs import watched
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyspark.sql import DataFrame
 
 __all__ = ["image_mean"]
 
@@ -80,6 +82,7 @@ def image_mean(config: Config, path: str, kind: str, partitions: int) -> np.ndar
             [pa.array([count]), pa.array([total], pa.list_(pa.float64()))], names=["count", "total"]
         )
 
+    frames: List[DataFrame] = []
     if isinstance(source, RangeSource):
         ranges, size = source.reader(), source.count()
         rows = spark.range(0, partitions, 1, partitions).mapInArrow(
@@ -89,9 +92,9 @@ def image_mean(config: Config, path: str, kind: str, partitions: int) -> np.ndar
         assert isinstance(source, FrameSource)
         reader = source.reader()
         frame = source.frame()
-        limit_arrow_batches(spark, [frame])
+        frames = [frame]
         rows = frame.mapInArrow(lambda batches: add(_frame_chunks(reader, description, batches)), _SUMS)
-    with watched(spark, f"mean of {path}"):
+    with limited_arrow_batches(spark, frames), watched(spark, f"mean of {path}"):
         found = rows.collect()
     total: np.ndarray = np.sum([row["total"] for row in found], axis=0)
     mean: np.ndarray = (total.astype(np.float32) / np.float32(sum(row["count"] for row in found))).reshape(top.shape)

@@ -62,11 +62,15 @@ def new_folder(storage: Storage, output: str, overwrite: bool) -> Iterator[str]:
         yield join(part, base)
 
 
+_OF_GROUPS = ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
+
+
 @contextlib.contextmanager
 def watched(spark: Any, what: str) -> Iterator[None]:
     """Show how far the Spark jobs of the block are; errors of their tasks come out as the library's own."""
     context = spark.sparkContext
     group = f"caffeonspark-{secrets.token_hex(4)}"
+    before = {name: context.getLocalProperty(name) for name in _OF_GROUPS}  # the user's
     context.setJobGroup(group, what, interruptOnCancel=True)
     done = threading.Event()
     thread = threading.Thread(target=_watch, args=(context.statusTracker(), group, what, done), daemon=True)
@@ -77,7 +81,8 @@ def watched(spark: Any, what: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        context.setLocalProperty("spark.jobGroup.id", None)
+        for name, value in before.items():
+            context.setLocalProperty(name, value)
 
 
 def _watch(tracker: Any, group: str, what: str, done: threading.Event) -> None:

@@ -133,6 +133,8 @@ def test_messages(conf, tmp_path, monkeypatch):
 def test_a_solver_as_text(tmp_path, monkeypatch, conf):
     monkeypatch.chdir(tmp_path)
     assert Config(None, conf='net: "net.prototxt"\nmax_iter: 4').solver.max_iter == 4
+    assert Config(None, conf=b'\xef\xbb\xbfnet: "net.prototxt" max_iter: 4').solver.max_iter == 4
+    assert Config(None, conf=tmp_path / "solver.prototxt").nets.train.message.layer[0].name == "data"
     with pytest.raises(ConfigError, match=r"solver.prototxt:2: SolverParameter has no field 'max_itr'"):
         Config(None, conf='net: "net.prototxt"\nmax_itr: 4')
 

@@ -1,10 +1,12 @@
 """-net in the place of a solver: the net that is run, and what is said where flags do not go together."""
 
 import pytest
+from google.protobuf import text_format
 
 from caffeonspark import Config, ConfigError
 from caffeonspark.inference.tasks import check_model
 from caffeonspark.nets.net import TEST, TRAIN
+from caffeonspark.nets.schema import NetParameter
 from tests.support import stock
 from tests.support.prototxts import ONE_ITERATION
 
@@ -47,6 +49,18 @@ def test_a_net_that_has_changed_is_read_again(deploy, tmp_path):
     (tmp_path / "deploy.prototxt").write_text(DEPLOY.replace("input_dim: 4", "input_dim: 7"))
     config.refresh()
     assert reading(config).batch_size == 7
+
+
+def test_a_net_that_is_an_object_or_a_text():
+    message = NetParameter()
+    text_format.Parse(DEPLOY, message)
+    for given in (DEPLOY, DEPLOY.encode(), message):
+        config = Config(None, net=given)
+        assert (reading(config).batch_size, config.solver_path) == (4, "net.prototxt")
+    with pytest.raises(ConfigError, match=r"^net\.prototxt is a solver, not a net|^-net net\.prototxt is a solver"):
+        Config(None, net=ONE_ITERATION.encode())
+    with pytest.raises(ConfigError, match=r"^net\.prototxt: not a prototxt: it is not text$"):
+        Config(None, net=b"\0")
 
 
 def test_a_net_with_data_layers_needs_no_solver(tmp_path):

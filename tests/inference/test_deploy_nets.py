@@ -162,7 +162,7 @@ REFUSED = {
     ),
     "no data": ({"data": ""}, r"nothing is named that fills the net's inputs \(data\): give -data PATH"),
     "format": ({"dataFormat": "orc"}, r"cannot be read as orc"),
-    "crop": ({"transform": "crop_size: 24"}, r"-transform: .*input 'data' is 1x28x28, and crop_size 24 does not give"),
+    "crop": ({"transform": "crop_size: 24"}, r"-transform, .*input 'data' is 1x28x28, and crop_size 24 does not give"),
     "mean": ({"transform": "mean_value: 1 mean_value: 2"}, r"input 'data' is 1x28x28, and the mean has 2 channels"),
     "mean file": ({"transform": 'mean_file: "m"'}, r"mean_file m .*does not exist"),
     "width": (

@@ -159,7 +159,7 @@ def test_fits_at_once_with_one_model_do_not_meet(spark, tmp_path, estimator, fra
         assert (tmp_path / f"out/solver.{model.uid}_iter_20.solverstate").exists()
     assert (tmp_path / "out/m.caffemodel").read_bytes() in alone
     further = estimator("solver", 0.05, 25, model=place, resume=True).fit(frame)
-    assert [entry[0] for entry in further.summary.history] == [20, 21, 22, 23, 24]
+    assert further.summary.history.iteration.tolist() == [20, 21, 22, 23, 24]
 
 
 def test_a_fit_without_a_model_leaves_the_snapshot_that_it_promises(spark, tmp_path, estimator, frame, monkeypatch):
@@ -185,7 +185,7 @@ def test_a_fit_without_a_model_leaves_the_snapshot_that_it_promises(spark, tmp_p
     weights = first.message.partition("weights='")[2].partition("'")[0]
     at = int(state.rpartition("_iter_")[2].partition(".")[0])
     model = estimator(iterations=at + 3, snapshot=state, weights=weights).fit(frame)
-    assert [entry[0] for entry in model.summary.history] == [at, at + 1, at + 2]
+    assert model.summary.history.iteration.tolist() == [at, at + 1, at + 2]
 
 
 def test_what_a_fit_cannot_do_is_found_before_it(spark, estimator, frame, tmp_path):

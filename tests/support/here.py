@@ -15,7 +15,8 @@ from caffeonspark.data.sources.dataframe import CoSTop
 from caffeonspark.data.sources.inputs import InputReader
 from caffeonspark.errors import ConfigError
 from caffeonspark.formats.endings import ending_of
-from caffeonspark.inference.tasks import Task, _outputs
+from caffeonspark.inference.batches import outputs_of
+from caffeonspark.inference.tasks import Task
 from caffeonspark.nets.net import TEST, TRAIN
 from caffeonspark.plans.job import Job, ResumePoint
 from caffeonspark.plans.net_source import NetSource
@@ -133,7 +134,7 @@ def _scored(plan, blobs, model, parts, rows, batches=0):
     digest = f"{model} {names} {hash(plan.content)}"
     task = Task("caffe", "environment", plan, names, content, ending_of(str(model)), digest, skipped, batches)
     ids, found = [], {name: [] for name in names}
-    for records, values in _outputs(task, parts, iter(rows)):
+    for records, values in outputs_of(task, parts, iter(rows)):
         ids += records.ids
         for name, value in values.items():
             found[name] += list(value)

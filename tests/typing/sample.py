@@ -2,7 +2,11 @@
 
 from typing import List, Optional
 
+from pyspark.sql import DataFrame
+
 from caffeonspark import (
+    CaffeClassificationModel,
+    CaffeClassifier,
     CaffeEstimator,
     CaffeModel,
     CaffeOnSpark,
@@ -20,7 +24,7 @@ class Best(Observer):
         print(test.iteration, test.outputs["loss"][0])
 
 
-def right(spark: object) -> Optional[CaffeModel]:
+def right(spark: object, frame: DataFrame) -> Optional[CaffeModel]:
     config = Config(spark, conf="x", clusterSize=2, features=["ip1"], badRecords="skip", web=True, modelPath="file:m")
     config.features = ["ip1", "prob"]
     config.clusterSize = None
@@ -34,6 +38,11 @@ def right(spark: object) -> Optional[CaffeModel]:
     print(names, size, path, ranks, losses, list(read_metrics("m.metrics.jsonl")))
     estimator = CaffeEstimator(conf="x", clusterSize=2, features=["ip1"]).setParams(devices=2)
     print(estimator.devices)
+    classifier = CaffeClassifier(net="x", featuresCol=["a", "b"], stepSize=0.1, solverType="Adam", epochs=2)
+    rate: float = classifier.setMaxIter(5).setStepSize(0.5).getStepSize()
+    model = CaffeClassificationModel.load("m")
+    labels: List[str] = model.labels
+    print(rate, labels, model.numClasses, model.evaluate(frame).accuracy)
     return None
 
 
@@ -47,4 +56,8 @@ def wrong(spark: object) -> None:
     CaffeEstimator(conf="x", clusterSise=2)  # wrong: No parameter named "clusterSise"
     CaffeEstimator(conf="x", output="y")  # wrong: No parameter named "output"
     CaffeEstimator().setParams(clusterSise=2)  # wrong: No parameter named "clusterSise"
+    CaffeClassifier(net="x", stepsize=0.1)  # wrong: No parameter named "stepsize"
+    CaffeClassifier(stepSize="fast")  # wrong: cannot be assigned to parameter "stepSize"
+    CaffeClassifier(solverType="Adamm")  # wrong: cannot be assigned to parameter "solverType"
+    CaffeClassifier().setMaxIter("many")  # wrong: cannot be assigned to parameter "value"
     CaffeOnSpark(spark, observers=[Best])  # wrong: cannot be assigned to parameter "observers"

@@ -10,12 +10,14 @@ import sys
 import pytest
 
 from caffeonspark import CaffeEstimator, Config, ConfigError
-from caffeonspark.settings import FLAGS, NOT_PARAMS
+from caffeonspark.ml.tables import PARAMS_OF
+from caffeonspark.settings import FLAGS
 from tests.support.host import host_python, without_ours
 from tests.support.paths import ROOT
 
 SAMPLE = pathlib.Path(__file__).with_name("sample.py")
-ESTIMATOR_FLAGS = {name for name in FLAGS if name not in NOT_PARAMS}
+ESTIMATOR_FLAGS = {*PARAMS_OF["CaffeEstimator"]}
+CLASSIFIER_PARAMS = {*PARAMS_OF["CaffeClassifier"]}
 
 
 def test_the_stub_is_made_from_the_settings():
@@ -94,7 +96,9 @@ def test_jedi_completes_flags(venv):
         "from caffeonspark import Config\nconfig = Config()\nconfig.": {*FLAGS, *FLAGS.aliases, "ranks", "run_config"},
         "from caffeonspark import CaffeEstimator\nCaffeEstimator(": {f"{name}=" for name in ESTIMATOR_FLAGS},
         "from caffeonspark import CaffeEstimator\nCaffeEstimator().": {*ESTIMATOR_FLAGS, "fit", "setParams"},
-        "from caffeonspark import Ca": {"CaffeOnSpark", "CaffeEstimator", "CaffeModel"},
+        "from caffeonspark import CaffeClassifier\nCaffeClassifier(": {f"{name}=" for name in CLASSIFIER_PARAMS},
+        "from caffeonspark import CaffeClassifier\nCaffeClassifier().set": {"setMaxIter", "setStepSize", "setParams"},
+        "from caffeonspark import Ca": {"CaffeOnSpark", "CaffeEstimator", "CaffeModel", "CaffeClassifier"},
     }
     path = [entry for entry in sys.path if entry.endswith("-packages")]
     command = [venv / "bin" / "python", "-c", COMPLETIONS, ROOT, json.dumps([*codes]), json.dumps(path)]

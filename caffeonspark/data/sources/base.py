@@ -20,14 +20,15 @@ import numpy as np
 from ...causes import explained
 from ...errors import ConfigError
 from ...formats.binary import read_blob
+from ...nets.embedded import shown
 from ...nets.net import TRAIN, Net
 from ...nets.prototxt import Files
 from ...storage import Storage, is_local, local_path
 from ..decode import MAX_PIXELS
-from ..records import BadRecords, Records
+from ..records import SAMPLE_ID, BadRecords, Records
 from ..tops import Top
 from ..transform import Transform, make_transform
-from .frames import check_frame
+from .frames import check_frame, check_not_stream
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,6 +131,17 @@ class Source(ABC):
     def open(self) -> None:
         """Look at the data: raises ConfigError or DataError if it cannot be used, and settles ``tops``."""
 
+    def settle(self) -> bool:
+        """Settle ``tops`` without a look at the data: by what the layer says and, where rows are given, by the types of
+        their columns. False where only the data tells how large a sample is.
+
+        Raises
+        ------
+        ConfigError
+            For columns that are not there, or whose types cannot fill the tops.
+        """
+        return False
+
     def may_have_any_size(self) -> bool:
         """Whether records of other sizes than the first one's can be used, if the net takes them."""
         return False
@@ -182,7 +194,7 @@ class Source(ABC):
         if not param.HasField("mean_file"):
             return None
         content = self.config.files.read(param.mean_file, f"{self.where}: mean_file", beside=self.net.path)
-        what = f"{self.where}: mean_file {param.mean_file}"
+        what = f"{self.where}: mean_file {shown(param.mean_file)}"
         mean = read_blob(content, what, "binaryproto")
         if mean.ndim < 3 or mean.size != math.prod(mean.shape[-3:]):
             found = "x".join(map(str, mean.shape))
@@ -220,13 +232,13 @@ class FrameSource(Source):
     Raises
     ------
     ConfigError
-        Where ``given`` is no DataFrame of Spark's, or a stream.
+        Where ``given`` is no DataFrame of Spark's.
     """
 
     def __init__(self, config: SourceConfig, net: Net, layer: Any, given: Optional[DataFrame] = None) -> None:
         super().__init__(config, net, layer)
         if given is not None:
-            check_frame(given)
+            check_frame(given, streams=True)
         self.given = given
         self._rows = given
 
@@ -256,14 +268,21 @@ class FrameSource(Source):
 
     @abstractmethod
     def columns(self, rows: DataFrame) -> List[Column]:
-        """The columns the reader expects, from rows as they are stored: ``SampleID`` (string) first."""
+        """The columns the reader expects, from rows as they are stored: ``SampleID`` (string) first, where rows have
+        names of their own."""
 
     def frame(self) -> DataFrame:
-        """The rows with the columns the reader expects."""
+        """The rows with the columns the reader expects. Raises ConfigError for a stream."""
+        from pyspark.sql import functions as F
+
         if self._rows is None:
             self._rows = self.load()
         with explained(f"{self.where}: {self.description}"):
-            return self._rows.select(*self.columns(self._rows))
+            check_not_stream(self._rows)
+            chosen = self._rows.select(*self.columns(self._rows))
+            if SAMPLE_ID in chosen.columns:
+                return chosen
+            return chosen.select(F.monotonically_increasing_id().cast("string").alias(SAMPLE_ID), "*")
 
     def first(self) -> Optional[Row]:
         """The first row of ``frame``; None where there is none. Raises the library's own errors, whatever it is."""

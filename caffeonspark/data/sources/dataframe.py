@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from ...errors import ConfigError, DataError, suggest
-from ..arrow import Problems, keep_good, numbers
+from ..arrow import Problems, fixed_bytes, keep_good, numbers
 from ..records import ENCODED, RAW_BYTES, SAMPLE_ID, BadRecord, BadRecords, Column, Records, id_column, pack_image
 from ..tops import ImageTop, NumberTop, Top
 from .base import FrameReader, FrameSource
@@ -80,9 +80,11 @@ def _arrays(values: pa.Array, top: CoSTop, bad: Any) -> np.ndarray:
     for row in np.flatnonzero(present & (lengths != wanted)):
         shape = "x".join(map(str, top.top.shape)) or "1"
         bad(int(row), "wrong array length", f"has {lengths[row]} values; top '{top.top.name}' takes {wanted} ({shape})")
-    flat: np.ndarray = values.values.to_numpy(zero_copy_only=False).astype(np.float32)
+    mine = values.values.slice(offsets[0], offsets[-1] - offsets[0])
+    flat: np.ndarray = mine.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    offsets -= offsets[0]
     if present.all() and (lengths == wanted).all():
-        result = flat[offsets[0] : offsets[-1]].reshape(len(values), wanted)
+        result = flat.reshape(len(values), wanted)
     else:
         result = np.zeros((len(values), wanted), np.float32)
         for row in np.flatnonzero(present & (lengths == wanted)):
@@ -94,6 +96,10 @@ def _arrays(values: pa.Array, top: CoSTop, bad: Any) -> np.ndarray:
 
 def _images(values: pa.Array, top: CoSTop, bad: Any) -> Column:
     channels, height, width = top.raw_shape
+    if top.kind == "RAW_IMAGE" and top.top.fixed is not None:
+        pixels = fixed_bytes(values, channels * height * width)
+        if pixels is not None:
+            return pixels.reshape(len(values), height, width, channels).transpose(0, 3, 1, 2)
     entries: List[Any] = []
     fixed = top.top.fixed
     blank: Any = pack_image(ENCODED, (0, 0, 0), b"") if fixed is None else np.zeros(top.raw_shape, np.uint8)
@@ -135,6 +141,13 @@ class DataFrameSource(FrameSource):
         self.tops = tuple(top.top for top in self._cos_tops)
         if self.first() is None:
             raise DataError(f"{self.where}: {self.description} is empty")
+
+    def settle(self) -> bool:
+        self._cos_tops = self._read_tops()
+        self.tops = tuple(top.top for top in self._cos_tops)
+        if self._rows is not None:
+            self.columns(self._rows)
+        return True
 
     def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
         return [tuple(top.top for top in self._read_tops())]
@@ -215,20 +228,23 @@ class DataFrameSource(FrameSource):
         return self.read(self.parameters().dataframe_format)
 
     def columns(self, rows: DataFrame) -> List[Any]:
-        from pyspark.sql import functions as F
-
         names = rows.columns
         id_name = id_column(names)
-        number = F.monotonically_increasing_id().cast("string")
-        chosen = [(as_text(column_of(rows, id_name, self._has)) if id_name else number).alias(SAMPLE_ID)]
+        chosen = [as_text(column_of(rows, id_name, self._has)).alias(SAMPLE_ID)] if id_name else []
         for top in {top.column: top for top in self._cos_tops}.values():  # several tops may be of one column
-            if top.column not in names:
-                raise ConfigError(
-                    f"{self.where}: top '{top.top.name}' reads column '{top.column}', which {self.description} "
-                    f"does not have. {suggest(top.column, names)}"
-                )
             chosen.append(self._column(rows, top).alias(top.column))
         return chosen
+
+    def _check_size(self, raw: DataFrame, top: CoSTop) -> None:
+        """Raise ConfigError where the column's metadata (a VectorAssembler's) tells that Vectors have another size."""
+        about = raw.schema[top.column].metadata.get("ml_attr", {})
+        size, wanted = about.get("num_attrs"), math.prod(top.top.shape)
+        if size is not None and int(size) != wanted:
+            shape = "x".join(map(str, top.top.shape)) or "1"
+            raise ConfigError(
+                f"{self.where}: column '{top.column}' has Vectors of {size} values; top '{top.top.name}' takes "
+                f"{wanted} ({shape})"
+            )
 
     @property
     def _has(self) -> str:
@@ -239,6 +255,11 @@ class DataFrameSource(FrameSource):
         from pyspark.sql import functions as F
         from pyspark.sql import types as T
 
+        if top.column not in raw.columns:
+            raise ConfigError(
+                f"{self.where}: top '{top.top.name}' reads column '{top.column}', which {self.description} "
+                f"does not have. {suggest(top.column, raw.columns)}"
+            )
         column = column_of(raw, top.column, self._has)
         kind = raw.schema[top.column].dataType
         text = kind.simpleString()
@@ -249,10 +270,11 @@ class DataFrameSource(FrameSource):
                 return column.cast("double")
         elif top.kind in _ARRAYS:
             if text == "vector":
+                self._check_size(raw, top)
                 return F.when(column.isNotNull(), vector_to_array(column, "float32"))  # which takes no null
             if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, (T.NumericType, T.BooleanType)):
                 return column.cast("array<float>")
-            if isinstance(kind, T.NumericType):
+            if isinstance(kind, (T.NumericType, T.BooleanType)):
                 return F.array(column).cast("array<float>")
         elif top.kind == "ENCODED_IMAGE_WITH_DIM":
             if isinstance(kind, T.StructType) and {"height", "width", "image"} <= set(kind.fieldNames()):

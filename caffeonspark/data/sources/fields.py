@@ -69,9 +69,9 @@ _FIELDS = {
         transform=_PIXELS,
         transform_idle=_FORCED,
     ),
-    "Input": _Fields(  # as nets/inputs.py makes it
+    "Input": _Fields(  # as nets/inputs.py and nets/columns.py make it
         "cos_data_param",
-        _names("source batch_size dataframe_format top"),
+        _names("source batch_size shuffle dataframe_format top"),
         transform=_PIXELS,
         transform_idle=_FORCED,
     ),
@@ -110,6 +110,8 @@ def check_fields(layer: Any, where: str) -> None:
             if layer.type == "CoSData":
                 say_once(f"{where}: transform_param does nothing in a CoSData layer: give it in a top block")
             continue  # HDF5Data refuses it
+        if name == "memory_data_param" and layer.type in ("Data", "ImageData") and _only_sizes(layer.memory_data_param):
+            continue  # which the library notes for a model (plans/scoring.py)
         if name in _stock_fields():
             say_once(f"{where}: {name} does nothing in {layer.type} layers")
         else:
@@ -130,6 +132,10 @@ def _check(message: Any, name: str, read: FrozenSet[str], idle: FrozenSet[str], 
             say_once(f"{where}: {name}.{field} does nothing in {layer.type} layers, as in Caffe{instead}")
         elif field not in read and not (layer.type == "HDF5Data" and name == "transform_param"):
             raise _unknown(where, f"{name}.{field}", layer.type)
+
+
+def _only_sizes(param: Any) -> bool:
+    return set(_set_fields(param)) <= {"channels", "height", "width"}
 
 
 def _unknown(where: str, field: str, kind: str) -> ConfigError:

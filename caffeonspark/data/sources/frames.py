@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, List, Sequence
 
 from ...errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["as_text", "check_frame", "check_unambiguous", "column_of", "or_null", "quoted"]
+__all__ = [
+    "as_text",
+    "check_frame",
+    "check_free",
+    "check_not_stream",
+    "check_unambiguous",
+    "column_of",
+    "or_null",
+    "quoted",
+]
 
 
-def check_frame(frame: Any) -> None:
-    """Raise ConfigError unless ``frame`` is a DataFrame that batches of rows can be read from."""
+def check_frame(frame: Any, streams: bool = False) -> None:
+    """Raise ConfigError unless ``frame`` is a DataFrame, whose rows are all there or, with ``streams``, are to come."""
     from pyspark.sql import DataFrame
 
     kind = f"{type(frame).__module__}.{type(frame).__name__}"
@@ -27,6 +36,12 @@ def check_frame(frame: Any) -> None:
         else:
             hint = "spark.createDataFrame makes one of Python's rows"
         raise ConfigError(f"the data has to be a Spark DataFrame, and is a {kind}: {hint}")
+    if not streams:
+        check_not_stream(frame)
+
+
+def check_not_stream(frame: DataFrame) -> None:
+    """Raise ConfigError for a stream, where its rows are to be looked at or counted."""
     if frame.isStreaming:
         raise ConfigError(
             "the DataFrame is a stream, which has no end to wait for: read with spark.read, or write it to files first"
@@ -49,11 +64,29 @@ def column_of(frame: DataFrame, name: str, where: str) -> Column:
     return F.col(quoted(name))
 
 
+def _same_names(frame: DataFrame, name: str, names: Sequence[str]) -> List[str]:
+    """Those of these names that Spark takes for the same as ``name``."""
+    sensitive = str(frame.sparkSession.conf.get("spark.sql.caseSensitive")) == "true"
+    return [one for one in names if one == name or (not sensitive and one.lower() == name.lower())]
+
+
+def check_free(frame: DataFrame, names: Sequence[str]) -> None:
+    """Raise ConfigError unless columns of these names can be added to the frame."""
+    for number, name in enumerate(names):
+        taken = _same_names(frame, name, frame.columns)
+        if taken:
+            raise ConfigError(
+                f"the DataFrame has a column '{taken[0]}' already: rename it, or give the output '{name}' another name"
+            )
+        twice = _same_names(frame, name, names[:number])
+        if twice:
+            raise ConfigError(f"two outputs would be one column, '{twice[0]}' and '{name}': give them different names")
+
+
 def check_unambiguous(frame: DataFrame, used: Sequence[str], where: str) -> None:
     """Raise ConfigError, which begins with ``where``, for a column in use that another one has the name of."""
-    sensitive = str(frame.sparkSession.conf.get("spark.sql.caseSensitive")) == "true"
     for name in used:
-        same = [one for one in frame.columns if one == name or (not sensitive and one.lower() == name.lower())]
+        same = _same_names(frame, name, frame.columns)
         if len(same) > 1:
             raise ConfigError(
                 f"{where} has {len(same)} columns called '{name}' ({', '.join(same)}): rename or drop all but one"

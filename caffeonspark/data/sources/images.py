@@ -14,7 +14,7 @@ import numpy as np
 
 from ...causes import explained
 from ...errors import ConfigError, DataError, suggest
-from ..arrow import Problems, keep_good, numbers
+from ..arrow import Problems, fixed_bytes, keep_good, numbers
 from ..decode import CannotDecode, decode_image
 from ..records import (
     ENCODED,
@@ -131,12 +131,31 @@ class ImageSource(Source):
         labels = tuple(NumberTop(name, ()) for name in self.layer.top[1:])
         return [(NumberTop(self.layer.top[0], shape, transform=transform), *labels) for shape in shapes]
 
+    def settle(self) -> bool:
+        self.expect_tops(1, 2)
+        transform = self.transform(self.layer.transform_param)
+        shapes, whole = self._stated_shapes(transform), self._whole(transform)
+        resize = self.resize_to(whole[1:] if whole is not None else (0, 0))
+        if len(shapes) != 1 or (resize is not None and min(resize) < 1):
+            return False
+        self.tops = self._tops(shapes[0], transform, self.colours() or shapes[0][0], bool(self.colours()), resize)
+        return True
+
+    def _whole(self, transform: Transform) -> Optional[Shape]:
+        """(channels, height, width) of images before they are cropped, as far as it is stated."""
+        declared, param = self.declared(), self.layer.memory_data_param
+        noted = (int(param.channels), int(param.height), int(param.width))  # by ``plans/scoring.py`` in other layers
+        if declared is not None or min(noted) > 0:
+            return declared or noted
+        if transform.mean is not None and transform.mean.shape[1:] != (1, 1):
+            return (transform.mean.shape[0], transform.mean.shape[1], transform.mean.shape[2])
+        return None
+
     def _stated_shapes(self, transform: Transform) -> List[Shape]:
-        declared = self.declared()
+        declared, whole = self.declared(), self._whole(transform)
         if declared is not None:
             return [declared]
-        if transform.mean is not None and transform.mean.shape[1:] != (1, 1):
-            whole: Shape = (transform.mean.shape[0], transform.mean.shape[1], transform.mean.shape[2])
+        if whole is not None:
             return [transform.output_shape(whole)]
         size = (transform.crop, transform.crop) if transform.crop else self.resize_to((0, 0))
         if size is None or not min(size):
@@ -164,8 +183,24 @@ class ImageSource(Source):
         if resize is not None:
             size = (size[0], *resize)
         shape = self._blob_shape(record, size, transform)
-        top: Top
         if encoded or transform.crop or resize is not None:
+            return self._tops(shape, transform, channels, upright, resize)
+        return self._tops(shape, transform, dtype=str(image.dtype))
+
+    def _tops(
+        self,
+        shape: Shape,
+        transform: Transform,
+        channels: int = 0,
+        upright: bool = True,
+        resize: Optional[Tuple[int, int]] = None,
+        dtype: str = "",
+    ) -> Tuple[Top, ...]:
+        """The tops, where blobs have this shape; with ``dtype``, images are raw, of this type and size."""
+        top: Top
+        if dtype:
+            top = NumberTop(self.layer.top[0], shape, dtype=dtype, transform=transform)
+        else:
             top = ImageTop(
                 self.layer.top[0],
                 shape,
@@ -175,8 +210,6 @@ class ImageSource(Source):
                 resize=resize,
                 max_pixels=self.config.max_pixels,
             )
-        else:
-            top = NumberTop(self.layer.top[0], shape, dtype=str(image.dtype), transform=transform)
         return (top,) if len(self.layer.top) == 1 else (top, NumberTop(self.layer.top[1], ()))
 
     def may_have_any_size(self) -> bool:
@@ -237,6 +270,31 @@ class ImageRowsReader(FrameReader):
     def decode(self, batch: pa.RecordBatch, bad: BadRecords) -> Records:
         ids = [str(value) for value in batch.column(SAMPLE_ID).to_pylist()]
         problems: Problems = {}
+        images = self._all_alike(batch)
+        columns: List[Column] = [self._one_by_one(batch, ids, problems) if images is None else images]
+        if self.label:
+            columns.append(self._labels(batch.column("label"), ids, problems))
+        return keep_good(ids, columns, problems, bad)
+
+    def _all_alike(self, batch: pa.RecordBatch) -> Optional[np.ndarray]:
+        """The images where all are raw and of the top's size: (n, channels, height, width) uint8; else None."""
+        fixed = self.image.fixed
+        if (
+            fixed is None
+            or fixed[0] != np.uint8
+            or "problem" in batch.schema.names
+            or batch.column("encoded").true_count
+        ):
+            return None
+        channels, height, width = fixed[1]
+        for name, size in (("channels", channels), ("height", height), ("width", width)):
+            stated = batch.column(name)
+            if stated.null_count < len(stated) and (stated.null_count or (np.asarray(stated) != size).any()):
+                return None
+        pixels = fixed_bytes(batch.column("data"), channels * height * width)
+        return None if pixels is None else pixels.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+
+    def _one_by_one(self, batch: pa.RecordBatch, ids: List[str], problems: Problems) -> Column:
         entries: List[Any] = []
         names = ("channels", "height", "width", "encoded", "data")
         found = batch.column("problem").to_pylist() if "problem" in batch.schema.names else [None] * len(ids)
@@ -248,10 +306,7 @@ class ImageRowsReader(FrameReader):
             except BadRecord as e:
                 problems[row] = e
                 entries.append(b"" if self.image.fixed is None else np.zeros(self.image.shape, self.image.fixed[0]))
-        columns: List[Column] = [entries if self.image.fixed is None else _stack(entries, self.image)]
-        if self.label:
-            columns.append(self._labels(batch.column("label"), ids, problems))
-        return keep_good(ids, columns, problems, bad)
+        return entries if self.image.fixed is None else _stack(entries, self.image)
 
     def _labels(self, values: pa.Array, ids: List[str], problems: Problems) -> np.ndarray:
         def bad(row: int, cause: str, detail: str) -> None:
@@ -329,6 +384,24 @@ class ImageDataFrame(ImageSource, FrameSource):
                 problem = e if number == 0 else problem
         raise problem
 
+    def settle(self) -> bool:
+        if not super().settle():
+            return False
+        if self._rows is not None:
+            self.columns(self._rows)
+            image = self.tops[0]
+            assert isinstance(image, ImageTop)
+            if self._all_raw(self._rows.columns) and not image.transform.crop and image.resize is None:
+                shape = (image.shape[0], image.shape[1], image.shape[2])
+                self.tops = self._tops(shape, image.transform, dtype="uint8")
+        return True
+
+    def _all_raw(self, names: Sequence[str]) -> bool:
+        """Whether no row of a DataFrame with these columns can be an image file."""
+        files = "content" in names and "data" not in names
+        image = "image" in names and "data" not in names
+        return "encoded" not in names and (image or not (files or self._encoded_by_default()))
+
     def _tops_of(self, first: Any) -> Tuple[Top, ...]:
         """The tops as this row has them. Raises DataError."""
         record = str(first[SAMPLE_ID])
@@ -364,11 +437,12 @@ class ImageDataFrame(ImageSource, FrameSource):
         data = F.col("image.data") if image else F.col("content") if files else F.col("data")
         if not (image or files or "data" in names):
             raise ConfigError(f"{self.where}: {self.description} has no column 'data'. {suggest('data', names)}")
+        kind = rows.select(data).schema[0].dataType.typeName()
+        if kind not in ("binary", "string"):
+            raise ConfigError(f"{self.where}: {self.description}: column 'data' is {kind}: images are binary")
         sample = "image.origin" if image else id_column(names) or ("path" if files else None)
-        chosen = [
-            (as_text(F.col(sample)) if sample else F.monotonically_increasing_id().cast("string")).alias(SAMPLE_ID),
-            data.cast("binary").alias("data"),
-        ]
+        chosen = [as_text(F.col(sample)).alias(SAMPLE_ID)] if sample else []
+        chosen.append(data.cast("binary").alias("data"))
         for name in ("channels", "height", "width"):
             inside = "nChannels" if name == "channels" else name
             column = f"image.{inside}" if image else name if name in names else "NULL"
@@ -382,9 +456,9 @@ class ImageDataFrame(ImageSource, FrameSource):
                     f"{self.where}: {self.description} has no column 'label' for top '{self.layer.top[1]}'. "
                     f"{suggest('label', names)}"
                 )
-            kind = rows.schema["label"].dataType.typeName()
+            is_text = rows.schema["label"].dataType.typeName() == "string"
             label = F.col("label")
-            chosen.append((as_text(label) if kind == "string" else label.cast("double")).alias("label"))
+            chosen.append((as_text(label) if is_text else label.cast("double")).alias("label"))
         return chosen
 
     def _encoded_by_default(self) -> bool:

@@ -67,13 +67,16 @@ _FOR_FRAMES: Dict[str, Type[FrameSource]] = {
 }
 
 
-def make_source(config: SourceConfig, net: Net, layer: Any, frame: Optional[DataFrame] = None) -> Source:
-    """The source of a data layer, not yet opened: what the layer names, or a DataFrame given in its place.
+def make_source(
+    config: SourceConfig, net: Net, layer: Any, frame: Optional[DataFrame] = None, later: bool = False
+) -> Source:
+    """The source of a data layer, not yet opened: what the layer names, or a DataFrame given in its place. With
+    ``later`` it is one that a DataFrame, or values, will stand for.
 
     Raises ConfigError.
     """
     where = net.where(layer)
-    cls = (_FOR_FRAMES.get(layer.type) if frame is not None else None) or _class_of(layer, where)
+    cls = (_FOR_FRAMES.get(layer.type) if frame is not None or later else None) or _class_of(layer, where)
     if cls.__module__.startswith(f"{__package__}."):  # others know which fields they read
         check_fields(layer, where)
     if frame is None:

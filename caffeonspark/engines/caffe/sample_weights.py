@@ -174,4 +174,5 @@ class _Loss:
         """The sum of each sample's values; float64. ``shape``: of the first bottom."""
         axes = self._without_classes(range(len(shape)))
         others = tuple(at for at, axis in enumerate(axes) if axis != self.axis)
-        return np.asarray(values.sum(others, dtype=np.float64))
+        sums: np.ndarray = values.sum(others, dtype=np.float64)
+        return sums

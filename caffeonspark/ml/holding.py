@@ -1,0 +1,32 @@
+"""What parts of models ask of the model they are of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
+
+from ..nets.net import Net
+
+__all__ = ["HoldsNet"]
+
+
+class HoldsNet:
+    """A model with a net of the TEST phase and a model file."""
+
+    _net: Optional[Net]
+
+    @property
+    def caffemodel(self) -> Tuple[bytes, str]:
+        """The content of the model file, and how its name ends: ``.caffemodel`` or ``.caffemodel.h5``."""
+        raise NotImplementedError
+
+    def _reading(self, blobs: Sequence[str]) -> Net:
+        """The part of the net for the blobs, with the names of the columns that fill it."""
+        raise NotImplementedError
+
+    def _flags(self) -> Dict[str, Any]:
+        """The flags that are set, for Config."""
+        raise NotImplementedError
+
+    if TYPE_CHECKING:  # of Spark's Params, which come later in the order of bases
+
+        def extractParamMap(self) -> Dict[Any, Any]: ...
