@@ -60,7 +60,7 @@ def test_quoted_names(name, written):
 
 @pytest.mark.parametrize("ansi", ["true", "false"])
 def test_values_that_are_none_of_a_type_are_null_in_every_session(spark, ansi):
-    """PySpark 4 makes a cast of them an error, where a session does not say otherwise, and bytes that are no text, too."""
+    """PySpark 4 makes errors of them where a session does not say otherwise, and of bytes that are no text."""
     before = spark.conf.get("spark.sql.ansi.enabled")
     spark.conf.set("spark.sql.ansi.enabled", ansi)
     try:
