@@ -1,5 +1,6 @@
 # make demo    train on two Spark executors, from nothing
 # make test    formatting, types and the tests that take minutes
+# make test-long the longer ones that CI runs too
 # make test-fast the tests that need no Spark
 # make test-yarn the tests on real HDFS and YARN daemons
 # make test-pyspark4 the tests that need Spark, on PySpark 4.0
@@ -12,7 +13,7 @@ ENV := scripts/with-env
 # two processes, each of which runs whole files
 TWO := -n 2 --dist loadfile
 
-.PHONY: demo test test-fast test-yarn test-pyspark4 test-all check bench stubs dist clean
+.PHONY: demo test test-long test-fast test-yarn test-pyspark4 test-all check bench stubs dist clean
 
 demo:
 	$(ENV) scripts/demo
@@ -25,6 +26,9 @@ check:
 
 test: check
 	$(ENV) pytest $(TWO) -m "not slow"
+
+test-long:
+	$(ENV) pytest $(TWO) -m long
 
 test-fast:
 	$(ENV) pytest $(TWO) -m "not spark and not slow"

@@ -31,6 +31,8 @@ SPARK_FIXTURES = {"spark", "victim", "hadoop"}
 def pytest_collection_modifyitems(items):
     """Mark the tests that need Spark; those that start it by other ways than these fixtures say so themselves."""
     for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.slow)
         if SPARK_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.spark)
 

@@ -54,6 +54,7 @@ KNOW_PYSPARK = (
     "launchers/spark_barrier.py",
     "data/sources/",
     "plans/net_source.py",  # the type of a DataFrame that stands for a source's
+    "plans/scoring.py",
     "inference/",
     "api/",
     "compat/",

@@ -30,6 +30,7 @@ from tests.support.prototxts import PHASES
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
 EXTENDING, DEPLOY, PREDICT = "docs/extending.md", "docs/deploy-nets.md", "docs/predict.md"
+ML = "docs/ml.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -54,6 +55,17 @@ USED = [
     ("cos.features(", README, "data/test_sources.py", "cos.features("),
     ("cfg.features = ", README, "data/test_sources.py", "config.features = "),
     ("from caffeonspark import CaffeEstimator, CaffeModel", README, "ml/test_estimator.py", "CaffeModel.load("),
+    (
+        "from caffeonspark import CaffeClassifier, nets",
+        ML,
+        "ml/test_classification.py",
+        "import CaffeClassificationModel, CaffeClassifier",
+    ),
+    ("nets.mlp(", ML, "ml/test_classification.py", "nets.mlp("),
+    ("model.evaluate(test)", ML, "ml/test_classification.py", "model.evaluate("),
+    ("model.summary.history", ML, "ml/test_classification.py", "summary.history"),
+    ("model.weights()", ML, "ml/test_classification.py", ".weights()"),
+    ("model.predict(features)", ML, "ml/test_classification.py", "model.predict("),
     ("CaffeEstimator(conf=", README, "ml/test_estimator.py", "CaffeEstimator(conf="),
     (".fit(train)", README, "ml/test_estimator.py", ".fit(frame)"),
     ("model.transform(", README, "ml/test_estimator.py", "model.transform("),
@@ -316,6 +328,7 @@ def lines(tmp_path):
     return rows, labels, layer
 
 
+@pytest.mark.long
 def test_numbered_records_of_ones_own(spark, tmp_path, lines):
     """RangeSource with what it may call: config, net, layer, train, where, parameters, source_path, path_on_nodes,
     expect_tops, transform, tops, shuffle; and the observable results of a run, by its attributes."""

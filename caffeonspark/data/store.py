@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -31,6 +32,7 @@ class _Array:
 
     def __init__(self, folder: str, dtype: np.dtype, shape: Tuple[int, ...]) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)
+        weakref.finalize(self, self._file.close)  # where a failure passed by close
         self._dtype = dtype
         self._shape = shape
         self._size = int(dtype.itemsize * np.prod(shape, dtype=np.int64))
@@ -66,6 +68,7 @@ class _Entries:
 
     def __init__(self, folder: str) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)
+        weakref.finalize(self, self._file.close)  # where a failure passed by close
         self._sizes: List[np.ndarray] = []
         self._starts = np.zeros(1, np.int64)
 

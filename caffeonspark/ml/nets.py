@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 
 from ..data.sources.frames import check_frame
 from ..errors import ConfigError
-from ..nets.columns import check_trains, data_of, reading, tested_nets
+from ..nets.columns import check_trains, data_of, nets_to_test, reading
 from ..nets.inline import given_text
 from ..nets.net import SolverNets
 from .filling import Columns, Look
@@ -68,7 +68,7 @@ def fed(
     train = data_of(nets.train)
     if not any(not blob.is_label for blob in train.blobs):
         raise ConfigError(f"{nets.train.path}: no layer of the TRAIN net takes data but labels")
-    every = [train, *(data_of(net, train) for net in tested_nets(nets))]
+    every = [train, *(data_of(net, train) for net in nets_to_test(nets))]
     filled = [columns.of(data) for data in every]
     look = Look(dataset, [one for each in filled for one in each])
     size = batch_size or train.batch_size or DEFAULT_BATCH_SIZE

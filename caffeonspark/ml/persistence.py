@@ -47,8 +47,7 @@ class ModelReader(MLReader):
         self._class = cls
 
     def load(self, path: str) -> Any:
-        metadata = DefaultParamsReader.loadMetadata(path, self.sc)
-        _check_class(metadata, self._class, path)
+        metadata = _metadata(self._class, path, self.sc)
         return restored(self._class, metadata, path, storage_of(SparkSession(self.sc)))
 
 
@@ -98,8 +97,7 @@ class EstimatorReader(MLReader):
         self._class = cls
 
     def load(self, path: str) -> Any:
-        metadata = DefaultParamsReader.loadMetadata(path, self.sc)
-        _check_class(metadata, self._class, path)
+        metadata = _metadata(self._class, path, self.sc)
         estimator = self._class()
         _set_params(estimator, metadata)
         estimator._resetUid(metadata["uid"])
@@ -108,11 +106,15 @@ class EstimatorReader(MLReader):
         return estimator
 
 
-def _check_class(metadata: Dict[str, Any], wanted: Any, path: str) -> None:
-    """Raise ConfigError where something else was saved."""
+def _metadata(wanted: Any, path: str, context: Any) -> Dict[str, Any]:
+    """What Spark ML wrote of it. Raises ConfigError where nothing, or something else, was saved."""
+    if not storage_of(SparkSession(context)).exists(join(path, "metadata")):
+        raise ConfigError(f"{path}: there is no saved {wanted.__name__}: name the folder that save wrote")
+    metadata: Dict[str, Any] = DefaultParamsReader.loadMetadata(path, context)
     saved = str(metadata["class"]).rsplit(".", 1)[-1]
     if saved != wanted.__name__:
         raise ConfigError(f"{path} is a {saved}, not a {wanted.__name__}: load it with {saved}.load")
+    return metadata
 
 
 def _set_params(instance: Any, metadata: Dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from .deploy import label_blobs
 from .net import TEST, Net, SolverNets, makes_data, reads_data
 from .schema import NetParameter
 
-__all__ = ["DataBlob", "Filled", "NetData", "Shape", "check_trains", "data_of", "reading", "tested_nets"]
+__all__ = ["DataBlob", "Filled", "NetData", "Shape", "check_trains", "data_of", "nets_to_test", "reading"]
 
 Shape = Tuple[int, ...]
 
@@ -94,7 +94,7 @@ def check_trains(net: Net) -> None:
     )
 
 
-def tested_nets(nets: SolverNets) -> Tuple[Net, ...]:
+def nets_to_test(nets: SolverNets) -> Tuple[Net, ...]:
     """The test nets, or, where there is none, one made of what the solver's net has for TEST or for TRAIN.
 
     Its data are then those of the TRAIN net, so its mirrors are left out.

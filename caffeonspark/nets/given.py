@@ -82,7 +82,8 @@ def _of_bytes(content: bytes, name: str) -> str:
     unreadable = why_unreadable(content)
     if unreadable:
         raise ConfigError(name + unreadable)
-    return decoded(content) + "\n"
+    text = decoded(content)
+    return text if is_text(text.strip()) else _HEAD + text
 
 
 def _message(given: Any) -> Any:

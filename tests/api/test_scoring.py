@@ -58,7 +58,7 @@ def test_a_net_that_is_an_object_or_a_text():
         config = Config(None, net=given)
         assert (reading(config).batch_size, config.solver_path) == (4, "net.prototxt")
     with pytest.raises(ConfigError, match=r"^net\.prototxt is a solver, not a net|^-net net\.prototxt is a solver"):
-        Config(None, net=ONE_ITERATION + "\n")
+        Config(None, net=ONE_ITERATION.encode())
     with pytest.raises(ConfigError, match=r"^net\.prototxt: not a prototxt: it is not text$"):
         Config(None, net=b"\0")
 

@@ -99,6 +99,7 @@ layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1 }
 """
 
 
+@pytest.mark.long
 def test_the_notebooks_steps(spark, tmp_path):
     sc = spark.sparkContext
     conv, vocab = DFConversions(sc), Vocab(sc)

@@ -75,6 +75,7 @@ def rows_with_trouble(images, labels):
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.long
 def test_training_skips_them_and_nothing_else(spark, tmp_path, small_images, ranks, capfd):
     images, labels = small_images
     rows, good = rows_with_trouble(images, labels)

@@ -526,6 +526,7 @@ def config_for(spark, folder, source, **flags):
     return Config(spark, conf=str(folder / "solver.prototxt"), model=f"file:{folder}/m.caffemodel", **flags)
 
 
+@pytest.mark.long
 def test_on_ranks_near_and_far(spark, tmp_path):
     """Three ranks of two executors over a read-only folder, and over a copy that was fetched."""
     near = write_leveldb(tmp_path / "near_level", IMAGES, LABELS)

@@ -179,6 +179,7 @@ def check_equal_weights(spark, folder, images, labels, batch, iterations, kinds,
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.long
 def test_equal_weights_from_every_source(spark, tmp_path, small_images, ranks):
     check_equal_weights(spark, tmp_path, *small_images, 16, 12, KINDS, ranks)
 

@@ -172,6 +172,7 @@ def option(words, name):
 
 
 @pytest.mark.spark
+@pytest.mark.long
 def test_client_mode_on_another_master_sees_the_nets(nets):
     """Everything but YARN: the files are looked at with a real local session."""
     words, errors = line(

@@ -37,6 +37,7 @@ def test_it_is_quiet(before):
 
 
 @pytest.mark.parametrize("before", ["", EARLY], ids=["alone", "after the user's own import"])
+@pytest.mark.long
 def test_who_asks_for_it_sees_it(before):
     """By the environment; or by -logRanks, whatever the environment says, until something else is computed there."""
     assert len(said(f"{before}{OURS}use(caffe)", GLOG_minloglevel="0")[0]) > 20

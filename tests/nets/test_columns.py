@@ -3,7 +3,7 @@
 import pytest
 
 from caffeonspark.errors import ConfigError
-from caffeonspark.nets.columns import Filled, check_trains, data_of, reading, tested_nets
+from caffeonspark.nets.columns import Filled, check_trains, data_of, nets_to_test, reading
 from caffeonspark.nets.models import mlp
 from caffeonspark.nets.net import TEST, TRAIN, solver_nets
 from caffeonspark.nets.prototxt import Files, parse_solver
@@ -191,7 +191,7 @@ def test_what_does_not_go_together(text, message):
 
 def test_the_test_nets_of_a_solver_stay():
     nets = nets_of(LMDB % ("include { phase: TRAIN }", 7, "") + LMDB % ("include { phase: TEST }", 9, "") + TRAINED)
-    (test,) = tested_nets(nets)
+    (test,) = nets_to_test(nets)
     found = data_of(test, data_of(nets.train))
     assert (found.batch_size, found.reads) == (9, True)
     assert found.blobs[0].block.transform_param.mirror  # as the net says
@@ -204,7 +204,7 @@ def test_where_only_train_has_data(rest):
     text += loss("ip", "label", rest="include { phase: TRAIN }") + rest.replace("top:", "include { phase: TEST } top:")
     nets = nets_of(text)
     assert not nets.tests
-    (test,) = tested_nets(nets)
+    (test,) = nets_to_test(nets)
     train = data_of(nets.train)
     found = data_of(test, train)
     assert (test.phase, test.message.state.phase) == (TEST, TEST)
@@ -222,7 +222,7 @@ def test_where_all_layers_are_of_train():
         for one in (LMDB % ("", 7, ""), ip("data", "ip"), loss("ip", "label"))
     )
     nets = nets_of(text)
-    (test,) = tested_nets(nets)
+    (test,) = nets_to_test(nets)
     assert [layer.type for layer in test.message.layer] == ["Data", "InnerProduct", "SoftmaxWithLoss"]
     found = data_of(test, data_of(nets.train))
     assert not found.blobs[0].block.transform_param.mirror
@@ -236,14 +236,14 @@ def test_a_net_without_data_layers_is_tested_too():
         + 'layer { name: "acc" type: "Accuracy" bottom: "ip" bottom: "label" top: "acc" include { phase: TEST } }'
     )
     assert not nets.tests
-    (test,) = tested_nets(nets)
+    (test,) = nets_to_test(nets)
     assert test.output_blobs() == ["SoftmaxWithLoss", "acc"]
 
 
 def test_a_train_net_of_its_own():
     message = parse_solver(f"train_net_param {{ {TRAINED} }}".encode(), "s")
     nets = solver_nets(message, "s", Files(lambda path: b"", lambda path: False))
-    (test,) = tested_nets(nets)
+    (test,) = nets_to_test(nets)
     assert (test.phase, [layer.type for layer in test.message.layer]) == (TEST, ["InnerProduct", "SoftmaxWithLoss"])
 
 
@@ -277,7 +277,7 @@ def test_our_perceptron():
     message.net_param.CopyFrom(mlp([5, 4, 3]))
     nets = solver_nets(message, "s", Files(lambda path: b"", lambda path: False))
     assert kinds(data_of(nets.train)) == {"data": ("feature", (5,)), "label": ("label", None)}
-    (test,) = tested_nets(nets)
+    (test,) = nets_to_test(nets)
     assert test.output_blobs() == ["accuracy", "loss"]
 
 

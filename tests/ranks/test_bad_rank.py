@@ -121,6 +121,7 @@ def test_rows(spark, tmp_path, small_images, what):
     fails(config, DataSource(spark).getSource(config, True, frame), tmp_path, pattern)
 
 
+@pytest.mark.long
 def test_undecodable_image_in_the_middle_of_training(spark, tmp_path, small_images):
     rows = [(f"r{n}", png(image), int(label)) for n, (image, label) in enumerate(zip(*small_images))][:COUNT]
     rows[-1] = (LAST, rows[-1][1][:60], rows[-1][2])

@@ -18,7 +18,7 @@ import pytest
 from tests.support import processes, stock
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 
 class Screen:

@@ -15,7 +15,7 @@ from tests.support import stock
 from tests.support.data_files import write_lmdb
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 SOLVER = (
     'net: "net.prototxt" base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" max_iter: 40 random_seed: 1 test_interval: 0\n'

@@ -93,6 +93,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
+@pytest.mark.long
 def test_the_true_cause_is_told_once(spark, tmp_path, frame, what):
     spoil, kind, pattern = BAD[what]
     bad = spoil(frame)

@@ -24,6 +24,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.spark
+@pytest.mark.long
 def test_sparks_local_folder_is_full(tmp_path, small_disk):
     rng = np.random.default_rng(1)
     write_lmdb(tmp_path / "lmdb", rng.integers(0, 256, (4000, 1, 100, 100)).astype(np.uint8), np.zeros(4000, int))

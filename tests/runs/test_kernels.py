@@ -202,6 +202,7 @@ def test_unequal_machines_train_one_model(small_lmdb, tmp_path):
 
 
 @real
+@pytest.mark.long
 def test_auto_is_the_kernel_it_takes_to_the_bit(small_lmdb, tmp_path):
     best = facts()["kernels"][0]
     auto = Trained(tmp_path, small_lmdb, MIXED)
@@ -231,6 +232,7 @@ def test_a_worker_that_has_loaded_another_kernel_is_left_before_records_are_used
 
 
 @pytest.mark.spark
+@pytest.mark.long
 def test_two_executors_with_different_kernels(small_lmdb, tmp_path):
     """In one job: what auto does with workers that have loaded another kernel, and training as it is."""
     best = facts()["kernels"]

@@ -28,6 +28,7 @@ def undisturbed(victim, data_folder, tmp_path_factory):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.long
 def test_disturbed_runs_end_with_the_same_model(victim, data_folder, tmp_path, undisturbed, harm):
     random.seed(harm)
     moment = random.randrange(1, ITERATIONS - INTERVAL)
@@ -57,6 +58,7 @@ def test_sixty_random_moments(victim, data_folder, tmp_path, undisturbed):
     assert worst <= interval + 30
 
 
+@pytest.mark.long
 def test_too_many_failures_end_the_run(victim, data_folder, tmp_path):
     flags = {**make_folder(data_folder, tmp_path), "maxRestarts": 1}
     victim.order(flags)

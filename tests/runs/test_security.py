@@ -129,6 +129,7 @@ def siege(folder):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("encrypt", [False, True], ids=["plain", "encrypted"])
+@pytest.mark.long
 def test_a_job_under_attack_does_not_notice(victim, undisturbed, small_images, tmp_path, encrypt):
     marks = tmp_path / "marks"
     marks.mkdir()

@@ -41,6 +41,7 @@ os._exit(0)
 
 
 @pytest.mark.spark
+@pytest.mark.long
 def test_stopping_spark_stops_the_run(tmp_path, small_lmdb):
     (tmp_path / "net.prototxt").write_text(stock.lmdb_net(small_lmdb, 10))
     (tmp_path / "solver.prototxt").write_text(

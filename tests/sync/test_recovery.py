@@ -59,6 +59,7 @@ def test_a_signal_is_heard_at_the_next_averaging_and_resume_goes_on(victim, data
         np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.long
 def test_a_lost_executor(victim, data_folder, tmp_path, undisturbed):
     finished, _ = harm_a_run(victim, data_folder, tmp_path, "kill executor", 250, undisturbed, **FLAGS)
     assert finished["restarts"]

@@ -76,6 +76,7 @@ def test_a_leveldb_is_read_as_an_lmdb(run, tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["none", "default", "snappy"])
+@pytest.mark.long
 def test_every_form_trains_the_same_net(run, spark, tmp_path, small_images, codec):
     """LMDB, its SequenceFiles and its DataFrame of several files."""
     images, labels = small_images
