@@ -128,7 +128,8 @@ class TrainingSummary(ShownRun):
         if others is not None:
             others.set_ylabel("validation")
         lines = [*axes.get_lines(), *(others.get_lines() if others is not None else [])]
-        axes.legend(lines, [line.get_label() for line in lines], framealpha=0.85)
+        labels = [line.get_label() for line in lines]
+        axes.legend(lines, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3, frameon=False)
         drawn: Axes = axes
         return drawn
 

@@ -43,7 +43,8 @@ def curve_svg(losses: Sequence[Point], tests: Mapping[str, Sequence[Point]]) -> 
     """
     lines = [("training loss", _TRAIN, _means(losses, _MOST_POINTS), True)]
     for (name, points), color in zip(tests.items(), _COLORS):
-        lines.append((name, color, _means(points, _MOST_POINTS // 2), "loss" in name.lower()))
+        is_loss = "loss" in name.lower()
+        lines.append((f"validation {name}" if is_loss else name, color, _means(points, _MOST_POINTS // 2), is_loss))
     lines = [line for line in lines if line[2]]
     if not any(len(points) > 1 for _, _, points, _ in lines):
         return ""

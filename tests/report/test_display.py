@@ -42,7 +42,7 @@ def test_a_curve_has_finite_numbers_only():
     points = [(float(at), value) for at, value in enumerate([3.0, math.nan, 2.0, math.inf, 1.0])]
     svg = curve_svg(points, {"loss <b>": points, "accuracy": [(0.0, 0.5), (4.0, 0.5)]})
     assert "nan" not in svg and "inf" not in svg
-    assert "loss &lt;b&gt;: 1" in svg
+    assert "validation loss &lt;b&gt;: 1" in svg
     (line, *_) = re.findall(r"polyline points='([^']*)'", svg)
     heights = [float(point.split(",")[1]) for point in line.split()]
     assert len(heights) == 3 and heights == sorted(heights)  # down the page, as the loss falls

@@ -57,7 +57,7 @@ def test_a_fit_is_one_picture_and_a_summary_a_small_one(kernel):
     ((_, shown),) = kernel.run("model.summary")
     assert len(shown["data"]["text/html"]) < 20_000 and len(shown["data"]["text/plain"]) < 250
     ((_, shown),) = kernel.run("model")
-    assert shown["data"]["text/plain"].startswith("CaffeModel: uid=CaffeModel_")
+    assert shown["data"]["text/plain"].startswith("CaffeModel: uid=CaffeEstimator_")
     ((_, shown),) = kernel.run("estimator(40)")
     assert "clusterSize" in shown["data"]["text/html"]
 

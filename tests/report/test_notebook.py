@@ -1,6 +1,5 @@
 """What a cell shows of the runs it starts, and which lines come besides."""
 
-import io
 import logging
 import re
 import sys
@@ -58,10 +57,8 @@ def shell(monkeypatch):
 
 
 @pytest.fixture
-def lines(monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    return lambda: stream.getvalue().splitlines()
+def lines(capsys):
+    return lambda: capsys.readouterr().err.splitlines()
 
 
 def in_thread(work):
