@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from pyspark.sql import DataFrame
 
+from ..nets.net import Net
+from ..plans.scoring import with_sizes
 from ..settings import FLAGS, NOT_PARAMS
 from .blobs import checked_features
 from .fitting import Settled, fit
@@ -51,12 +53,14 @@ class CaffeEstimator(EstimatorParams, NetEstimator):
         fitted = fit(about, dataset, self._check)
         model = CaffeModel()
         model._resetUid(self.uid)
-        model._trained(fitted.nets.tests[0], fitted.content, fitted.ending, fitted.result)
+        net, blobs = fitted.checked
+        model._trained(net, fitted.content, fitted.ending, fitted.result)
         model._set(**params_for(model, self))
-        model._set(features=fitted.checked)
+        model._set(features=blobs)
         if by_columns:
             model._set(featuresCol=about.value("featuresCol"), labelCol=about.value("labelCol"))
         return model
 
-    def _check(self, settled: Settled, rows: DataFrame) -> List[str]:
-        return checked_features(settled.run_config)
+    def _check(self, settled: Settled, rows: DataFrame) -> Tuple[Net, List[str]]:
+        blobs = checked_features(settled.run_config)
+        return with_sizes(settled, settled.run_config.nets.tests[0], blobs, rows), blobs
