@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Dict, List
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from . import nets as nets
     from .api.config import Config as Config
     from .api.driver import CaffeOnSpark as CaffeOnSpark
     from .api.sources import DataSource as DataSource
@@ -105,14 +106,19 @@ _NAMES: Dict[str, List[str]] = {
 }
 _PLACES = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = ["__version__", *_PLACES]
+#: Public modules.
+_MODULES = ("nets",)
+
+__all__ = ["__version__", *_MODULES, *_PLACES]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _PLACES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     import importlib
 
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _PLACES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     value: object = getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)
     globals()[name] = value
     return value

@@ -301,7 +301,7 @@ def _encoded(data: bytes, one: LocalInput, name: str) -> Tuple[Top, Any]:
 
 def _pixels(image: np.ndarray, one: LocalInput, name: str) -> Tuple[Top, Any]:
     """Of (channels, height, width) uint8, colour in BGR order."""
-    return _image_top(one, name), pack_image(RAW_BYTES, _three(image.shape), image.tobytes())
+    return _image_top(one, name), pack_image(RAW_BYTES, _three(image.shape), np.ascontiguousarray(image).tobytes())
 
 
 def _struct(fields: Mapping[str, Any], one: LocalInput, name: str) -> Tuple[Top, Any]:
@@ -377,7 +377,8 @@ def _meaning(array: np.ndarray, one: LocalInput) -> str:
         return "numbers" if len(shape) == 3 and shape[0] == _channels(one.image) and 0 not in shape else ""
     wanted = one.numbers.shape
     grey = (wanted[1:], (*wanted[1:], 1)) if len(wanted) == 3 and wanted[0] == 1 else ()
-    return "numbers" if shape == wanted or shape == (math.prod(wanted),) or shape in grey else ""
+    one_number = shape == () and math.prod(wanted) == 1
+    return "numbers" if shape == wanted or shape == (math.prod(wanted),) or shape in grey or one_number else ""
 
 
 def _fits(array: np.ndarray, one: LocalInput) -> bool:
@@ -399,7 +400,7 @@ def _channels_first(array: np.ndarray, one: LocalInput) -> np.ndarray:
 
 
 def _refused(array: np.ndarray, one: LocalInput) -> str:
-    found = f"an array of {_dims(array.shape) or 'one'} {array.dtype}"
+    found = f"an array of {_dims(array.shape)} {array.dtype}" if array.ndim else "one number"
     hint = ""
     if one.image is not None:
         channels = _channels(one.image)

@@ -81,20 +81,19 @@ class CaffeClassificationModel(ClassificationModelParams, PredictionModel):
         return self.head.classes
 
     def evaluate(self, dataset: DataFrame) -> ClassificationEvaluation:
-        """How good the model is on rows with labels, computed in one pass.
+        """How good the model is on rows with labels, weighted where they have ``weightCol``, computed in one pass.
 
         Returns
         -------
         ClassificationEvaluation
             Accuracy, precision and recall of each class, the confusion matrix, and the log loss.
         """
-        weight = self.getOrDefault("weightCol") if self.hasParam("weightCol") and self.isDefined("weightCol") else ""
         return evaluate_classification(
             self.transform(dataset),
             labelCol=self.getOrDefault("labelCol"),
             predictionCol=self.getOrDefault("predictionCol"),
             probabilityCol=self.getOrDefault("probabilityCol"),
-            weightCol=weight,
+            weightCol=self._weights_of(dataset),
             labels=self.labels or None,
         )
 

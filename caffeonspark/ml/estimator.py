@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from pyspark.sql import DataFrame
 
+from ..nets.net import Net
+from ..plans.scoring import with_sizes
 from ..settings import FLAGS, NOT_PARAMS
 from .blobs import checked_features
 from .fitting import Settled, fit
@@ -31,7 +33,8 @@ class CaffeEstimator(EstimatorParams, NetEstimator):
         Flags by name (``conf``, ``clusterSize``, ``devices``, ``weights``, …; see ``caffeonspark -help``), and what
         ``explainParams()`` lists beyond them. ``features`` are the blobs the model adds as columns: by default the
         outputs of the TEST net that do not need a label, or else all of its outputs. The columns are those that the
-        net's CoSData layer names; with ``featuresCol`` they fill the net's inputs, whatever its data layers are.
+        net's CoSData layer names; with ``featuresCol``, ``labelCol`` or
+        ``weightCol`` they fill the net's inputs, whatever its data layers are.
 
         With ``model``, each fit writes its files beside it under a name of its own
         (``lenet.CaffeModel_4f….caffemodel``, see ``summary.model``), so several fits at once do not meet; the model of
@@ -44,18 +47,20 @@ class CaffeEstimator(EstimatorParams, NetEstimator):
         return {name: value for name, value in self.given().items() if name in FLAGS and name not in NOT_PARAMS}
 
     def _fit(self, dataset: DataFrame) -> CaffeModel:
-        by_columns = self.isSet("featuresCol") or not self.isSet("conf")
-        if by_columns:
-            self._setDefault(featuresCol=["features"], labelCol="label")
-        fitted = fit(fit_of(self, "CaffeModel", by_columns), dataset, self._check)
+        columns = ("featuresCol", "labelCol", "weightCol")
+        by_columns = any(map(self.isSet, columns)) or not self.isSet("conf")
+        about = fit_of(self, "CaffeModel", by_columns)
+        fitted = fit(about, dataset, self._check)
         model = CaffeModel()
         model._resetUid(self.uid)
-        model._trained(fitted.nets.tests[0], fitted.content, fitted.ending, fitted.result)
+        net, blobs = fitted.checked
+        model._trained(net, fitted.content, fitted.ending, fitted.result)
         model._set(**params_for(model, self))
-        model._set(features=fitted.checked)
+        model._set(features=blobs)
         if by_columns:
-            model._set(featuresCol=self.getOrDefault("featuresCol"), labelCol=self.getOrDefault("labelCol"))
+            model._set(featuresCol=about.value("featuresCol"), labelCol=about.value("labelCol"))
         return model
 
-    def _check(self, settled: Settled, rows: DataFrame) -> List[str]:
-        return checked_features(settled.run_config)
+    def _check(self, settled: Settled, rows: DataFrame) -> Tuple[Net, List[str]]:
+        blobs = checked_features(settled.run_config)
+        return with_sizes(settled, settled.run_config.nets.tests[0], blobs, rows), blobs

@@ -176,7 +176,7 @@ class Columns:
             columns = ", ".join(f"'{name}'" for name in self._features) or "no column"
             raise ConfigError(
                 f"{data.rest.path}: no column fills '{missing[0].name}': the net takes {names}, and featuresCol names "
-                f"{columns}. {missing[0].hint or 'A column of its name would'}"
+                f"{columns}: a column of its name would fill it. {missing[0].hint}".rstrip()
             )
         if left:
             raise ConfigError(

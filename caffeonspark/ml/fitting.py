@@ -16,8 +16,9 @@ from ..data.sources.frames import check_frame
 from ..errors import ConfigError, DataError, StorageError
 from ..formats.checksums import write_model
 from ..formats.endings import ending_of
+from ..nets.columns import with_batch_size
 from ..nets.freeze import frozen
-from ..nets.net import TEST, Net, SolverNets
+from ..nets.net import TEST, SolverNets
 from ..plans.net_source import NetSource
 from ..plans.run_config import RunConfig
 from ..report import display_for, observers_for
@@ -133,6 +134,8 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
             flags.setdefault("keepSnapshots", 1)
         if not given.get("conf"):
             flags.setdefault("shuffle", about.value("shuffle"))
+        if given.get("handleInvalid", "error") != "error":  # a row that is kept has null outputs, and nothing to learn
+            flags = {"badRecords": "skip", "badRecordsMax": 1.0, **flags}
         flags.update(_start(given.get("initialModel", ""), folder))
         session, conf = dataset.sparkSession, given.get("conf")
         asked = Config(session, {**flags, "conf": _conf(session, conf, given.get("net"))})
@@ -182,7 +185,7 @@ def _settle(about: Fit, config: Config, training: DataFrame, validated: bool) ->
         weight = given.get("weightCol", "")
         nets = fed(nets, training, about.value("featuresCol"), about.value("labelCol"), weight, size).nets
     elif given.get("batchSize"):
-        nets = SolverNets(_sized(nets.train, given["batchSize"]), nets.tests)
+        nets = SolverNets(with_batch_size(nets.train, given["batchSize"]), nets.tests)
     if given.get("freeze"):
         nets = replace(nets, train=replace(nets.train, message=frozen(nets.train.message, given["freeze"])))
     solver = with_fields(config.solver if conf else None, given, about.defaults)
@@ -206,16 +209,6 @@ def _conf(session: Any, conf: Any, net: Any) -> Any:
 
 def _validation(settled: Settled, rows: DataFrame) -> NetSource:
     return NetSource(settled, settled.run_config.net(TEST), rows)
-
-
-def _sized(net: Net, size: int) -> Net:
-    """The net with another batch size in its data layers."""
-    message = type(net.message)()
-    message.CopyFrom(net.message)
-    copied = replace(net, message=message)
-    for layer in copied.data_layers():
-        layer.cos_data_param.batch_size = size
-    return copied
 
 
 def _start(model: Any, folder: str) -> Dict[str, Any]:

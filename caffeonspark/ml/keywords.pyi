@@ -452,6 +452,7 @@ class ModelParams(Params):
     maxPixels: Param[Any]
     featuresCol: Param[Any]
     labelCol: Param[Any]
+    weightCol: Param[Any]
     handleInvalid: Param[Any]
     outputType: Param[Any]
     outputCols: Param[Any]
@@ -468,6 +469,7 @@ class ModelParams(Params):
         maxPixels: int = 100000000,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
+        weightCol: str = "",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         outputType: Literal["array", "vector"] = "array",
         outputCols: Sequence[str] = (),
@@ -485,6 +487,7 @@ class ModelParams(Params):
         maxPixels: int = 100000000,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
+        weightCol: str = "",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         outputType: Literal["array", "vector"] = "array",
         outputCols: Sequence[str] = (),
@@ -529,6 +532,10 @@ class ModelParams(Params):
         """the column of labels, for evaluate"""
     def getLabelCol(self) -> str:
         """the column of labels, for evaluate"""
+    def setWeightCol(self: Self, value: str) -> Self:
+        """the column of weights, for evaluate, where a DataFrame has it"""
+    def getWeightCol(self) -> str:
+        """the column of weights, for evaluate, where a DataFrame has it"""
     def setHandleInvalid(self: Self, value: Literal["error", "skip", "keep"]) -> Self:
         """a row with null or bad features: error, skip (it is left out), or keep (its outputs are null)"""
     def getHandleInvalid(self) -> Literal["error", "skip", "keep"]:
@@ -985,6 +992,7 @@ class ClassificationModelParams(Params):
     maxPixels: Param[Any]
     featuresCol: Param[Any]
     labelCol: Param[Any]
+    weightCol: Param[Any]
     handleInvalid: Param[Any]
     predictionCol: Param[Any]
     rawBlob: Param[Any]
@@ -1001,6 +1009,7 @@ class ClassificationModelParams(Params):
         maxPixels: int = 100000000,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
+        weightCol: str = "",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         predictionCol: str = "prediction",
         rawBlob: str = "",
@@ -1018,6 +1027,7 @@ class ClassificationModelParams(Params):
         maxPixels: int = 100000000,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
+        weightCol: str = "",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         predictionCol: str = "prediction",
         rawBlob: str = "",
@@ -1056,6 +1066,10 @@ class ClassificationModelParams(Params):
         """the column of labels, for evaluate"""
     def getLabelCol(self) -> str:
         """the column of labels, for evaluate"""
+    def setWeightCol(self: Self, value: str) -> Self:
+        """the column of weights, for evaluate, where a DataFrame has it"""
+    def getWeightCol(self) -> str:
+        """the column of weights, for evaluate, where a DataFrame has it"""
     def setHandleInvalid(self: Self, value: Literal["error", "skip", "keep"]) -> Self:
         """a row with null or bad features: error, skip (it is left out), or keep (its outputs are null)"""
     def getHandleInvalid(self) -> Literal["error", "skip", "keep"]:
@@ -1506,6 +1520,7 @@ class RegressionModelParams(Params):
     maxPixels: Param[Any]
     featuresCol: Param[Any]
     labelCol: Param[Any]
+    weightCol: Param[Any]
     handleInvalid: Param[Any]
     predictionCol: Param[Any]
     rawBlob: Param[Any]
@@ -1520,6 +1535,7 @@ class RegressionModelParams(Params):
         maxPixels: int = 100000000,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
+        weightCol: str = "",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         predictionCol: str = "prediction",
         rawBlob: str = "",
@@ -1535,6 +1551,7 @@ class RegressionModelParams(Params):
         maxPixels: int = 100000000,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
+        weightCol: str = "",
         handleInvalid: Literal["error", "skip", "keep"] = "error",
         predictionCol: str = "prediction",
         rawBlob: str = "",
@@ -1571,6 +1588,10 @@ class RegressionModelParams(Params):
         """the column of labels, for evaluate"""
     def getLabelCol(self) -> str:
         """the column of labels, for evaluate"""
+    def setWeightCol(self: Self, value: str) -> Self:
+        """the column of weights, for evaluate, where a DataFrame has it"""
+    def getWeightCol(self) -> str:
+        """the column of weights, for evaluate, where a DataFrame has it"""
     def setHandleInvalid(self: Self, value: Literal["error", "skip", "keep"]) -> Self:
         """a row with null or bad features: error, skip (it is left out), or keep (its outputs are null)"""
     def getHandleInvalid(self) -> Literal["error", "skip", "keep"]:

@@ -6,14 +6,13 @@ from typing import Any, Dict
 
 from google.protobuf import text_format
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
-from pyspark.sql import SparkSession
 
 from ..api.config import Config
 from ..errors import ConfigError
 from ..formats.checksums import read_checked, write_model
 from ..nets.net import TEST, Net
 from ..nets.prototxt import parse_net, parse_solver
-from ..spark.session import storage_of
+from ..spark.session import session_of, storage_of
 from ..storage import Storage, join
 from .nets import given_text
 from .summary import read_summary, write_summary
@@ -33,8 +32,8 @@ class ModelWriter(MLWriter):
         assert model._net is not None
         content, ending = model.caffemodel
         extra = {"ending": ending, "netPath": model._net.path, **model._saved()}
+        storage = storage_of(session_of(self.sparkSession))
         DefaultParamsWriter.saveMetadata(model, path, self.sc, extraMetadata=extra)
-        storage = storage_of(SparkSession(self.sc))
         storage.write(join(path, "net.prototxt"), text_format.MessageToString(model._net.message).encode())
         write_model(storage, join(path, "model" + ending), content)
         if model.hasSummary:
@@ -47,8 +46,9 @@ class ModelReader(MLReader):
         self._class = cls
 
     def load(self, path: str) -> Any:
-        metadata = _metadata(self._class, path, self.sc)
-        return restored(self._class, metadata, path, storage_of(SparkSession(self.sc)))
+        session = session_of(self.sparkSession)
+        metadata = _metadata(self._class, path, session)
+        return restored(self._class, metadata, path, storage_of(session))
 
 
 def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) -> Any:
@@ -74,7 +74,7 @@ class EstimatorWriter(MLWriter):
         estimator = self._estimator
         given = estimator.given()
         kept = estimator.copy()
-        session = SparkSession(self.sc)
+        session = session_of(self.sparkSession)
         conf, net, files = given.get("conf"), given.get("net"), Config(session).files
         if conf:
             kept.clear(kept.getParam("net"))
@@ -97,7 +97,7 @@ class EstimatorReader(MLReader):
         self._class = cls
 
     def load(self, path: str) -> Any:
-        metadata = _metadata(self._class, path, self.sc)
+        metadata = _metadata(self._class, path, session_of(self.sparkSession))
         estimator = self._class()
         _set_params(estimator, metadata)
         estimator._resetUid(metadata["uid"])
@@ -106,11 +106,11 @@ class EstimatorReader(MLReader):
         return estimator
 
 
-def _metadata(wanted: Any, path: str, context: Any) -> Dict[str, Any]:
+def _metadata(wanted: Any, path: str, session: Any) -> Dict[str, Any]:
     """What Spark ML wrote of it. Raises ConfigError where nothing, or something else, was saved."""
-    if not storage_of(SparkSession(context)).exists(join(path, "metadata")):
+    if not storage_of(session).exists(join(path, "metadata")):
         raise ConfigError(f"{path}: there is no saved {wanted.__name__}: name the folder that save wrote")
-    metadata: Dict[str, Any] = DefaultParamsReader.loadMetadata(path, context)
+    metadata: Dict[str, Any] = DefaultParamsReader.loadMetadata(path, session.sparkContext)
     saved = str(metadata["class"]).rsplit(".", 1)[-1]
     if saved != wanted.__name__:
         raise ConfigError(f"{path} is a {saved}, not a {wanted.__name__}: load it with {saved}.load")

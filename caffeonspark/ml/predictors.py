@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, Mapping, Optional
 
 from pyspark.ml import Estimator
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
+from pyspark.sql import DataFrame
 
 from ..errors import ConfigError
 from .fitting import Fit
@@ -42,6 +44,17 @@ class PredictionModel(NetModel):
             raise ConfigError(f"{self.uid} holds no net: fit or load one")
         return self._head
 
+    @property
+    def numFeatures(self) -> int:
+        """How many numbers a row's features have, over all of the net's inputs."""
+        (layer,) = self._reading([self.head.raw]).data_layers()
+        return sum(math.prod(shape.dim[1:]) for shape in layer.input_param.shape)
+
+    def _weights_of(self, dataset: DataFrame) -> str:
+        """The column of weights, where the rows have it; else ""."""
+        weight = self.getOrDefault("weightCol") if self.isDefined("weightCol") else ""
+        return weight if weight in dataset.columns else ""
+
     def _saved(self) -> Dict[str, Any]:
         return {"head": self.head.as_dict()}
 
@@ -52,8 +65,10 @@ class PredictionModel(NetModel):
 def fit_of(estimator: Any, kind: str, by_columns: bool = True) -> Fit:
     """What an estimator of such models was given."""
     given = estimator.given()
-    names = [name for name in estimator._table if name not in given and estimator.isDefined(name)]
-    return Fit(given, {name: estimator.getOrDefault(name) for name in names}, kind, by_columns)
+    defaults = {
+        name: list(flag.default) if flag.kind == "names" else flag.default for name, flag in estimator._table.items()
+    }
+    return Fit(given, {name: value for name, value in defaults.items() if name not in given}, kind, by_columns)
 
 
 def params_for(model: Any, estimator: Any) -> Dict[str, Any]:

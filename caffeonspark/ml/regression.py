@@ -62,6 +62,7 @@ class CaffeRegressionModel(RegressionModelParams, PredictionModel):
             self.transform(dataset),
             labelCol=self.getOrDefault("labelCol"),
             predictionCol=self.getOrDefault("predictionCol"),
+            weightCol=self._weights_of(dataset),
         )
 
     def _outputs(self) -> List[OutputColumn]:

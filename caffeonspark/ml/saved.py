@@ -108,14 +108,15 @@ def class_of(metadata: Dict[str, Any], path: str, cls: type) -> Any:
     if isinstance(found, type) and issubclass(found, cls):
         return found
     hint = ""
-    if found is None and name in ("PipelineModel", "CrossValidatorModel", "TrainValidationSplitModel"):
+    if name in ("PipelineModel", "CrossValidatorModel", "TrainValidationSplitModel"):
         inside = sorted(
             os.path.relpath(os.path.dirname(os.path.dirname(one)), path)
             for one in glob.glob(os.path.join(glob.escape(path), "**", "metadata", "part-*"), recursive=True)
             if os.path.exists(os.path.join(os.path.dirname(os.path.dirname(one)), "net.prototxt"))
         )
-        if inside:
-            hint = f": the model in it is {os.path.join(path, inside[0])}"
+        models = [one for one in inside if one != "."]
+        if models:
+            hint = f": the model in it is {os.path.join(path, models[0])}"
     elif isinstance(found, type) and hasattr(found, "fit"):
         hint = ": save the model that its fit returns"
     elif isinstance(found, type) and hasattr(found, "loadLocal"):

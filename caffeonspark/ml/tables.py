@@ -103,6 +103,7 @@ class Inputs:
 
     featuresCol: Tuple[str, ...] = flag("names", ("features",), "the columns that fill the net's inputs", section="x")
     labelCol: str = flag("text", "label", "the column of labels, for evaluate")
+    weightCol: str = flag("text", "", "the column of weights, for evaluate, where a DataFrame has it")
 
 
 _FIT_FLAGS = {name: one for name, one in FLAGS.items() if name not in NOT_PARAMS}

@@ -15,7 +15,17 @@ from .deploy import label_blobs
 from .net import TEST, Net, SolverNets, makes_data, reads_data
 from .schema import NetParameter
 
-__all__ = ["DataBlob", "Filled", "NetData", "Shape", "check_trains", "data_of", "nets_to_test", "reading"]
+__all__ = [
+    "DataBlob",
+    "Filled",
+    "NetData",
+    "Shape",
+    "check_trains",
+    "data_of",
+    "nets_to_test",
+    "reading",
+    "with_batch_size",
+]
 
 Shape = Tuple[int, ...]
 
@@ -81,6 +91,16 @@ class Filled:
     name: str
     shape: Shape
     block: Any
+
+
+def with_batch_size(net: Net, size: int) -> Net:
+    """The net whose layers that read data have batches of this size."""
+    message = NetParameter()
+    message.CopyFrom(net.message)
+    for layer in message.layer:
+        if reads_data(layer) and layer.type in _PARAMETERS:
+            getattr(layer, _PARAMETERS[layer.type]).batch_size = size
+    return replace(net, message=message)
 
 
 def check_trains(net: Net) -> None:

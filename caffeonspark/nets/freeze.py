@@ -34,6 +34,9 @@ def frozen(net: Any, layers: Sequence[str]) -> Any:
     """A net whose named layers do not learn: a copy, with ``lr_mult: 0`` and ``decay_mult: 0`` for each of their
     parameters. A BatchNorm keeps its running mean and variance, and uses them (``use_global_stats: true``).
 
+    They stay as they are from a start with weights, and from a solver state of a run in which they were frozen. Where
+    they had learned in it, its momentum moves them on for some iterations, as in stock Caffe.
+
     Parameters
     ----------
     net : NetParameter

@@ -35,7 +35,7 @@ _FLAGS = FlagTable(
             Flag("net", "text", "", "the net's prototxt, such as a deploy net", "FILE"),
             Flag("model", "text", "", "its weights (.caffemodel, .caffemodel.h5), or a saved model's folder", "PATH"),
             Flag("labels", "text", "", "the names of the classes, one a line", "FILE"),
-            Flag("top", "int", 5, "show the N best classes (default: 5)", "N", minimum=1),
+            Flag("top", "int", 5, "show the N best classes", "N", minimum=1),
             Flag("features", "text", "", "the blob with the scores (default: the net's output)", "BLOB"),
             Flag("transform", "text", "", "with -net: what images go through: 'scale: 0.0039 …'", "FIELDS"),
             Flag(

@@ -44,7 +44,7 @@ def main(words: List[str]) -> int:
             raise CannotBuild("CAFFEONSPARK_PYSPARK is {}, or empty for 3.5".format(" or ".join(VERSIONS)))
         check_java()
         requirements = os.path.join(HERE, name)
-        key = "pyspark-" + definition_key("debian.json", "requirements.txt", "sitecustomize.py", name)
+        key = "pyspark-" + definition_key(name)
         print(provide(key, lambda prefix, scratch: install(env, requirements, prefix)))
     except CannotBuild as e:
         say(f"caffeonspark: cannot get PySpark {version}: {e}")

@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from caffeonspark.api.config import Config
-from caffeonspark.data.sources.frames import check_frame, quoted
+from caffeonspark.data.sources.frames import as_text, check_frame, or_null, quoted
 from caffeonspark.errors import ConfigError
 from caffeonspark.spark.session import start_spark
 
@@ -55,3 +56,23 @@ def test_a_command_line_that_asks_for_a_connect_session(monkeypatch):
 @pytest.mark.parametrize(("name", "written"), [("a", "`a`"), ("a.b c", "`a.b c`"), ("`", "````"), ("a`b", "`a``b`")])
 def test_quoted_names(name, written):
     assert quoted(name) == written
+
+
+@pytest.mark.parametrize("ansi", ["true", "false"])
+def test_values_that_are_none_of_a_type_are_null_in_every_session(spark, ansi):
+    """PySpark 4 makes errors of them where a session does not say otherwise, and of bytes that are no text."""
+    before = spark.conf.get("spark.sql.ansi.enabled")
+    spark.conf.set("spark.sql.ansi.enabled", ansi)
+    try:
+        chosen = [
+            or_null("'seven'", "int"),
+            or_null("' 12'", "int"),
+            or_null("9e12D", "int"),
+            or_null("'maybe'", "boolean"),
+            or_null("NULL", "int"),
+            as_text(F.expr("unhex('ff00')")),
+            as_text(F.lit("é")),
+        ]
+        assert tuple(spark.range(1).select(*chosen).first()) == (None, 12, None, None, None, "0xFF00", "é")
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", before)

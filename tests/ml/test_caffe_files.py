@@ -89,10 +89,27 @@ def test_stock_caffe_reads_what_is_saved(lenet, tmp_path, format):
         assert f.readline() == "# input 'data' takes images after -transform 'scale: 0.5'\n"
     with pytest.raises(ConfigError, match="deployed exists already: overwrite=True replaces it"):
         model.saveCaffe(tmp_path / "deployed")
-    model.saveCaffe(tmp_path / "deployed", overwrite=True)
+    assert model.saveCaffe(tmp_path / "deployed", format=format, overwrite=True) == saved
     with pytest.raises(ConfigError, match="the format of weights is binary or hdf5, not 'onnx'"):
         model.saveCaffe(tmp_path / "other", format="onnx")
     with pytest.raises(ConfigError, match=r"folder s3a://b/x: files of this machine are read and written here"):
         model.saveCaffe("s3a://b/x")
     again = CaffeModel.fromCaffe(*saved)
     assert [*again.weights()] == [*model.weights()]
+
+
+def test_a_mean_file_goes_along(lenet, tmp_path):
+    """It need not be there any more, and is written beside a deploy net."""
+    net, weights, images = lenet
+    mean = np.random.default_rng(4).integers(0, 200, (1, 28, 28)).astype(np.float32)
+    (tmp_path / "mean.binaryproto").write_bytes(caffe.io.array_to_blobproto(mean[np.newaxis]).SerializeToString())
+    expected = forward(net, weights, images - mean, 3)
+    model = CaffeModel.fromCaffe(net, weights, transform=f'mean_file: "{tmp_path}/mean.binaryproto"')
+    (tmp_path / "mean.binaryproto").unlink()
+    np.testing.assert_array_equal(model.predict(images.astype(np.uint8)), expected)
+    saved = model.saveCaffe(tmp_path / "deployed")
+    with open(saved[0]) as f:
+        line = f.readline()
+    assert line == "# input 'data' takes images after -transform 'mean_file: \"data_mean.binaryproto\"'\n"
+    again = CaffeModel.fromCaffe(*saved, transform='mean_file: "data_mean.binaryproto"')
+    np.testing.assert_array_equal(again.predict(images.astype(np.uint8)), expected)

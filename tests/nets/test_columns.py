@@ -5,8 +5,9 @@ import pytest
 from caffeonspark.errors import ConfigError
 from caffeonspark.nets.columns import Filled, check_trains, data_of, nets_to_test, reading
 from caffeonspark.nets.models import mlp
-from caffeonspark.nets.net import TEST, TRAIN, solver_nets
-from caffeonspark.nets.prototxt import Files, parse_solver
+from caffeonspark.nets.net import TEST, TRAIN, SolverNets, net_in_phase, solver_nets
+from caffeonspark.nets.prototxt import Files, parse_net, parse_solver
+from tests.support.paths import ROOT
 
 
 def ip(bottom, top, outputs=2):
@@ -295,3 +296,15 @@ def test_a_deploy_net_trains_nothing(text):
     assert "\n" not in e.value.message
     check_trains(nets_of(inputs() + ip("data", "ip") + loss("ip", "label")).train)
     check_trains(nets_of(inputs() + ip("data", "ip").replace("inner_", "loss_weight: 1 inner_", 1)).train)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "prototxt").glob("*_train_test.prototxt")), ids=lambda path: path.stem)
+def test_our_prototxts(path):
+    message = parse_net(path.read_bytes(), path.name)
+    nets = SolverNets(net_in_phase(message, path.name, TRAIN), (net_in_phase(message, path.name, TEST),))
+    train = data_of(nets.train)
+    assert train.reads
+    labels = [] if "autoencoder" in path.stem else [("label", True)]
+    for found in (train, data_of(nets.tests[0], train)):
+        assert [(blob.name, blob.is_label) for blob in found.blobs] == [("data", False), *labels]
+        assert found.batch_size

@@ -137,8 +137,8 @@ def test_bad_weights_are_bad_records():
     values = np.float32([0, 1.5, -0.5, np.nan, np.inf, -np.inf, 2])
     ids = [f"r{number}" for number in range(len(values))]
     skipped = BadRecords("data", BadRecordPolicy(skip=True))
-    kept = without_bad_values([top], Records(ids, [values]), skipped)
+    kept = without_bad_values([top], Records(ids, [values], np.arange(len(values))), skipped)
     assert list(kept.ids) == ["r0", "r1", "r6"]
     assert skipped.counts == {"negative weight": 1, "not finite": 3}
     with pytest.raises(DataError, match=r"r2.*top 'sample_weight' is -0.5; a weight is 0 or more"):
-        without_bad_values([top], Records(ids, [values]), BadRecords("data", BadRecordPolicy()))
+        without_bad_values([top], Records(ids, [values], np.arange(len(values))), BadRecords("data", BadRecordPolicy()))

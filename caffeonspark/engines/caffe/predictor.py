@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Sequence, Tuple
+from typing import Any, Iterator, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -15,6 +15,23 @@ from .python_layers import check_modules, explained
 __all__ = ["CaffePredictor", "load_net"]
 
 
+class _Arrays(Mapping[str, np.ndarray]):
+    """The arrays of blobs, each made when it is asked for: a net may have hundreds, and a pass needs a few."""
+
+    def __init__(self, blobs: Mapping[str, Any]) -> None:
+        self._blobs = blobs
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array: np.ndarray = self._blobs[name].data
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blobs)
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+
 class CaffePredictor(Predictor):
     """A TEST-phase net; made by ``load_net`` or ``CaffeTrainer.test_net``."""
 
@@ -23,8 +40,8 @@ class CaffePredictor(Predictor):
         self._message = message
 
     @property
-    def blobs(self) -> Dict[str, np.ndarray]:
-        return {name: blob.data for name, blob in self._net.blobs.items()}
+    def blobs(self) -> Mapping[str, np.ndarray]:
+        return _Arrays(self._net.blobs)
 
     def reshape(self, shapes: Mapping[str, Tuple[int, ...]]) -> None:
         changed = False
