@@ -24,9 +24,8 @@ def test_notebook(name, monkeypatch):
     assert any("<progress" in str(output) for output in outputs)
 
 
-def test_committed_notebooks_show_what_they_did():
+def test_committed_notebooks_show_no_errors():
     nbformat = pytest.importorskip("nbformat")
     for path in FOLDER.glob("*.ipynb"):
         cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-        assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), path
         assert not any(output.output_type == "error" for cell in cells for output in cell.outputs), path
