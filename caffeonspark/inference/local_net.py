@@ -222,11 +222,26 @@ def _with_weights(model: bytes, name: str, use: Callable[[str], None]) -> None:
 _every: weakref.WeakSet[LocalNet] = weakref.WeakSet()
 
 
+class _Held(threading.local):
+    """The locks that a thread holds while it forks."""
+
+    def __init__(self) -> None:
+        self.locks: List[threading.Lock] = []
+
+
+_held = _Held()
+
+
+def _before_fork() -> None:
+    """Wait until no thread computes: what it holds in BLAS and Caffe would be held in the new process for ever."""
+    for one in sorted(_every, key=id):
+        one._lock.acquire()
+        _held.locks.append(one._lock)
+
+
 def _after_fork() -> None:
-    """In a process that was forked: a net that a thread was using at that moment is built anew."""
-    for one in list(_every):
-        if one._lock.locked():
-            one._lock, one._net = threading.Lock(), None
+    while _held.locks:
+        _held.locks.pop().release()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
