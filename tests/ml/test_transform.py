@@ -21,26 +21,13 @@ from caffeonspark.inference.models import ModelFile
 from caffeonspark.inference.outputs import OutputColumn
 from caffeonspark.plans.scoring import ScoringSource, with_sizes
 from tests.support import stock
-from tests.support.deployed import fill, forward
-from tests.support.stock import caffe
-
-NET = """
-layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 4 dim: 3 } } }
-layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 5 } }
-layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
-layer { name: "one" type: "InnerProduct" bottom: "x" top: "one" inner_product_param { num_output: 1 } }
-"""
+from tests.support.deployed import forward, write_two_heads
 
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory):
     """(net, model): paths."""
-    folder = tmp_path_factory.mktemp("transform")
-    (folder / "net.prototxt").write_text(NET)
-    net = caffe.Net(str(folder / "net.prototxt"), caffe.TEST)
-    fill(net)
-    net.save(str(folder / "m.caffemodel"))
-    return str(folder / "net.prototxt"), str(folder / "m.caffemodel")
+    return write_two_heads(tmp_path_factory.mktemp("transform"))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,13 @@ from tests.support.stock import caffe
 
 SHAPES = {"lenet_lmdb": (1, 28, 28), "caffenet": (3, 227, 227), "googlenet": (3, 224, 224)}
 
+TWO_HEADS = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 4 dim: 3 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 5 } }
+layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
+layer { name: "one" type: "InnerProduct" bottom: "x" top: "one" inner_product_param { num_output: 1 } }
+"""
+
 
 def write_deployed(folder, name, batch):
     """deploy.prototxt of a net of prototxt/ and random.caffemodel, written by stock Caffe; (their paths)."""
@@ -25,6 +32,15 @@ def write_deployed(folder, name, batch):
     fill(net)
     net.save(str(folder / "random.caffemodel"))
     return str(folder / "deploy.prototxt"), str(folder / "random.caffemodel")
+
+
+def write_two_heads(folder):
+    """A small net with probabilities, "prob", and a single score, "one", of three numbers "x"; (net, model): paths."""
+    (folder / "net.prototxt").write_text(TWO_HEADS)
+    net = caffe.Net(str(folder / "net.prototxt"), caffe.TEST)
+    fill(net)
+    net.save(str(folder / "m.caffemodel"))
+    return str(folder / "net.prototxt"), str(folder / "m.caffemodel")
 
 
 def fill(net, seed=3):
