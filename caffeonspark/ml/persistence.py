@@ -20,7 +20,15 @@ from .summary import read_summary, write_summary
 __all__ = ["EstimatorReader", "EstimatorWriter", "ModelReader", "ModelWriter", "restored"]
 
 
-class ModelWriter(MLWriter):
+class _Writer(MLWriter):
+    """Saves where there is a driver's own JVM."""
+
+    def save(self, path: str) -> None:
+        session_of(self.sparkSession)  # raises for Spark Connect, before PySpark does
+        super().save(path)
+
+
+class ModelWriter(_Writer):
     """Spark ML's metadata, with the TEST net's prototxt, the .caffemodel and the training's summary beside it."""
 
     def __init__(self, model: Any) -> None:
@@ -63,7 +71,7 @@ def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) ->
     return model
 
 
-class EstimatorWriter(MLWriter):
+class EstimatorWriter(_Writer):
     """Spark ML's metadata, in which solver and nets are texts, and the ``initialModel`` beside it."""
 
     def __init__(self, estimator: Any) -> None:
