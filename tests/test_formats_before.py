@@ -198,7 +198,7 @@ def test_a_saved_estimator_fits(spark, monkeypatch, ml, expected):
     monkeypatch.chdir(ml)  # the solver has a relative name
     estimator = CaffeEstimator.load(f"file:{ml}/estimator")
     given = {"conf": "vector_solver.prototxt", "clusterSize": 2, "quiet": True, "features": ["ip", "prob"]}
-    assert {param.name: value for param, value in estimator.extractParamMap().items()} == {**given, "maxRestarts": 1}
+    assert estimator.given() == {**given, "maxRestarts": 1}
     model = estimator.fit(runs.vector_frame(spark))
     check_rows(model.transform(runs.vector_frame(spark, 10)), expected, ["id", "features", "label", "ip", "prob"])
 

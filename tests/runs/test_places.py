@@ -155,8 +155,10 @@ def test_fits_at_once_with_one_model_do_not_meet(spark, tmp_path, estimator, fra
     assert [found[number]._content for number in range(2)] == alone
     assert alone[0] != alone[1]
     for model in found.values():
-        assert (tmp_path / f"out/m.{model.uid}.caffemodel").read_bytes() == model._content
-        assert (tmp_path / f"out/solver.{model.uid}_iter_20.solverstate").exists()
+        name = model.summary.model.rpartition("/m.")[2][: -len(".caffemodel")]
+        assert name.startswith("CaffeModel_") and model.uid == one.uid
+        assert (tmp_path / f"out/m.{name}.caffemodel").read_bytes() == model._content
+        assert (tmp_path / f"out/solver.{name}_iter_20.solverstate").exists()
     assert (tmp_path / "out/m.caffemodel").read_bytes() in alone
     further = estimator("solver", 0.05, 25, model=place, resume=True).fit(frame)
     assert further.summary.history.iteration.tolist() == [20, 21, 22, 23, 24]
