@@ -183,7 +183,8 @@ def _settle(about: Fit, config: Config, training: DataFrame, validated: bool) ->
     if about.by_columns:
         size = given.get("batchSize", None if conf else about.value("batchSize"))
         weight = given.get("weightCol", "")
-        nets = fed(nets, training, about.value("featuresCol"), about.value("labelCol"), weight, size).nets
+        features, label = (_column(about, name, training) for name in ("featuresCol", "labelCol"))
+        nets = fed(nets, training, features, label, weight, size).nets
     elif given.get("batchSize"):
         nets = SolverNets(with_batch_size(nets.train, given["batchSize"]), nets.tests)
     if given.get("freeze"):
@@ -201,6 +202,16 @@ def _settle(about: Fit, config: Config, training: DataFrame, validated: bool) ->
         if validated and not solver.test_interval:  # once an epoch
             solver.test_interval = min(iterations_of(1, rows, samples), int(solver.max_iter))
     return settled
+
+
+def _column(about: Fit, name: str, rows: DataFrame) -> Any:
+    """The columns of a Param: those that are set, or its default, unless a solver's net names others itself."""
+    value = about.value(name)
+    if name in about.given or not about.given.get("conf"):
+        return value
+    if isinstance(value, str):
+        return value if value in rows.columns else ""
+    return value if set(value) <= set(rows.columns) else []
 
 
 def _conf(session: Any, conf: Any, net: Any) -> Any:

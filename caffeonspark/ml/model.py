@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 
 from ..api.config import Config
 from ..causes import explained
+from ..data.sources.forms import joined, parts_of
 from ..data.sources.frames import check_frame
 from ..errors import ConfigError
 from ..formats.checksums import read_checked
@@ -79,16 +80,8 @@ class NetModel(LocalPrediction, CaffeFiles, HasTrainingSummary, Model, MLReadabl
             raise ConfigError(f"{self.uid} holds no net: fit or load one")
         self._net.check_blobs(blobs)
         net = self._net.pruned(blobs)
-        if not self.isDefined("featuresCol") or not net.data_layers():
-            return net
-        columns, layer = self.getOrDefault("featuresCol"), net.data_layers()[0]
-        blocks = layer.cos_data_param.top
-        if len(columns) != len(blocks):
-            raise ConfigError(
-                f"featuresCol has {len(columns)} columns, and the net has {len(blocks)} inputs ({', '.join(layer.top)})"
-            )
-        for block, column in zip(blocks, columns):
-            block.name = column
+        if self.isSet("featuresCol") and net.data_layers():
+            _rename(net.data_layers()[0], self.getOrDefault("featuresCol"))
         return net
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
@@ -143,6 +136,23 @@ class NetModel(LocalPrediction, CaffeFiles, HasTrainingSummary, Model, MLReadabl
     @classmethod
     def read(cls) -> MLReader:
         return ModelReader(cls)
+
+
+def _rename(layer: Any, columns: Sequence[str]) -> None:
+    """Have a data layer read these columns, in the order of its tops, unless it reads columns of theirs already."""
+    read = [parts_of(block.name) or (block.name,) for block in layer.cos_data_param.top]
+    known = [name for names in read for name in names]
+    if set(known) <= set(columns):
+        return
+    if len(columns) != len(known):
+        raise ConfigError(
+            f"featuresCol has {len(columns)} columns ({', '.join(columns)}), and the model reads {len(known)}: "
+            f"{', '.join(known)}"
+        )
+    left = iter(columns)
+    for block, names in zip(layer.cos_data_param.top, read):
+        mine = [next(left) for _ in names]
+        block.name = joined(mine) if len(mine) > 1 else mine[0]
 
 
 class CaffeModel(FromCaffe, ModelParams, NetModel):

@@ -304,6 +304,17 @@ def test_assembled_features(spark, digits):
     assert fitted.transform(wide).columns[-1] == "prediction"
 
 
+def test_several_columns_are_one_input_and_may_have_other_names(spark):
+    rows = [(float(n % 3), float(n % 2), float(n % 2)) for n in range(60)]
+    frame = spark.createDataFrame(rows, ["a", "b", "label"])
+    fitted = classifier(net=nets.mlp(layers=[2, 2]), featuresCol=["a", "b"], maxIter=40, stepSize=0.1).fit(frame)
+    assert accuracy().evaluate(fitted.transform(frame)) == 1
+    renamed = frame.withColumnRenamed("a", "x").withColumnRenamed("b", "y")
+    assert accuracy().evaluate(fitted.copy().setFeaturesCol(["x", "y"]).transform(renamed)) == 1
+    with pytest.raises(ConfigError, match="featuresCol has 1 columns .x., and the model reads 2: a, b"):
+        fitted.copy().setFeaturesCol("x").transform(renamed)
+
+
 # ---- weights, validation, continuing (25, 26, 35)
 
 

@@ -100,7 +100,7 @@ def test_a_model_is_sent_once_and_forgotten_with_its_object(monkeypatch, fitted,
     )
     model = fitted.copy()
     model._trained(model._net, model._content, model._ending, None)  # as if it had been loaded again
-    copies = [model.copy({model.quiet: True}), model]
+    copies = [model.copy({model.badRecords: "skip"}), model]
     scored = [one.transform(frame.select("number", "features")) for one in copies * 2]
     assert len(sent) == 1
     before = sorted(scored[0].collect())
@@ -120,7 +120,7 @@ def test_names_of_any_kind(spark, net, model, frame, tmp_path):
     twice = named.join(frame.select("number", F.lit(1).alias("other")), "number").withColumn("Other.x", F.lit(2))
     doubled = twice.select("*", F.lit(3).alias("OTHER"))
     about = {"ml_attr": {"type": "nominal"}}
-    strange._outputs = lambda schema: [OutputColumn("p.`of` it", "prob", "vector", about), OutputColumn("q", "prob")]
+    strange._outputs = lambda: [OutputColumn("p.`of` it", "prob", "vector", about), OutputColumn("q", "prob")]
     scored = strange.transform(doubled)
     assert scored.columns == [*doubled.columns, "p.`of` it", "q"]
     assert scored.schema["p.`of` it"].metadata == about
@@ -128,10 +128,10 @@ def test_names_of_any_kind(spark, net, model, frame, tmp_path):
     assert row[1] == Vectors.dense(row.q)
 
     for name in ("NUMBER", "number"):
-        model._outputs = lambda schema, name=name: [OutputColumn(name, "prob")]
+        model._outputs = lambda name=name: [OutputColumn(name, "prob")]
         with pytest.raises(ConfigError, match=rf"^the DataFrame has a column 'number' already: .* output '{name}' "):
             model.transform(frame)
-    model._outputs = lambda schema: [OutputColumn("p", "prob"), OutputColumn("P", "prob")]
+    model._outputs = lambda: [OutputColumn("p", "prob"), OutputColumn("P", "prob")]
     with pytest.raises(ConfigError, match=r"^two outputs would be one column, 'p' and 'P'"):
         model.transform(frame)
     spark.conf.set("spark.sql.caseSensitive", True)
@@ -161,7 +161,7 @@ FORMS = ["single", "two_scores", "two_probabilities", "two_argmax"]
 
 
 def test_forms_of_outputs(net, model, frame):
-    model._outputs = lambda schema: [
+    model._outputs = lambda: [
         *[OutputColumn(form, "prob", form) for form in ("array", "vector", "argmax")],
         *[OutputColumn(form, "one", form.replace("single", "number")) for form in FORMS],
     ]
@@ -186,7 +186,7 @@ def test_rows_that_cannot_be_used(spark, net, model, frame, invalid, kind, capsy
     if kind == "vector":
         holes = holes.withColumn("features", F.when(F.col("features").isNotNull(), array_to_vector("features")))
     model._handle_invalid = lambda: invalid
-    model._outputs = lambda schema: [OutputColumn("p", "prob", "vector"), OutputColumn("label", "prob", "argmax")]
+    model._outputs = lambda: [OutputColumn("p", "prob", "vector"), OutputColumn("label", "prob", "argmax")]
     scored = model.transform(holes)
     if invalid in ("error", None):
         with pytest.raises(Exception, match=r"record 'row \d+ of partition \d+': column 'features' is null"):
