@@ -311,7 +311,7 @@ def test_several_columns_are_one_input_and_may_have_other_names(spark):
     assert accuracy().evaluate(fitted.transform(frame)) == 1
     renamed = frame.withColumnRenamed("a", "x").withColumnRenamed("b", "y")
     assert accuracy().evaluate(fitted.copy().setFeaturesCol(["x", "y"]).transform(renamed)) == 1
-    with pytest.raises(ConfigError, match="featuresCol has 1 columns .x., and the model reads 2: a, b"):
+    with pytest.raises(ConfigError, match=r"featuresCol has 1 columns .x., and the model reads 2: a, b"):
         fitted.copy().setFeaturesCol("x").transform(renamed)
 
 
