@@ -145,8 +145,8 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
         cleanup.enter_context(claimed_slots(asked.run_config, name, display.note, threading.Event()))
         settled = _settle(about, asked, training, validation is not None)
         config = settled.run_config
-        source = NetSource(settled, config.nets.train, training)
         checked = check(settled, training)
+        source = NetSource(settled, config.nets.train, training)
         sources = [] if validation is None else [_validation(settled, validation)]
         place = config.model_uri
         config.storage.check_writable(place)
