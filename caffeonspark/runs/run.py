@@ -299,7 +299,7 @@ class _Run:
                     self.replace_unresponsive()
                     break
                 except Interrupted as e:
-                    raise self.interrupted() from e
+                    raise self.interrupted(why_cancelled(self.config.spark.sparkContext, e)) from e
                 except LossNotFinite as e:
                     fit = self.hand_over is not None
                     way = way_on(self.config, self.snapshots, self.start, self.result, fit)

@@ -461,7 +461,8 @@ def test_the_page_of_a_run_in_a_browser(spark, tmp_path, small_lmdb, tab, capsys
     assert tab.run("document.querySelector('#lost').hidden")
     with pytest.raises(OSError):
         urllib.request.urlopen(url, timeout=5)
-    assert not [thread for thread in threading.enumerate() if "caffeonspark" in thread.name]
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if "caffeonspark" in name and name != "caffeonspark-forgotten-models"]
     assert [c for c in tab.complaints() if "ERR_CONNECTION_REFUSED" not in json.dumps(c)] == []
 
     # the page that is left beside the model shows the same

@@ -62,6 +62,7 @@ def test_fits_that_need_more_slots_than_there_are_wait_for_each_other(estimator,
     assert all(model.summary.totalIterations == 10 for model in models.values())
     waits = [line for line in lines if "task slots" in line]
     wait = r"\[(CaffeModel_\w+)\] waiting for [23] of the cluster's 4 task slots: (CaffeModel_\w+) has 3"
+    assert re.match(wait, waits[0]), lines
     waited, had = re.match(wait, waits[0]).groups()
     assert waited != had and len(waits) == 2
     assert [name for name in (waited, had) if any(line.startswith(f"[{name}] iteration 10 of 10") for line in lines)]
@@ -69,13 +70,15 @@ def test_fits_that_need_more_slots_than_there_are_wait_for_each_other(estimator,
 
 def test_an_interruption_ends_the_fits_that_wait(spark, estimator, frame, lines):
     fits = [in_thread(lambda: estimator(4, 1_000_000).fit(frame))]
-    wait_for(lambda: any(" of 1000000: loss" in line for line in lines) or fits[0][1])
-    fits.append(in_thread(lambda: estimator(4, 1_000_000).fit(frame)))
-    wait_for(lambda: any("task slots" in line for line in lines) or fits[1][1])
-    spark.sparkContext.cancelAllJobs()
-    for thread, _ in fits:
-        thread.join(60)
-        assert not thread.is_alive()
+    try:
+        wait_for(lambda: any(" of 1000000: loss" in line for line in lines) or fits[0][1])
+        fits.append(in_thread(lambda: estimator(4, 1_000_000).fit(frame)))
+        wait_for(lambda: any("task slots" in line for line in lines) or fits[1][1])
+    finally:
+        spark.sparkContext.cancelAllJobs()
+        for thread, _ in fits:
+            thread.join(30)
+            assert not thread.is_alive(), [errors for _, errors in fits]
     (one,), (two,) = (errors for _, errors in fits)
     assert isinstance(one, Interrupted) and one.message.startswith("stopped by Spark (Job ")
     assert two.message == "stopped while it waited for task slots"
