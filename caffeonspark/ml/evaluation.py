@@ -271,7 +271,12 @@ def evaluate_regression(
     summary = Summarizer.metrics("variance", "normL1", "normL2").summary(pair, F.coalesce("w", F.lit(0.0)))
     sums = [F.count(F.lit(1)), F.count("y"), F.count("p"), F.count("w"), F.sum("w"), F.sum(F.col("w") * F.col("w"))]
     with explained():
-        row = whole.agg(summary.alias("s"), *sums).first()
+        try:
+            row = whole.agg(summary.alias("s"), *sums).first()
+        except Exception as e:  # Spark's summarizer wants rows that count: what there is says why there are none
+            if "Nothing has been added" not in str(e):
+                raise
+            row = whole.agg(F.lit(None), *sums).first()
     assert row is not None
     moments, rows, labelled, predicted, weighted, total, squares = row
     if not rows:
