@@ -1,5 +1,6 @@
 """Bad input through spark-submit: one clear line, exit status 1, within 30 seconds, and no Java stack."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -34,8 +35,8 @@ _good_run = [0.0]  # seconds that a run takes here in which everything is in ord
 
 
 def limit():
-    """Seconds in which an error has to come: those promised, or on a slow machine what two good runs take."""
-    return max(PROMISED, 2 * _good_run[0])
+    """Seconds in which an error has to come: those promised, or on a busy machine what three good runs take."""
+    return max(PROMISED, 3 * _good_run[0])
 
 
 CLUSTER = "local-cluster[2,1,1024]"  # for errors that executors find; the driver's own are found without
@@ -297,13 +298,21 @@ def test_console_script_says_the_same(folder):
     assert process.stderr == "caffeonspark: -conf needs a value (FILE)\n"
 
 
-@pytest.mark.slow
+UNUSABLE = "the executors' Python does not work: {}.*--archives"
+
+
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        (["spark.pyspark.python=/nowhere/python"], r'"/nowhere/python": error=2, No such file or directory'),
-        (["spark.executorEnv.PYTHONPATH={folder}/without"], r"ModuleNotFoundError: No module named 'caffe'"),
-        (["spark.pyspark.python=/usr/bin/python3"], r".*Python in worker has different version"),
+        (
+            ["spark.pyspark.python=/nowhere/python"],
+            UNUSABLE.format('"/nowhere/python": error=2, No such file or directory'),
+        ),
+        (
+            ["spark.executorEnv.PYTHONPATH={folder}/without"],
+            r"rank \d of 2 on .*: the engine 'caffe' needs Caffe's Python module, .* imported here \(No module named",
+        ),
+        (["spark.pyspark.python=/usr/bin/python3"], UNUSABLE.format(".*Python in worker has different version")),
     ],
 )
 def test_executors_with_another_python(folder, settings, what):
@@ -314,6 +323,8 @@ def test_executors_with_another_python(folder, settings, what):
             pytest.skip("the host has no Python of another version at /usr/bin/python3")
     (folder / "without" / "caffe").mkdir(parents=True)
     (folder / "without" / "caffe" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'caffe'\")")
+    installed = importlib.util.find_spec("caffe").submodule_search_locations[0]
+    (folder / "without" / "caffe" / "proto").symlink_to(f"{installed}/proto")  # its messages are read as text
     conf = [setting.format(folder=folder) for setting in settings]
     conf.append(f"spark.pyspark.driver.python={sys.executable}")
-    fails(folder, f"the executors' Python does not work: {what}.*--archives", *TRAIN, conf=conf, master=CLUSTER)
+    fails(folder, what, *TRAIN, conf=conf, master=CLUSTER)
