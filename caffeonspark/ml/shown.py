@@ -12,6 +12,6 @@ class ShownParams:
     """The Params that are set, in a table: long values cut, passwords left out."""
 
     def _repr_html_(self) -> str:
-        params = self.extractParamMap()  # type: ignore[attr-defined]
-        rows = [(param.name, shown_flag(param.name, value)) for param, value in params.items()]
+        params = self.given()  # type: ignore[attr-defined]
+        rows = [(name, shown_flag(name, value)) for name, value in params.items()]
         return table(str(self.uid), rows)  # type: ignore[attr-defined]

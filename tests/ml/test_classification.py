@@ -160,6 +160,7 @@ def test_setters_and_getters():
         assert callable(getattr(estimator, "set" + upper)) and callable(getattr(estimator, "get" + upper))
     assert estimator.setStepSize(0.5).getStepSize() == 0.5
     assert estimator.setFeaturesCol("a, b").getFeaturesCol() == ["a", "b"]
+    assert "stepSize" in estimator._repr_html_() and "devices" not in estimator._repr_html_()  # what was set
 
 
 def test_wrong_params_are_told_when_they_are_set():
