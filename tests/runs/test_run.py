@@ -37,6 +37,7 @@ def make_run(tmp_path, monkeypatch):
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(_Run, "signals", contextlib.nullcontext)
     monkeypatch.setattr(_Run, "check_cancelled", lambda self, error: None)  # no Spark here
+    monkeypatch.setattr(module, "why_cancelled", lambda context, error: "")
     for place in (module, jvm):
         monkeypatch.setattr(place, "jvm_runs", lambda: True)
     (tmp_path / "net.prototxt").write_text(stock.input_net(10))
