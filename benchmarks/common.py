@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import statistics
 import sys
 from typing import Callable, Dict, List
@@ -82,6 +83,23 @@ def _images_in(path: pathlib.Path):
         images = [np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names]
     labels = np.array([classes.index(name.split("/")[-2]) for name in names])
     return np.ascontiguousarray(np.stack(images)[:, :, :, ::-1].transpose(0, 3, 1, 2)), labels
+
+
+def prototxts(net: str, name: str, batch: int, **fields: object) -> str:
+    """The project's prototxts of a net with absolute paths and its own batch size while training, the solver's with
+    other values of these fields, without validation and snapshots where they are not among them; the path of the
+    solver."""
+    folder = mnist_lmdbs() if net.startswith("lenet") else cifar10_lmdbs()
+    text = (ROOT / "prototxt" / f"{net}_train_test.prototxt").read_text().replace("../data/", f"{folder}/")
+    text = re.sub(r"batch_size: \d+", f"batch_size: {batch}", text, count=1)
+    (BUILD / f"{name}.prototxt").write_text(text)
+    values = {"test_iter": 1, "test_interval": 1_000_000, "test_initialization": "false", "random_seed": 1, **fields}
+    values = {"net": f'"{BUILD}/{name}.prototxt"', "snapshot_after_train": "false", **values}
+    solver = (ROOT / "prototxt" / f"{net}_solver.prototxt").read_text()
+    solver = re.sub(rf"(?m)^(snapshot|snapshot_prefix|{'|'.join(values)}): .*\n", "", solver)
+    path = BUILD / f"{name}_solver.prototxt"
+    path.write_text(solver + "".join(f"{field}: {value}\n" for field, value in values.items()))
+    return str(path)
 
 
 def alternate(runs: Dict[str, Callable[[], float]], rounds: int) -> Dict[str, List[float]]:

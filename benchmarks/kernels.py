@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import statistics
 import sys
 from typing import Dict, List, Sequence, Tuple
 
-from .common import BUILD, ROOT, alternate, cifar10_lmdbs, mnist_lmdbs, ratios, session
+from .common import BUILD, alternate, prototxts, ratios, session
 from .one_rank import ours, prepare, stock
 
-ITERATIONS, ROUNDS = 1000, 5
+ITERATIONS, ALONE, ROUNDS = 1000, 300, 5
 RANKS = (2, 4)
-NETS = ("lenet_lmdb", "cifar10_quick")
+BATCHES = {"lenet_lmdb": 64, "cifar10_quick": 100}  # of all ranks together
 EQUAL, OTHER = "Haswell", "Sandybridge"  # what even executors have, and odd ones where they are mixed
 
 # local-cluster gives each executor a working folder of its number
@@ -35,21 +34,15 @@ def mixed_session(ranks: int, odd: str):
 
 def with_validation(name: str, ranks: int) -> str:
     """A net's prototxts with absolute paths and its batch shared by the ranks; the solver's path."""
-    folder = mnist_lmdbs() if name.startswith("lenet") else cifar10_lmdbs()
-    net = (ROOT / "prototxt" / f"{name}_train_test.prototxt").read_text().replace("../data/", f"{folder}/")
-    batch = int(re.search(r"batch_size: (\d+)", net).group(1))
-    net = net.replace(f"batch_size: {batch}", f"batch_size: {batch // ranks}", 1)
-    path = BUILD / f"{name}_{ranks}.prototxt"
-    path.write_text(net)
-    solver = (ROOT / "prototxt" / f"{name}_solver.prototxt").read_text()
-    solver = re.sub(r"(?m)^(net|max_iter|snapshot\w*|test_iter|test_interval|random_seed): .*\n", "", solver)
-    solver += (
-        f'net: "{path}" max_iter: {ITERATIONS} snapshot: {ITERATIONS // 4} random_seed: 1\n'
-        f"test_iter: 100 test_interval: {ITERATIONS // 2} test_initialization: false\n"
+    return prototxts(
+        name,
+        f"{name}_{ranks}",
+        BATCHES[name] // ranks,
+        max_iter=ITERATIONS,
+        snapshot=ITERATIONS // 4,
+        test_iter=100,
+        test_interval=ITERATIONS // 2,
     )
-    path = BUILD / f"{name}_{ranks}_solver.prototxt"
-    path.write_text(solver)
-    return str(path)
 
 
 def train(spark, solver: str, ranks: int) -> Tuple[float, float, List[str]]:
@@ -72,7 +65,7 @@ def train(spark, solver: str, ranks: int) -> Tuple[float, float, List[str]]:
     return cos.result.tests[-1].outputs["accuracy"][0], pace * 1000, kernels
 
 
-def mixed(nets: Sequence[str] = NETS) -> None:
+def mixed(nets: Sequence[str] = tuple(BATCHES)) -> None:
     """Accuracy and cost of ranks that do not round alike."""
     print(f"\nRanks with {EQUAL} and {OTHER} against ranks with {EQUAL} only, {ITERATIONS} iterations")
     for name in nets:
@@ -98,14 +91,15 @@ def chosen() -> None:
     print(
         f"\n{here['processor']}: OpenBLAS {here['openblas']} takes {here['own']}, -blasKernel auto {here['kernels'][0]}"
     )
-    solver = prepare(300)
     spark = session("local-cluster[1,1,1024]")
-    runs = {"caffe train": lambda: stock(solver), "one rank": lambda: ours(spark, solver, kernel="auto")}
-    found = alternate(runs, ROUNDS)
+    for net, batch in BATCHES.items():
+        solver = prepare(ALONE, batch, f"{net}_alone", net)
+        runs = {"caffe train": lambda: stock(solver), "one rank": lambda: ours(spark, solver, kernel="auto")}  # noqa: B023
+        found = alternate(runs, ROUNDS)
+        for name, values in found.items():
+            print(f"  {net:14} {name:12} {statistics.median(values):8.3f} ms an iteration")
+        print(f"  {'':14} ratio {ratios(found, 'one rank', 'caffe train')}", flush=True)
     spark.stop()
-    for name, values in found.items():
-        print(f"  LeNet, {name:12} {statistics.median(values):8.3f} ms an iteration")
-    print(f"  ratio {ratios(found, 'one rank', 'caffe train')}", flush=True)
 
 
 def main() -> None:

@@ -8,26 +8,14 @@ import statistics
 import subprocess
 import sys
 
-from .common import BUILD, ROOT, alternate, mnist_lmdbs, ratios, session
+from .common import BUILD, alternate, prototxts, ratios, session
 
 ITERATIONS, SKIPPED, ROUNDS = 700, 100, 5
 
 
-def prepare(iterations: int = ITERATIONS, batch: int = 64, name: str = "lenet") -> str:
-    """LeNet's prototxts with absolute paths, without validation and snapshots; the solver's path."""
-    folder = mnist_lmdbs()
-    net = (ROOT / "prototxt" / "lenet_lmdb_train_test.prototxt").read_text()
-    net = re.sub(r'source: "\.\./data/', f'source: "{folder}/', net)
-    net = net.replace("batch_size: 64", f"batch_size: {batch}")
-    (BUILD / f"{name}.prototxt").write_text(net)
-    solver = (
-        f'net: "{BUILD}/{name}.prototxt" base_lr: 0.01 momentum: 0.9 weight_decay: 0.0005 lr_policy: "inv" '
-        f"gamma: 0.0001 power: 0.75 max_iter: {iterations} display: {SKIPPED} random_seed: 1 "
-        "test_iter: 1 test_interval: 1000000 test_initialization: false snapshot_after_train: false solver_mode: CPU\n"
-    )
-    path = BUILD / f"{name}_solver.prototxt"
-    path.write_text(solver)
-    return str(path)
+def prepare(iterations: int = ITERATIONS, batch: int = 64, name: str = "lenet", net: str = "lenet_lmdb") -> str:
+    """A net's prototxts with absolute paths, without validation and snapshots; the solver's path."""
+    return prototxts(net, name, batch, max_iter=iterations, display=SKIPPED)
 
 
 def stock(solver: str, threads: int = 1) -> float:
