@@ -93,6 +93,7 @@ def run_in_child(run: Callable[[Callable[[bytes], None]], None], timeout: float)
 
     def work() -> None:
         signal.signal(signal.SIGABRT, signal.SIG_DFL)  # without a handler of Python's that writes more than the reason
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends this one
         os.dup2(err_write, 2)
         run(lambda data: write_all(out_write, data))
 
@@ -114,6 +115,9 @@ def run_in_child(run: Callable[[Callable[[bytes], None]], None], timeout: float)
                 collected[fd] += piece
                 if not piece:
                     left.remove(fd)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
     finally:
         os.close(out_read)
         os.close(err_read)

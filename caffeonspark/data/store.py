@@ -15,16 +15,11 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from ..storage import scratch_folder
 from .records import Column, Records
 from .tops import Top
 
-__all__ = ["RecordStore", "scratch_folder"]
-
-
-def scratch_folder() -> str:
-    """Spark's local folder for this executor; its content goes when the executor does."""
-    folders = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")
-    return folders[0] or tempfile.gettempdir()
+__all__ = ["RecordStore"]
 
 
 class _Array:

@@ -13,14 +13,14 @@ import numpy as np
 from ..data.batches import BatchRandom
 from ..data.records import BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, RangeReader
-from ..data.store import RecordStore, scratch_folder
+from ..data.store import RecordStore
 from ..engines.batching import BatchedNet
 from ..engines.blas import use_for
 from ..engines.registry import engine_named
 from ..plans.made_data import tell_rank
 from ..plans.net_plan import LayerPlan, NetPlan
 from ..spark.partitioning import bounds, rows_by_layer
-from ..storage import EXECUTOR_SETTING, naming_full_disks
+from ..storage import EXECUTOR_SETTING, naming_full_disks, scratch_folder
 from .tasks import Task, different_counts
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from ..comm.wire import FrameKind
 from ..data.batches import Batches, BatchRandom, Feed
 from ..data.pool import PooledBatches, needs_decoding
 from ..data.records import BadRecords
-from ..data.store import RecordStore, scratch_folder
+from ..data.store import RecordStore
 from ..engines import blas
 from ..engines.base import Trainer
 from ..engines.registry import engine_named
@@ -32,7 +32,7 @@ from ..errors import CaffeOnSparkError, RankLost
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
 from ..plans.made_data import tell_rank
-from ..storage import EXECUTOR_SETTING, naming_full_disks
+from ..storage import EXECUTOR_SETTING, naming_full_disks, scratch_folder
 from ..sync.base import Strategy
 from ..sync.registry import strategy_for
 from ..sync.settlement import settlement_for

@@ -6,6 +6,7 @@ from .disks import (
     check_room,
     naming_full_disks,
     reserved,
+    scratch_folder,
     temporary_folder,
 )
 from .expand import expand
@@ -32,6 +33,7 @@ __all__ = [
     "parent",
     "reserved",
     "scheme",
+    "scratch_folder",
     "spark_path",
     "temporary_folder",
     "whole_file",

@@ -11,7 +11,15 @@ from typing import Iterator, Tuple
 
 from ..errors import StorageError
 
-__all__ = ["DRIVER_SETTING", "EXECUTOR_SETTING", "check_room", "naming_full_disks", "reserved", "temporary_folder"]
+__all__ = [
+    "DRIVER_SETTING",
+    "EXECUTOR_SETTING",
+    "check_room",
+    "naming_full_disks",
+    "reserved",
+    "scratch_folder",
+    "temporary_folder",
+]
 
 #: What says where temporary files go.
 DRIVER_SETTING = "TMPDIR in the driver's environment"
@@ -46,6 +54,12 @@ def _full(folder: str, setting: str) -> str:
     except OSError:
         left = ""
     return f"the disk of {folder} is full, or a limit is reached{left}: make room, or set {setting} to a larger one"
+
+
+def scratch_folder() -> str:
+    """Where temporary files go: on an executor Spark's local folder, whose content goes when the executor does."""
+    folders = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")
+    return folders[0] or tempfile.gettempdir()
 
 
 def temporary_folder() -> str:

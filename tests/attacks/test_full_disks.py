@@ -138,7 +138,7 @@ def test_full(victim, disks, data, expected, disk, moment):
     assert not [name for name in os.listdir(folder) if name.endswith(".part")]
     if not events[-1]["model"]:
         (error,) = [event for event in events if "error" in event]
-        print(f"{disk}, {moment}: {error['error']}")
+        print(f"{disk}, {moment}: {error['error']}", error["report"])
         assert error["kind"] == "StorageError" and "\n" not in error["error"], error
         assert str(disks[disk]) in error["error"] or "spark.local.dir" in error["error"], error
         assert not [event for event in events if "restart" in event.get("note", "")], events

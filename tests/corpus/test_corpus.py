@@ -101,12 +101,13 @@ def test_as_stock_caffe(folder, tmp_path, name):
     note(name, tests=sum(map(len, stock.tests)))
 
 
-@pytest.mark.parametrize("name", NAMES[::6])
+@pytest.mark.parametrize("name", NAMES)
 def test_what_the_check_says(folder, name):
     """``caffeonspark check`` refuses what a run refuses before it starts."""
     case = CASES[name]
     (found,) = check_files([str(write(folder, name, case))])
     refused = case.ours == REFUSED and not case.late and "no number" not in case.why
+    refused = refused and "of varying size" not in name  # that needs more than the first record
     if refused and found.unseen and not found.problems:
         assert all("does not exist" in line for line in found.unseen)  # missing data: a note only
     else:

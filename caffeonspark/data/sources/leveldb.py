@@ -27,8 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ...errors import ConfigError, DataError
-from ...storage import DRIVER_SETTING, EXECUTOR_SETTING, naming_full_disks
-from ..store import scratch_folder
+from ...storage import DRIVER_SETTING, EXECUTOR_SETTING, naming_full_disks, scratch_folder
 from .lmdb_file import shown, why_not_opened
 
 __all__ = ["LevelDBContents", "LevelDBFile"]

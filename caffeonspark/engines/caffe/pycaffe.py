@@ -12,6 +12,7 @@ from google.protobuf import text_format
 
 from ...errors import ConfigError
 from ...nets.embedded import embedded
+from ...storage import scratch_folder
 from .glog import loading_quietly, show
 
 with loading_quietly(), warnings.catch_warnings():
@@ -46,6 +47,7 @@ show_log(False)  # whoever imported caffe before us did it loudly
 def prototxt(message: Any, folder: Optional[str] = None) -> Iterator[str]:
     """A file with the message's text, for the constructors of pycaffe, which read files only; the files inside its nets
     (``nets/embedded``) are there as long as it is."""
+    folder = folder or scratch_folder()
     with contextlib.ExitStack() as stack:
         plain = type(message)()
         plain.CopyFrom(message)
