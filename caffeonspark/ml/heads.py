@@ -91,7 +91,7 @@ def class_limits(net: Net, raw_blob: str) -> Dict[str, Tuple[Limit, ...]]:
     net : of either phase
     raw_blob : the blob of scores; "" for that of the last loss
     """
-    losses = [layer for layer in net.message.layer if layer.type in (_SOFTMAX, _SIGMOID)]
+    losses = [one for one in net.message.layer if one.type in (_SOFTMAX, _SIGMOID) and len(one.bottom) > 1]
     loss = next((layer for layer in reversed(losses) if raw_blob in ("", layer.bottom[0])), None)
     if loss is None:
         return {}
