@@ -24,6 +24,8 @@ class Flag:
     argument: str = ""
     choices: Tuple[str, ...] = ()
     minimum: Optional[float] = None
+    above: Optional[float] = None
+    below: Optional[float] = None
     alone: Optional[str] = None  # the value of a flag that may stand without one
 
     def convert(self, value: Any) -> Any:
@@ -63,6 +65,10 @@ class Flag:
             raise ConfigError(f"-{self.name} needs {kind}, not '{text}'") from None
         if self.minimum is not None and not number >= self.minimum:
             raise ConfigError(f"-{self.name} must be at least {self.minimum:g}, not {text}")
+        if self.above is not None and not number > self.above:
+            raise ConfigError(f"-{self.name} must be above {self.above:g}, not {text}")
+        if self.below is not None and not number < self.below:
+            raise ConfigError(f"-{self.name} must be below {self.below:g}, not {text}")
         return number
 
 

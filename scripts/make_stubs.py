@@ -22,7 +22,8 @@ from typing import {names}
 
 """
 ML_HEAD = """\
-from pyspark.ml.param import Param, Params
+from pyspark.ml.param import Param
+from pyspark.ml.param.shared import HasWeightCol
 
 Self = TypeVar("Self")
 
@@ -79,7 +80,7 @@ def params_stub() -> str:
     names = "Any, Dict, List, Literal, Mapping, Optional, Sequence, TypeVar, Union"
     lines = [HEAD.format(table="ml/tables.py", names=names).rstrip(), "", ML_HEAD]
     for like, table in PARAMS_OF.items():
-        lines += [f"class {like.replace('Caffe', '')}Params(Params):"]
+        lines += [f"class {like.replace('Caffe', '')}Params(HasWeightCol):"]
         lines += ["    _table: Mapping[str, Any]", "    def given(self) -> Dict[str, Any]: ..."]
         lines += [f"    {name}: Param[Any]" for name in table]
         for head, end in (("    def __init__(", "None"), ("    def setParams(", "Self")):

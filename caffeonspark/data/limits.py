@@ -1,5 +1,5 @@
-"""What a record's values have to be: finite, weights not negative, and indices inside the memory that a layer reads by
-them."""
+"""What a record's values have to be: finite, weights not negative, classes whole numbers, and indices inside the memory
+that a layer reads by them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from .records import BadRecord
 
-__all__ = ["IndexRange", "Limit", "NotNegative", "not_finite"]
+__all__ = ["IndexRange", "Limit", "NotNegative", "Whole", "not_finite"]
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,25 @@ class NotNegative:
         return BadRecord(record, "negative weight", f"top '{top}' is {value:g}; a weight is 0 or more", row)
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The values that stand for classes, where a fraction is a mistake and nothing to cut off."""
+
+    def wrong_rows(self, samples: np.ndarray, moved: bool = False) -> Iterator[Tuple[int, int, float]]:
+        """As ``IndexRange.wrong_rows``."""
+        flat = samples.reshape(len(samples), -1)
+        for row, number in zip(*np.nonzero(np.isfinite(flat) & (flat != np.trunc(flat)))):
+            yield int(row), int(number), float(flat[row, number])
+
+    def explain(
+        self, record: str, top: str, number: int, value: float, of: int, row: Optional[int] = None
+    ) -> BadRecord:
+        """As ``IndexRange.explain``."""
+        return BadRecord(record, "no class", f"top '{top}' is {value:g}; a class is a whole number, from 0", row)
+
+
 #: What the values of a top may be.
-Limit = Union[IndexRange, NotNegative]
+Limit = Union[IndexRange, NotNegative, Whole]
 
 
 def not_finite(record: str, top: str, values: np.ndarray, row: Optional[int] = None) -> Optional[BadRecord]:

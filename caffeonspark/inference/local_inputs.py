@@ -18,6 +18,7 @@ import numpy as np
 from ..data.records import ENCODED, RAW_BYTES, RAW_FLOATS, BadRecord, pack_image
 from ..data.sources.base import Source
 from ..data.sources.dataframe import DataFrameSource
+from ..data.sources.forms import parts_of
 from ..data.sources.images import ImageSource, raw_pixels
 from ..data.sources.inputs import InputSource
 from ..data.tops import ImageTop, NumberTop, Top
@@ -222,13 +223,20 @@ def _by_column(given: Any, inputs: Sequence[LocalInput], name: str) -> List[Any]
         raise DataError(f"{name}: the net has {len(inputs)} inputs: give a dict with a value for each: {columns}")
     values = []
     for one in inputs:
-        found = [key for key in (one.column, one.blob) if key in fields]
-        if not found:
-            raise DataError(
-                f"{name} has no '{one.column}', which the net reads. {suggest(one.column, map(str, fields))}"
-            )
-        values.append(fields[found[0]])
+        parts = parts_of(one.column)
+        if parts and one.blob not in fields:
+            values.append(np.concatenate([_as_array(_value(fields, [part], name), name).reshape(-1) for part in parts]))
+        else:
+            values.append(_value(fields, [one.column, one.blob], name))
     return values
+
+
+def _value(fields: Mapping[str, Any], names: Sequence[str], name: str) -> Any:
+    """What a row has under the first of these names that it has."""
+    for one in names:
+        if one in fields:
+            return fields[one]
+    raise DataError(f"{name} has no '{names[0]}', which the net reads. {suggest(names[0], map(str, fields))}")
 
 
 # ---- one value for one input

@@ -169,19 +169,29 @@ def with_outputs(
     # not selected by their names: columns that share one, and are not used, do no harm
     return scored.withColumns(
         {
-            output.name: _column(F.col(hidden)[f"output{made.index((output.blob, output.form))}"], output)
+            output.name: _column(F.col(hidden)[f"output{made.index((output.blob, output.form))}"], output, task.plan)
             for output in outputs
         }
     ).drop(hidden)
 
 
-def _column(value: Column, output: OutputColumn) -> Column:
+def _column(value: Column, output: OutputColumn, plan: NetPlan) -> Column:
     from pyspark.ml.functions import array_to_vector
     from pyspark.sql import functions as F
 
+    metadata = output.metadata
     if _FORMS[output.form].vector:
         value = F.when(value.isNotNull(), array_to_vector(value))
-    return value.alias(output.name, metadata=dict(output.metadata)) if output.metadata else value
+        metadata = metadata or _about_vectors(plan, output)
+    return value.alias(output.name, metadata=dict(metadata)) if metadata else value
+
+
+def _about_vectors(plan: NetPlan, output: OutputColumn) -> Mapping[str, Any]:
+    """The metadata by which stages such as VectorAssembler know how long Vectors are, without a look at one."""
+    if any(layer.any_size for layer in plan.layers):
+        return {}  # they may be as long as their images are large
+    size = 2 if _FORMS[output.form].single else plan.width(output.blob)
+    return {"ml_attr": {"num_attrs": size}}
 
 
 def _free_name(frame: DataFrame) -> str:

@@ -119,13 +119,12 @@ class CaffeFiles(HoldsNet):
             raise ConfigError(f"{folder} exists already: overwrite=True replaces it")
         config = Config(None, self._flags())
         engine = config.load_engine()
-        if self._net is None:
-            raise ConfigError("the model holds no net: fit or load one")
-        message, notes, means = _deployed(config, self._net)
+        net = self._held()
+        message, notes, means = _deployed(config, net)
         content, ending = self.caffemodel
         name = "model" + (model_ending(_FORMATS[format]) if format else ending)
         model = (f"the model{ending}", content)
-        files = deployed_files(message, notes, self._net, engine, model, name)
+        files = deployed_files(message, notes, net, engine, model, name)
         base = os.path.basename(place)
         with all_or_nothing(storage, parent(place), [base]) as part:
             write_model(storage, join(join(part, base), name), files.pop(name))
@@ -142,6 +141,7 @@ class CaffeFiles(HoldsNet):
         They are in Caffe's order, such as weights and bias, and have the shapes of the file. Of what layers share, an
         HDF5 model has only the first.
         """
+        self._held()
         found: Dict[str, List[np.ndarray]] = {}
         content, ending = self.caffemodel
         for layer in read_weights(f"the model{ending}", content):

@@ -18,9 +18,9 @@ from ..nets.net import TEST, Net
 from ..plans.net_source import NetSource
 from .evaluation import ClassificationEvaluation, evaluate_classification
 from .fitting import Settled, fit
-from .heads import Head, classification_head, sized
+from .heads import Head, class_limits, classification_head, sized
 from .keywords import ClassificationModelParams, ClassifierParams
-from .labels import check_number, class_names, nominal
+from .labels import for_all, names_of, nominal
 from .local import LocalOutputs
 from .predictors import NetEstimator, PredictionModel, fit_of, params_for
 
@@ -42,21 +42,19 @@ class CaffeClassifier(ClassifierParams, NetEstimator):
 
     def _fit(self, dataset: DataFrame) -> CaffeClassificationModel:
         column = self.getOrDefault("labelCol")
-        names = class_names(dataset, column)
         raw_blob = self.getOrDefault("rawBlob") if self.isDefined("rawBlob") else ""
 
-        def check(settled: Settled, rows: DataFrame) -> Tuple[Net, Head]:
+        def check(settled: Settled, rows: DataFrame) -> Tuple[Net, Head, List[str]]:
             net, head = classification_head(settled.run_config.nets, settled.run_config.net(TEST), raw_blob)
             head = sized(head, NetSource(settled, net, rows).for_blobs([head.raw]).plan, net.path)
-            check_number(names, head.classes, column, f"{net.path}: blob '{head.raw}'")
-            return net, head
+            return net, head, names_of(rows, column, head.classes, f"{net.path}: blob '{head.raw}'")
 
-        fitted = fit(fit_of(self, "CaffeClassificationModel"), dataset, check)
+        about = fit_of(self, "CaffeClassificationModel")
+        fitted = fit(about, dataset, check, lambda net: class_limits(net, raw_blob))
         model = CaffeClassificationModel()
         model._resetUid(self.uid)
-        net, model._head = fitted.checked
+        net, model._head, model._labels = fitted.checked
         model._trained(net, fitted.content, fitted.ending, fitted.result)
-        model._labels = names
         model._set(**params_for(model, self))
         return model
 
@@ -122,4 +120,4 @@ class CaffeClassificationModel(ClassificationModelParams, PredictionModel):
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         super()._restore(saved)
-        self._labels = list(saved["labels"])
+        self._labels = for_all(saved["labels"], self.head.classes)  # earlier versions named fewer

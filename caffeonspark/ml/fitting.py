@@ -7,18 +7,19 @@ import os
 import secrets
 import threading
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Mapping
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from pyspark.sql import DataFrame
 
 from ..api.config import Config
+from ..data.limits import Limit
 from ..data.sources.frames import check_frame
 from ..errors import ConfigError, DataError, StorageError
 from ..formats.checksums import write_model
 from ..formats.endings import ending_of
 from ..nets.columns import with_batch_size
 from ..nets.freeze import frozen
-from ..nets.net import TEST, SolverNets
+from ..nets.net import TEST, Net, SolverNets
 from ..plans.net_source import NetSource
 from ..plans.run_config import RunConfig
 from ..report import display_for, observers_for
@@ -31,7 +32,7 @@ from ..runs.slots import claimed_slots
 from ..settings import FLAGS, NOT_PARAMS
 from .nets import fed, given_text
 from .solver import check_contradictions, iterations_of, with_fields
-from .validation import check_validation, split
+from .validation import check_parts, check_validation, split
 
 __all__ = ["Fit", "Fitted", "Settled", "fit"]
 
@@ -99,7 +100,12 @@ class Settled:
 
 
 @one_interruption_ends_all()
-def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], Any]) -> Fitted:
+def fit(
+    about: Fit,
+    dataset: DataFrame,
+    check: Callable[[Settled, DataFrame], Any],
+    limits: Callable[[Net], Mapping[str, Tuple[Limit, ...]]] = lambda net: {},
+) -> Fitted:
     """Train.
 
     Parameters
@@ -108,6 +114,7 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
     dataset : the rows
     check : called with what is settled and the rows, before anything is trained, to find what a model of these nets
         could not do
+    limits : gives what the labels of a net have to be, by the blob that they fill
 
     Raises
     ------
@@ -119,7 +126,7 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
     training, validation = split(
         dataset, given.get("validationIndicatorCol", ""), given.get("validationFraction", 0.0), about.value("seed")
     )
-    flags, named = about.flags, bool(given.get("model"))
+    named = bool(given.get("model"))
     contents: List[bytes] = []  # of the model, as it comes; the newest last
 
     def take(path: str) -> None:
@@ -129,25 +136,17 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
     name = f"{about.kind}_{secrets.token_hex(6)}"  # not the estimator's uid: fits at once may be of one
     progress = _PROGRESS.get(about.value("progress"), about.value("progress"))
     with folder_unless_needed(".solverstate", ".solverstate.h5") as folder, contextlib.ExitStack() as cleanup:
-        if not named:
-            flags["model"] = "file:" + os.path.join(folder, "model.caffemodel")
-            flags.setdefault("keepSnapshots", 1)
-        if not given.get("conf"):
-            flags.setdefault("shuffle", about.value("shuffle"))
-        if given.get("handleInvalid", "error") != "error":  # a row that is kept has null outputs, and nothing to learn
-            flags = {"badRecords": "skip", "badRecordsMax": 1.0, **flags}
-        flags.update(_start(given.get("initialModel", ""), folder))
         session, conf = dataset.sparkSession, given.get("conf")
-        asked = Config(session, {**flags, "conf": _conf(session, conf, given.get("net"))})
+        asked = Config(session, {**_flags(about, folder), "conf": _conf(session, conf, given.get("net"))})
         display = display_for(asked.run_config, progress, name)
         cleanup.callback(display.close)
         # the looks at rows below are jobs, which would wait for a slot without a word
         cleanup.enter_context(claimed_slots(asked.run_config, name, display.note, threading.Event()))
-        settled = _settle(about, asked, training, validation is not None)
+        settled = _settle(about, asked, training, validation)
         config = settled.run_config
         checked = check(settled, training)
-        source = NetSource(settled, config.nets.train, training)
-        sources = [] if validation is None else [_validation(settled, validation)]
+        nets = [(config.nets.train, training)] + ([] if validation is None else [(config.net(TEST), validation)])
+        source, *sources = [NetSource(settled, net, rows, limits(net)) for net, rows in nets]
         place = config.model_uri
         config.storage.check_writable(place)
         run = under_own_name(config, name) if named else config
@@ -159,6 +158,19 @@ def fit(about: Fit, dataset: DataFrame, check: Callable[[Settled, DataFrame], An
             except StorageError as e:
                 raise StorageError(f"{e.message}; the model is saved as {run.model_uri}") from e
     return Fitted(config.nets, contents[0], ending_of(place), result, checked)
+
+
+def _flags(about: Fit, folder: str) -> Dict[str, Any]:
+    """The flags of the run, without conf; what is of no use afterwards lies in ``folder``."""
+    given, flags = about.given, about.flags
+    if not given.get("model"):
+        flags["model"] = "file:" + os.path.join(folder, "model.caffemodel")
+        flags.setdefault("keepSnapshots", 1)
+    if not given.get("conf"):
+        flags.setdefault("shuffle", about.value("shuffle"))
+    if given.get("handleInvalid", "error") != "error":  # a row that is kept has null outputs, and nothing to learn
+        flags = {"badRecords": "skip", "badRecordsMax": 1.0, **flags}
+    return {**flags, **_start(given.get("initialModel", ""), folder)}
 
 
 def _check(about: Fit) -> None:
@@ -175,9 +187,10 @@ def _check(about: Fit) -> None:
         raise ConfigError("no net is given: set net (a prototxt, or caffeonspark.nets.mlp(…)), or conf, a solver's")
 
 
-def _settle(about: Fit, config: Config, training: DataFrame, validated: bool) -> Settled:
+def _settle(about: Fit, config: Config, training: DataFrame, validation: Optional[DataFrame]) -> Settled:
     """The configuration, with the solver and the nets that are trained."""
-    given = about.given
+    given, validated = about.given, validation is not None
+    check_parts(training, validation)
     conf = given.get("conf")
     nets = config.nets
     if about.by_columns:
@@ -216,10 +229,6 @@ def _column(about: Fit, name: str, rows: DataFrame) -> Any:
 
 def _conf(session: Any, conf: Any, net: Any) -> Any:
     return given_text(conf, net, Config(session).files) if net else conf
-
-
-def _validation(settled: Settled, rows: DataFrame) -> NetSource:
-    return NetSource(settled, settled.run_config.net(TEST), rows)
 
 
 def _start(model: Any, folder: str) -> Dict[str, Any]:

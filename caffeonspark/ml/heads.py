@@ -6,13 +6,14 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Dict, Optional, Tuple
 
+from ..data.limits import IndexRange, Limit, Whole
 from ..errors import ConfigError, suggest
 from ..nets.deploy import PROBABILITIES, probability_layers
 from ..nets.net import Net, SolverNets
 from ..nets.schema import NetParameter
 from ..plans.net_plan import NetPlan
 
-__all__ = ["Head", "classification_head", "regression_head", "sized"]
+__all__ = ["Head", "class_limits", "classification_head", "regression_head", "sized"]
 
 _SOFTMAX, _SIGMOID, _EUCLIDEAN = "SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "EuclideanLoss"
 
@@ -77,6 +78,26 @@ def classification_head(nets: SolverNets, net: Net, raw_blob: str) -> Tuple[Net,
     raw = loss.bottom[0]
     made, probability = _with_probabilities(net, raw, loss)
     return made, Head(raw, probability, loss.type == _SIGMOID)
+
+
+def class_limits(net: Net, raw_blob: str) -> Dict[str, Tuple[Limit, ...]]:
+    """What a classifier's labels have to be, by the blob that they fill.
+
+    Caffe cuts the fraction of a label off, and its sigmoid's loss takes any number: ``SigmoidCrossEntropyLoss`` of
+    src/caffe/layers.
+
+    Parameters
+    ----------
+    net : of either phase
+    raw_blob : the blob of scores; "" for that of the last loss
+    """
+    losses = [one for one in net.message.layer if one.type in (_SOFTMAX, _SIGMOID) and len(one.bottom) > 1]
+    loss = next((layer for layer in reversed(losses) if raw_blob in ("", layer.bottom[0])), None)
+    if loss is None:
+        return {}
+    ignored = int(loss.loss_param.ignore_label) if loss.loss_param.HasField("ignore_label") else None
+    two = (IndexRange(2, ignored, loss.name),) if loss.type == _SIGMOID else ()
+    return {loss.bottom[1]: (Whole(), *two)}
 
 
 def regression_head(nets: SolverNets, net: Net, raw_blob: str) -> Head:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 
+from ..errors import ConfigError
 from ..nets.net import Net
 
 __all__ = ["HoldsNet"]
@@ -13,6 +14,13 @@ class HoldsNet:
     """A model with a net of the TEST phase and a model file."""
 
     _net: Optional[Net]
+    uid: str
+
+    def _held(self) -> Net:
+        """The net. Raises ConfigError where there is none yet."""
+        if self._net is None:
+            raise ConfigError(f"{self.uid} holds no net: fit or load one")
+        return self._net
 
     @property
     def caffemodel(self) -> Tuple[bytes, str]:

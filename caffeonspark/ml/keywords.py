@@ -9,12 +9,13 @@ import math
 import numbers
 import os
 
-from google.protobuf import text_format
-from google.protobuf.message import Message
 from pyspark.ml.param import Param, Params
+from pyspark.ml.param.shared import HasWeightCol
 
 from ..errors import ConfigError, suggest
-from ..nets.given import as_text, net_of_spec
+from ..nets.given import as_text, net_as_text
+from ..report.display import shown
+from ..report.records import shown_flag
 from .tables import PARAMS_OF, WITHOUT_DEFAULT
 
 __all__ = [
@@ -54,9 +55,22 @@ class _Given(Params):
         self._set(**{name: value for name, value in params.items() if value is not None})
         return self
 
+    def _set(self, **params):
+        """As every class of Params sets them, also from param maps; None, which no Param has, unsets one."""
+        for name in [name for name, value in params.items() if value is None]:
+            self.clear(self.getParam(name))
+        return super()._set(**{name: value for name, value in params.items() if value is not None})
+
     def given(self):
         """The Params that were set, by their names."""
         return {name: self.getOrDefault(name) for name in self._table if self.isSet(self.getParam(name))}
+
+    def explainParam(self, param):
+        """What a Param means, its default and its value: in one line, long values cut, without passwords."""
+        param = self._resolveParam(param)
+        maps = [("default", self._defaultParamMap), ("current", self._paramMap)]
+        values = [f"{word}: {shown(shown_flag(param.name, values[param]))}" for word, values in maps if param in values]
+        return f"{param.name}: {param.doc} ({', '.join(values) or 'undefined'})"
 
 
 class _Converter:
@@ -75,8 +89,8 @@ class _Converter:
 
 
 def _plain(flag, value):
-    if flag.kind == "names" and not isinstance(value, (str, list, tuple)):
-        raise ConfigError(f"{flag.name}: give a list of names, or one text with commas, not {value!r}")
+    if flag.kind == "names":
+        return _names(flag, value)
     if flag.name == "progress" and isinstance(value, bool):
         return "auto" if value else "none"
     if flag.kind in ("text", "choice") and flag.alone is None:
@@ -84,46 +98,70 @@ def _plain(flag, value):
             return os.fspath(value)
         if not isinstance(value, str):
             raise ConfigError(f"{flag.name}: give text, not {type(value).__name__} {value!r}")
+        if _is_column(flag):
+            return value
     return flag.convert(value)
 
 
+def _names(flag, value):
+    if isinstance(value, str):
+        return [value] if _is_column(flag) and "," not in value and value.strip() else flag.convert(value)
+    if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
+        return list(value) if _is_column(flag) else flag.convert(value)
+    raise ConfigError(f"{flag.name}: give a list of names, or one text with commas, not {value!r}")
+
+
+def _is_column(flag):
+    """Whether the names are columns', in which each space counts."""
+    return flag.name.endswith(("Col", "Cols"))
+
+
 def _number(flag, value):
-    if isinstance(value, numbers.Real) and not math.isfinite(value):
-        raise ConfigError(f"{flag.name}: {value!r} is no number to use")
-    if isinstance(value, str) or (isinstance(value, numbers.Real) and not isinstance(value, bool)):
-        whole = flag.kind == "int" and not isinstance(value, str) and value == int(value)
-        return flag.convert(int(value) if whole else value)
-    raise ConfigError(f"{flag.name}: give a number, not {type(value).__name__} {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
+        raise ConfigError(f"{flag.name}: give a number, not {type(value).__name__} {value!r}")
+    try:
+        if not math.isfinite(float(value)):
+            raise ConfigError(f"{flag.name}: {value!r} is no number to use")
+    except ValueError:  # text, of which the flag says what is wrong
+        pass
+    whole = flag.kind == "int" and not isinstance(value, str) and value == int(value)
+    return flag.convert(int(value) if whole else value)
 
 
 def _solver(flag, value):
-    return as_text(_text(value))
+    text = as_text(_path_or(value))
+    if not isinstance(text, str):
+        raise ConfigError(f"conf: give a solver's path or text, or a SolverParameter, not {type(value).__name__}")
+    return text
 
 
 def _net(flag, value):
-    value = _text(value)
-    message = net_of_spec(value) if hasattr(value, "tops") and hasattr(value, "to_proto") else value
-    if isinstance(message, Message):
-        if message.DESCRIPTOR.name != "NetParameter":
-            raise ConfigError(f"net: give a net, not a {message.DESCRIPTOR.name}")
-        return "# given as an object\n" + text_format.MessageToString(message)
-    if not isinstance(message, str):
+    text = net_as_text(_path_or(value))
+    if not isinstance(text, str):
         kind = type(value).__name__
         raise ConfigError(f"net: give a prototxt's path or text, a NetParameter, or a caffe.NetSpec, not {kind}")
-    return message
+    return text
 
 
-def _text(value):
-    """A path's or a prototxt's text, where it is another kind of object."""
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.decode("utf-8-sig", "replace") if isinstance(value, bytes) else value
+def _path_or(value):
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _fields(flag, value):
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in value.items()}
+        return {name: _field(value[name]) for name in value}
     raise ConfigError(f'{flag.name}: give fields of the solver, {{"gamma": 0.1, "stepvalue": [5, 8]}}, not {value!r}')
+
+
+def _field(value):
+    """A value, or a list of them, as Python's own numbers and texts, which can be saved."""
+    if hasattr(value, "tolist"):  # NumPy's
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_field(one) for one in value]
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    raise ConfigError(f"solverOverrides: give numbers, texts and lists of them, not {type(value).__name__} {value!r}")
 
 
 def _model(flag, value):
@@ -143,7 +181,8 @@ def _params(name, like):
         upper = one[0].upper() + one[1:]
         members["set" + upper] = _setter(one, flag.help)
         members["get" + upper] = _getter(one, flag.help)
-    return type(name, (_Given,), {**members, "__module__": __name__})
+    bases = (_Given, HasWeightCol)  # by which OneVsRest knows who weighs
+    return type(name, bases, {**members, "__module__": __name__})
 
 
 def _setter(name, help_):

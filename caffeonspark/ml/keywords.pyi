@@ -1,13 +1,14 @@
 # Written by scripts/make_stubs.py from ml/tables.py ("make stubs"); not to be edited.
 from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, TypeVar, Union
 
-from pyspark.ml.param import Param, Params
+from pyspark.ml.param import Param
+from pyspark.ml.param.shared import HasWeightCol
 
 Self = TypeVar("Self")
 
 class UnknownParam(Exception): ...
 
-class EstimatorParams(Params):
+class EstimatorParams(HasWeightCol):
     _table: Mapping[str, Any]
     def given(self) -> Dict[str, Any]: ...
     features: Param[Any]
@@ -439,7 +440,7 @@ class EstimatorParams(Params):
     def getOutputCols(self) -> List[str]:
         """the columns' names, one for each of features (default: theirs)"""
 
-class ModelParams(Params):
+class ModelParams(HasWeightCol):
     _table: Mapping[str, Any]
     def given(self) -> Dict[str, Any]: ...
     features: Param[Any]
@@ -549,7 +550,7 @@ class ModelParams(Params):
     def getOutputCols(self) -> List[str]:
         """the columns' names, one for each of features (default: theirs)"""
 
-class ClassifierParams(Params):
+class ClassifierParams(HasWeightCol):
     _table: Mapping[str, Any]
     def given(self) -> Dict[str, Any]: ...
     conf: Param[Any]
@@ -981,7 +982,7 @@ class ClassifierParams(Params):
     def getRawPredictionCol(self) -> str:
         """the column for raw scores; "" for none"""
 
-class ClassificationModelParams(Params):
+class ClassificationModelParams(HasWeightCol):
     _table: Mapping[str, Any]
     def given(self) -> Dict[str, Any]: ...
     engine: Param[Any]
@@ -1091,7 +1092,7 @@ class ClassificationModelParams(Params):
     def getRawPredictionCol(self) -> str:
         """the column for raw scores; "" for none"""
 
-class RegressorParams(Params):
+class RegressorParams(HasWeightCol):
     _table: Mapping[str, Any]
     def given(self) -> Dict[str, Any]: ...
     conf: Param[Any]
@@ -1509,7 +1510,7 @@ class RegressorParams(Params):
     def getRawBlob(self) -> str:
         """the blob of raw predictions (default: what the net's last loss takes)"""
 
-class RegressionModelParams(Params):
+class RegressionModelParams(HasWeightCol):
     _table: Mapping[str, Any]
     def given(self) -> Dict[str, Any]: ...
     engine: Param[Any]

@@ -5,37 +5,54 @@ Spark ML keeps them in a column's metadata, ``{"ml_attr": {"type": "nominal", "v
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 from pyspark.sql import DataFrame
 
 from ..errors import ConfigError
 
-__all__ = ["check_number", "class_names", "nominal"]
+__all__ = ["for_all", "names_of", "nominal"]
 
 _KEY = "ml_attr"
 
 
-def class_names(dataset: DataFrame, column: str) -> List[str]:
-    """The names of the classes in a label column, by index; none where it has none."""
-    fields = [field for field in dataset.schema.fields if field.name == column]
-    attributes = fields[0].metadata.get(_KEY, {}) if fields and fields[0].metadata else {}
-    return [str(name) for name in attributes.get("vals", [])] if attributes.get("type") == "nominal" else []
+def names_of(dataset: DataFrame, column: str, classes: int, where: str) -> List[str]:
+    """The name of each class that a net tells apart, by index: those in the metadata of the label column; none where it
+    has none. Scores beyond them are called by their numbers.
 
-
-def check_number(names: List[str], classes: int, column: str, where: str) -> None:
-    """Raise ConfigError where a net has fewer scores than the label column has classes."""
+    Raises
+    ------
+    ConfigError
+        Where the net has fewer scores than the column has classes; it begins with ``where``.
+    """
+    names = _in_metadata(dataset, column)
     if len(names) > classes:
         raise ConfigError(
             f"{where} has {classes} scores, and label column '{column}' has {len(names)} classes "
             f"({', '.join(names[:5])}{', …' if len(names) > 5 else ''}): give the net's last layer num_output: "
             f"{len(names)}"
         )
+    return for_all(names, classes)
+
+
+def for_all(names: Sequence[str], classes: int) -> List[str]:
+    """A name for each class; none where there are none."""
+    found = list(names)
+    for number in range(len(names), classes if names else 0):
+        name = str(number)
+        while name in found:  # which metadata cannot have twice
+            name += "_"
+        found.append(name)
+    return found
+
+
+def _in_metadata(dataset: DataFrame, column: str) -> List[str]:
+    fields = [field for field in dataset.schema.fields if field.name == column]
+    attributes = fields[0].metadata.get(_KEY, {}) if fields and fields[0].metadata else {}
+    return [str(name) for name in attributes.get("vals", [])] if attributes.get("type") == "nominal" else []
 
 
 def nominal(column: str, names: List[str], classes: int) -> Dict[str, Any]:
     """The metadata of a column of class indices."""
-    about: Dict[str, Any] = {"type": "nominal", "name": column}
-    known = names if len(names) == classes else names and [*names, *map(str, range(len(names), classes))]
-    about["vals" if known else "num_vals"] = known or classes
-    return {_KEY: about}
+    values: Dict[str, Any] = {"vals": names} if names else {"num_vals": classes}
+    return {_KEY: {"type": "nominal", "name": column, **values}}

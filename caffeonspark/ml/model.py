@@ -76,10 +76,9 @@ class NetModel(LocalPrediction, CaffeFiles, HasTrainingSummary, Model, MLReadabl
 
     def _reading(self, blobs: Sequence[str]) -> Net:
         """The part of the net for the blobs, with the columns of ``featuresCol`` where they fill its inputs."""
-        if self._net is None:
-            raise ConfigError(f"{self.uid} holds no net: fit or load one")
-        self._net.check_blobs(blobs)
-        net = self._net.pruned(blobs)
+        net = self._held()
+        net.check_blobs(blobs)
+        net = net.pruned(blobs)
         if self.isSet("featuresCol") and net.data_layers():
             _rename(net.data_layers()[0], self.getOrDefault("featuresCol"))
         return net
@@ -110,9 +109,8 @@ class NetModel(LocalPrediction, CaffeFiles, HasTrainingSummary, Model, MLReadabl
         Raises ConfigError where the net has no such blob.
         """
         self._reading([blob])
-        assert self._net is not None
         extractor = CaffeModel()
-        extractor._trained(self._net, self._content, self._ending, None)
+        extractor._trained(self._held(), self._content, self._ending, None)
         given = {param.name: value for param, value in self.extractParamMap().items() if self.isSet(param)}
         names = [name for name in given if extractor.hasParam(name) and name not in ("features", "label", "outputCols")]
         extractor._set(**{**{name: given[name] for name in names}, "features": [blob], "outputType": "vector"})
@@ -210,5 +208,4 @@ class CaffeModel(FromCaffe, ModelParams, NetModel):
 
     def _local_outputs(self) -> LocalOutputs:
         self._reading(self.blobs)  # raises where there are none
-        assert self._net is not None
-        return local_outputs_of(self._net, self.blobs)
+        return local_outputs_of(self._held(), self.blobs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+import os
+from typing import Any, Dict, Union
 
 from google.protobuf import text_format
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
@@ -21,28 +22,39 @@ __all__ = ["EstimatorReader", "EstimatorWriter", "ModelReader", "ModelWriter", "
 
 
 class _Writer(MLWriter):
-    """Saves where there is a driver's own JVM."""
+    """Saves where there is a driver's own JVM, and nothing else lies there yet."""
 
-    def save(self, path: str) -> None:
-        session_of(self.sparkSession)  # raises for Spark Connect, before PySpark does
+    def __init__(self, instance: Any) -> None:
+        super().__init__()
+        self._instance = instance
+
+    def save(self, path: Union[str, os.PathLike[str]]) -> None:
+        path = os.fspath(path)
+        session = session_of(self.sparkSession)  # raises for Spark Connect, before PySpark does
+        if not self.shouldOverwrite and storage_of(session).exists(path):
+            raise ConfigError(f"{path} exists already: write().overwrite().save(…) replaces it")
+        self._prepare(session)
         super().save(path)
+
+    def _prepare(self, session: Any) -> None:
+        """Raise for what cannot be saved, before anything is replaced."""
+        raise NotImplementedError
 
 
 class ModelWriter(_Writer):
     """Spark ML's metadata, with the TEST net's prototxt, the .caffemodel and the training's summary beside it."""
 
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self._model = model
+    def _prepare(self, session: Any) -> None:
+        self._instance._held()
 
     def saveImpl(self, path: str) -> None:
-        model = self._model
-        assert model._net is not None
+        model = self._instance
+        net = model._held()
         content, ending = model.caffemodel
-        extra = {"ending": ending, "netPath": model._net.path, **model._saved()}
+        extra = {"ending": ending, "netPath": net.path, **model._saved()}
         storage = storage_of(session_of(self.sparkSession))
         DefaultParamsWriter.saveMetadata(model, path, self.sc, extraMetadata=extra)
-        storage.write(join(path, "net.prototxt"), text_format.MessageToString(model._net.message).encode())
+        storage.write(join(path, "net.prototxt"), text_format.MessageToString(net.message).encode())
         write_model(storage, join(path, "model" + ending), content)
         if model.hasSummary:
             write_summary(storage, path, model.summary)
@@ -53,7 +65,8 @@ class ModelReader(MLReader):
         super().__init__()
         self._class = cls
 
-    def load(self, path: str) -> Any:
+    def load(self, path: Union[str, os.PathLike[str]]) -> Any:
+        path = os.fspath(path)
         session = session_of(self.sparkSession)
         metadata = _metadata(self._class, path, session)
         return restored(self._class, metadata, path, storage_of(session))
@@ -74,28 +87,26 @@ def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) ->
 class EstimatorWriter(_Writer):
     """Spark ML's metadata, in which solver and nets are texts, and the ``initialModel`` beside it."""
 
-    def __init__(self, estimator: Any) -> None:
-        super().__init__()
-        self._estimator = estimator
-
-    def saveImpl(self, path: str) -> None:
-        estimator = self._estimator
-        given = estimator.given()
-        kept = estimator.copy()
-        session = session_of(self.sparkSession)
+    def _prepare(self, session: Any) -> None:
+        estimator = self._instance
+        given, kept = estimator.given(), estimator.copy()
         conf, net, files = given.get("conf"), given.get("net"), Config(session).files
         if conf:
-            kept.clear(kept.getParam("net"))
+            kept.clear(kept.net)
             kept._set(conf=given_text(conf, net, files))
         elif net:
             kept._set(net=parse_solver(given_text(None, net, files).encode(), "net.prototxt").net_param)
         model = given.get("initialModel", "")
         if not isinstance(model, str):
             kept.clear(kept.initialModel)
-        DefaultParamsWriter.saveMetadata(
-            kept, path, self.sc, extraMetadata={"initialModel": not isinstance(model, str)}
-        )
-        if not isinstance(model, str):
+            model._held()
+        self._kept = kept
+
+    def saveImpl(self, path: str) -> None:
+        model = self._instance.given().get("initialModel", "")
+        beside = not isinstance(model, str)
+        DefaultParamsWriter.saveMetadata(self._kept, path, self.sc, extraMetadata={"initialModel": beside})
+        if beside:
             model.write().save(join(path, "initialModel"))
 
 
@@ -104,7 +115,8 @@ class EstimatorReader(MLReader):
         super().__init__()
         self._class = cls
 
-    def load(self, path: str) -> Any:
+    def load(self, path: Union[str, os.PathLike[str]]) -> Any:
+        path = os.fspath(path)
         metadata = _metadata(self._class, path, session_of(self.sparkSession))
         estimator = self._class()
         _set_params(estimator, metadata)

@@ -9,7 +9,6 @@ from pyspark.ml import Estimator
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import DataFrame
 
-from ..errors import ConfigError
 from .fitting import Fit
 from .heads import Head
 from .model import NetModel
@@ -40,8 +39,8 @@ class PredictionModel(NetModel):
     @property
     def head(self) -> Head:
         """Where the net's predictions are."""
-        if self._head is None:
-            raise ConfigError(f"{self.uid} holds no net: fit or load one")
+        self._held()
+        assert self._head is not None  # which comes with the net
         return self._head
 
     @property

@@ -32,7 +32,9 @@ class Columns:
     validationIndicatorCol: str = flag(
         "text", "", "the boolean column that is true for rows to validate with; they are not trained"
     )
-    validationFraction: float = flag("float", 0.0, "validate with this fraction of the rows, chosen by seed", minimum=0)
+    validationFraction: float = flag(
+        "float", 0.0, "validate with this fraction of the rows, chosen by seed", minimum=0, below=1
+    )
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Training:
     """How a net is trained. A solver that is given (``conf``) says what is not set here."""
 
     maxIter: int = flag("int", 1000, "iterations (default with conf: the solver's max_iter)", section="x", minimum=1)
-    epochs: Optional[float] = flag("float", None, "instead of maxIter: how often the rows are gone through", minimum=0)
+    epochs: Optional[float] = flag("float", None, "instead of maxIter: how often the rows are gone through", above=0)
     batchSize: int = flag("int", 64, "rows of an iteration, of each rank (default with conf: the net's)", minimum=1)
     stepSize: float = flag("float", 0.001, "the learning rate (default with conf: the solver's base_lr)", minimum=0)
     momentum: float = flag("float", 0.9, "momentum (default with conf: the solver's)", minimum=0)

@@ -8,18 +8,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from ..causes import explained
 from ..data.sources.frames import column_of
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError, DataError, suggest
 
-__all__ = ["check_validation", "split"]
+__all__ = ["check_parts", "check_validation", "split"]
 
 
 def check_validation(given: Mapping[str, Any]) -> None:
     """Raise ConfigError where Params that look at validations have none."""
-    fraction = given.get("validationFraction", 0.0)
-    if fraction >= 1:
-        raise ConfigError(f"validationFraction is {fraction:g}: it is a part of the rows, below 1")
-    if given.get("validationIndicatorCol") or fraction:
+    if given.get("validationIndicatorCol") or given.get("validationFraction"):
         return
     for name in ("patience", "best", "monitor"):
         if given.get(name):
@@ -52,3 +50,17 @@ def split(dataset: DataFrame, indicator: str, fraction: float, seed: int) -> Tup
         training, validation = dataset.randomSplit([1 - fraction, fraction], seed)
         return training, validation
     return dataset, None
+
+
+def check_parts(training: DataFrame, validation: Optional[DataFrame]) -> None:
+    """Raise DataError where rows were parted, and one part has none."""
+    if validation is None:
+        return
+    for part, use in ((training, "to train"), (validation, "to validate with")):
+        with explained("the DataFrame cannot be read"):
+            empty = part.isEmpty()
+        if empty:
+            raise DataError(
+                f"there is no row {use}: the DataFrame is empty, or what validationIndicatorCol or validationFraction "
+                "chooses is all or nothing of it"
+            )

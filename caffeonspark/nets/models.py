@@ -6,6 +6,7 @@ They have no data layers: an ``Input`` layer states what a row holds, and ``labe
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any, Sequence
 
 from ..errors import ConfigError, suggest
@@ -189,7 +190,7 @@ def _check_size(of: str, name: str, value: Any, least: int) -> None:
 
 
 def _check_share(name: str, value: Any, of: str = "mlp") -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not 0 <= value < 1:
         raise ConfigError(f"{of}: {name} is a share, 0 to less than 1, not {value!r:.40}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..data.limits import Limit
@@ -35,13 +36,21 @@ class NetSource:
     config : whose ``run_config`` says how the data is read, as it is when the plan is made
     net : Net
     sources : one Source for each data layer, in the order they stand; none for a net that makes its data itself
+    limits : what the values of tops have to be, by the tops' names, besides what the net's layers ask of them
     """
 
     later = False  # whether the layers' data, where no DataFrame is given, come from elsewhere than they name
 
-    def __init__(self, config: Configured, net: Net, dataframe: Optional[DataFrame] = None) -> None:
+    def __init__(
+        self,
+        config: Configured,
+        net: Net,
+        dataframe: Optional[DataFrame] = None,
+        limits: Mapping[str, Tuple[Limit, ...]] = MappingProxyType({}),
+    ) -> None:
         self.config = config
         self.net = net
+        self.limits = limits
         layers, made = net.data_layers(), net.made_layers()
         if not layers and not made:
             raise ConfigError(f"{net.path}: the net has no data layer in the {net.phase_name} phase")
@@ -66,7 +75,7 @@ class NetSource:
     def for_blobs(self, blobs: Sequence[str]) -> NetSource:
         """The same data for the part of the net that these blobs depend on. Raises ConfigError for unknown blobs."""
         self.net.check_blobs(blobs)
-        return type(self)(self.config, self.net.pruned(blobs), self._dataframe)
+        return type(self)(self.config, self.net.pruned(blobs), self._dataframe, self.limits)
 
     def batches_to_score(self) -> int:
         """How many batches -test and -features take of a net that makes its data itself; 0 for others.
@@ -104,7 +113,7 @@ class NetSource:
         tops = [top for layer in layers for top in layer.tops]
         by_indices, indexed = follow_indices(message, found.shapes, tops)
         weighted = weighted_losses(self.net, message, tops, found, engine.weighable_losses())
-        limits: Dict[str, Tuple[Limit, ...]] = {**by_indices, **limits_of_weights(weighted)}
+        limits = (by_indices, limits_of_weights(weighted), self.limits)
         layers = tuple(replace(layer, tops=tuple(_limited(top, limits) for top in layer.tops)) for layer in layers)
         weights = parameters_by_name(self.net, message, found.layers)
         return NetPlan(
@@ -170,5 +179,6 @@ class NetSource:
         )
 
 
-def _limited(top: Top, limits: Mapping[str, Tuple[Limit, ...]]) -> Top:
-    return replace(top, limits=limits[top.name]) if top.name in limits else top
+def _limited(top: Top, limits: Sequence[Mapping[str, Tuple[Limit, ...]]]) -> Top:
+    found = tuple(limit for some in limits for limit in some.get(top.name, ()))
+    return replace(top, limits=found) if found else top

@@ -153,7 +153,7 @@ def test_vectors_and_labels_of_a_dataframe(spark, tmp_path, capfd):
 REFUSED = {
     "no column": (
         {"columns": {}},
-        r"input 'data' reads column 'data', which DataFrame .*rows does not have\. .*-columns data=COLUMN names",
+        r"input 'data' reads column 'data', which DataFrame .*rows does not have\. .*-columns data=COLUMN, or",
     ),
     "text": (
         {"columns": {"data": "id"}},

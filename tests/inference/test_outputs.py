@@ -14,7 +14,7 @@ from caffeonspark.data.sources.inputs import InputReader
 from caffeonspark.data.tops import ImageTop, NumberTop
 from caffeonspark.errors import DataError
 from caffeonspark.inference.models import ModelFile
-from caffeonspark.inference.outputs import OutputColumn, _scored, check_outputs, formed
+from caffeonspark.inference.outputs import OutputColumn, _about_vectors, _scored, check_outputs, formed
 from caffeonspark.inference.tasks import Task
 from caffeonspark.nets.net import TEST
 from caffeonspark.plans.scoring import scoring_plan
@@ -118,6 +118,16 @@ def test_forms():
     assert formed(one, "two_scores").tolist() == [[-exact, exact], [2, -2], [0, 0]]
     assert formed(one[:1], "two_probabilities").tolist() == [[1 - exact, exact]]
     assert formed(one, "two_argmax").tolist() == [1, 0, 0]
+
+
+def test_vectors_say_how_long_they_are(task):
+    """As Spark ML's own models do, so that VectorAssembler looks at no row; not where images may have any size."""
+    scores = OutputColumn("scores", "prob", "vector")
+    assert _about_vectors(task.plan, scores) == {"ml_attr": {"num_attrs": task.plan.width("prob")}}
+    assert _about_vectors(task.plan, OutputColumn("two", "one", "two_scores")) == {"ml_attr": {"num_attrs": 2}}
+    image = ImageTop("x", (1, 4, 4), any_size=True)
+    layers = (replace(task.plan.layers[0], tops=(image,)),)
+    assert _about_vectors(replace(task.plan, layers=layers), scores) == {}
 
 
 def test_numbers_are_made_of_blobs_with_a_single_value(task):

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.classification import OneVsRest, OneVsRestModel
 from pyspark.ml.evaluation import BinaryClassificationEvaluator, MulticlassClassificationEvaluator
 from pyspark.ml.feature import IndexToString, StandardScaler, StringIndexer, VectorAssembler
 from pyspark.ml.linalg import DenseVector, SparseVector, Vectors
@@ -50,6 +51,7 @@ def test_the_three_columns(scored, model):
     np.testing.assert_allclose(row.probability.toArray(), shifted / shifted.sum(), atol=1e-6)
     assert row.prediction == float(np.argmax(row.rawPrediction))
     assert dict(scored.dtypes)["prediction"] == "double"
+    assert scored.schema["probability"].metadata == {"ml_attr": {"num_attrs": 10}}
 
 
 def test_evaluators_take_the_output_as_it_is(scored):
@@ -66,12 +68,12 @@ def test_outputs_feed_other_stages(scored):
 
 
 def test_columns_of_other_names(digits):
-    frame = digits.select(F.col("features").alias("the `x`.y"), F.col("label").alias("target"))
-    names = {"featuresCol": "the `x`.y", "labelCol": "target", "predictionCol": "guess", "probabilityCol": ""}
+    frame = digits.select(F.col("features").alias(" the `x`.y"), F.col("label").alias(" target"))
+    names = {"featuresCol": " the `x`.y", "labelCol": " target", "predictionCol": "guess", "probabilityCol": ""}
     fitted = classifier(maxIter=2, rawPredictionCol="", **names).fit(frame)
-    assert fitted.transform(frame).columns == ["the `x`.y", "target", "guess"]
-    with pytest.raises(ConfigError, match="'target' already"):
-        fitted.setPredictionCol("target").transform(frame)
+    assert fitted.transform(frame).columns == [" the `x`.y", " target", "guess"]
+    with pytest.raises(ConfigError, match="' target' already"):
+        fitted.setPredictionCol(" target").transform(frame)
 
 
 def test_two_classes_from_one_score(spark, cancer):
@@ -85,6 +87,31 @@ def test_two_classes_from_one_score(spark, cancer):
     assert row.prediction == float(row.rawPrediction[1] > 0)
     assert BinaryClassificationEvaluator().evaluate(scored) > 0.97
     assert accuracy().evaluate(scored) > 0.93
+
+
+@pytest.mark.parametrize(
+    "label, said",
+    [
+        ("label + 0.5", r"is 0\.5; a class is a whole number"),
+        ("label - 1", "is -1; layer '"),
+        ("double('NaN')", "is nan"),
+    ],
+)
+def test_labels_that_are_no_class(digits, label, said):
+    frame = digits.filter("number < 30 and label = 0").withColumn("label", F.expr(label))
+    with pytest.raises(DataError, match=said):
+        classifier(maxIter=2, batchSize=2).fit(frame)
+
+
+def test_one_against_the_rest(digits, tmp_path):
+    """Of pyspark.ml, with its weights, several at once, saved and loaded."""
+    frame = digits.filter("label < 3").withColumn("w", F.lit(1.0))
+    one = classifier(net=nets.mlp(layers=[64, 1], loss="sigmoid"), maxIter=60)
+    fitted = OneVsRest(classifier=one, weightCol="w", parallelism=2).fit(frame)
+    assert [model.getWeightCol() for model in fitted.models] == ["w"] * 3
+    fitted.save(str(tmp_path / "models"))
+    scored = OneVsRestModel.load(str(tmp_path / "models")).transform(frame)
+    assert accuracy().evaluate(scored) > 0.95
 
 
 # ---- searches (6 to 9)
@@ -218,7 +245,12 @@ def test_saved_and_loaded(model, scored, digits, tmp_path):
     order = F.col("number")
     again = loaded.transform(digits).orderBy(order).select("prediction").collect()
     assert again == scored.orderBy(order).select("prediction").collect()
-    loaded.write().overwrite().save(str(tmp_path / "model"))
+    with pytest.raises(ConfigError, match=r"model exists already: write\(\)\.overwrite\(\)"):
+        loaded.save(str(tmp_path / "model"))
+    with pytest.raises(ConfigError, match="holds no net"):  # and nothing is deleted for it
+        CaffeClassificationModel().write().overwrite().save(str(tmp_path / "model"))
+    loaded.write().overwrite().save(tmp_path / "model")
+    assert CaffeClassificationModel.load(tmp_path / "model").uid == model.uid
     for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         assert again.transform(digits).select("prediction").count() == 1797
 
@@ -292,8 +324,13 @@ def test_class_names_travel(spark, digits, tmp_path):
     assert scored.filter("guess = name").count() / scored.count() > 0.9
     assert fitted.stages[1].labels == fitted.stages[0].labels
     few = classifier(labelCol="index", net=nets.mlp(layers=[64, 9]))
+    indexed = fitted.stages[0].transform(named)
     with pytest.raises(ConfigError, match="has 9 scores, and label column 'index' has 10 classes"):
-        few.fit(fitted.stages[0].transform(named))
+        few.fit(indexed)
+    more = classifier(labelCol="index", net=nets.mlp(layers=[64, 12]), maxIter=1).fit(indexed)
+    assert more.labels == [*fitted.stages[0].labels, "10", "11"]
+    assert more.transform(indexed).schema["prediction"].metadata["ml_attr"]["vals"] == more.labels
+    assert more.evaluate(indexed).confusionMatrix.shape == (12, 12)
 
 
 def test_assembled_features(spark, digits):
@@ -333,6 +370,9 @@ def test_early_stopping(digits):
     tests = fitted.summary.validation
     assert fitted.summary.iteration < 150 or len(tests) == 31
     assert (tests["rows"] == marked.filter("held").count()).all()
+    for chosen, use in (("true", "to train"), ("false", "to validate with")):
+        with pytest.raises(DataError, match=f"there is no row {use}: the DataFrame is empty, or what validationInd"):
+            classifier(validationIndicatorCol="held").fit(digits.withColumn("held", F.expr(chosen)))
     fraction = classifier(validationFraction=0.2, maxIter=40).fit(digits)
     assert len(fraction.summary.validation) >= 1
 
@@ -354,6 +394,8 @@ def test_transform_runs_no_job(spark, model, digits):
     spark.sparkContext.setJobGroup("lazy", "")
     try:
         out = model.transform(digits)
+        together = VectorAssembler(inputCols=["probability", "rawPrediction"], outputCol="both").transform(out)
+        assert together.schema["both"].metadata["ml_attr"]["num_attrs"] == 20
         assert tracker.getJobIdsForGroup("lazy") == []
     finally:
         spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)

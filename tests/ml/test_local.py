@@ -226,6 +226,18 @@ def test_several_inputs_and_outputs(tmp_path):
         model.predict([1, 2, 3, 4])
 
 
+def test_several_columns_that_are_one_input(tmp_path):
+    model, *_ = small(tmp_path, (2, 4), columns={"data": "`a`,`b c`"})
+    expected = model.predict([1, 2, 3, 4])
+    row = {"a": Vectors.dense([1, 2, 3]), "b c": 4.0, "label": 1}
+    for given in (row, Row(**row), {"data": [1, 2, 3, 4]}):
+        np.testing.assert_array_equal(model.predict(given), expected)
+    with pytest.raises(DataError, match="has no 'b c', which the net reads"):
+        model.predict({"a": [1, 2, 3]})
+    with pytest.raises(DataError, match="does not fill input 'data'"):
+        model.predict({"a": [1, 2], "b c": 3})
+
+
 def test_probabilities(numbers, tmp_path):
     model, rows, expected = numbers
     found = model.predictProbability(Vectors.dense(rows[0]))

@@ -225,7 +225,7 @@ class InputSource(DataFrameSource):
         if name not in names:
             raise ConfigError(
                 f"{self.where}: input '{blob}' reads column '{name}', which {self.description} does not have. "
-                f"{suggest(name, names)} -columns {blob}=COLUMN names another"
+                f"{suggest(name, names)} -columns {blob}=COLUMN, or a model's featuresCol, names another"
             )
         column_of(self._rows, name, self._has)  # unless there are two
         return self._rows.schema[name].dataType
