@@ -150,6 +150,7 @@ def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, ya
     try:
         if config.train:
             found.strategy = strategy_for(config.settings)
+            found.strategy.check(config.settings, config.ranks)
             found.train = [_plan(config, config.run_config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
             _check_solver(config, found)

@@ -24,6 +24,8 @@ class EstimatorParams(Params):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    averageHistory: Param[Any]
+    elasticAlpha: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -87,6 +89,8 @@ class EstimatorParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -151,6 +155,8 @@ class EstimatorParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -247,13 +253,21 @@ class EstimatorParams(Params):
     def getBlasKernel(self) -> str:
         """OpenBLAS's kernel: auto (what each processor deserves), one of its names, or environment (as OpenBLAS and OPENBLAS_CORETYPE say)"""
     def setSync(self: Self, value: str) -> Self:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def getSync(self) -> str:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def setSyncInterval(self: Self, value: int) -> Self:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
+    def setAverageHistory(self: Self, value: bool) -> Self:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def getAverageHistory(self) -> bool:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def setElasticAlpha(self: Self, value: Optional[float]) -> Self:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    def getElasticAlpha(self) -> Optional[float]:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -564,6 +578,8 @@ class ClassifierParams(Params):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    averageHistory: Param[Any]
+    elasticAlpha: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -627,6 +643,8 @@ class ClassifierParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -691,6 +709,8 @@ class ClassifierParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -781,13 +801,21 @@ class ClassifierParams(Params):
     def getBlasKernel(self) -> str:
         """OpenBLAS's kernel: auto (what each processor deserves), one of its names, or environment (as OpenBLAS and OPENBLAS_CORETYPE say)"""
     def setSync(self: Self, value: str) -> Self:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def getSync(self) -> str:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def setSyncInterval(self: Self, value: int) -> Self:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
+    def setAverageHistory(self: Self, value: bool) -> Self:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def getAverageHistory(self) -> bool:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def setElasticAlpha(self: Self, value: Optional[float]) -> Self:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    def getElasticAlpha(self) -> Optional[float]:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -1106,6 +1134,8 @@ class RegressorParams(Params):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    averageHistory: Param[Any]
+    elasticAlpha: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -1167,6 +1197,8 @@ class RegressorParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -1229,6 +1261,8 @@ class RegressorParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -1317,13 +1351,21 @@ class RegressorParams(Params):
     def getBlasKernel(self) -> str:
         """OpenBLAS's kernel: auto (what each processor deserves), one of its names, or environment (as OpenBLAS and OPENBLAS_CORETYPE say)"""
     def setSync(self: Self, value: str) -> Self:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def getSync(self) -> str:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def setSyncInterval(self: Self, value: int) -> Self:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
+    def setAverageHistory(self: Self, value: bool) -> Self:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def getAverageHistory(self) -> bool:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def setElasticAlpha(self: Self, value: Optional[float]) -> Self:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    def getElasticAlpha(self) -> Optional[float]:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:

@@ -188,7 +188,11 @@ def test_one_rank_is_bit_equal_to_plain_step(spark, tmp_path, small_images, net)
 
 
 def test_wrong_flags_are_refused_before_anything_starts(spark, tmp_path, net):
-    with pytest.raises(ConfigError, match="-syncInterval belongs to -sync average"):
+    with pytest.raises(ConfigError, match="-syncInterval belongs to -sync average or -sync elastic"):
         train(spark, tmp_path, f"{SGD} max_iter: 1", net, 1, syncInterval=5)
-    with pytest.raises(ConfigError, match=r"-sync: 'gossip' is unknown\. Valid names: all_reduce, average"):
+    with pytest.raises(ConfigError, match=r"-sync: 'gossip' is unknown\. Valid names: all_reduce, average, elastic"):
         train(spark, tmp_path, f"{SGD} max_iter: 1", net, 1, sync="gossip")
+    with pytest.raises(
+        ConfigError, match=r"-elasticAlpha 0\.6 must be above 0 and at most 1 / ranks, which is 0\.5 here"
+    ):
+        train(spark, tmp_path, f"{SGD} max_iter: 1", net, 2, sync="elastic", elasticAlpha=0.6)
