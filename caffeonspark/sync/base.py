@@ -80,7 +80,7 @@ class Strategy(ABC):
         return
 
     @classmethod
-    def memory(cls, train: NetPlan) -> float:
+    def memory(cls, train: NetPlan, settings: Settings) -> float:
         """MB that a rank takes for it beside its engine."""
         return 0.0
 

@@ -51,12 +51,12 @@ class Elastic(Periodic):
         alpha = settings.elasticAlpha
         if alpha is not None and not 0 < alpha <= 1 / ranks:
             raise ConfigError(
-                f"-elasticAlpha {alpha:g} must be above 0 and at most 1 / ranks, which is {1 / ranks:.4g} here: with more "
-                f"the centre would move past the ranks' mean. Left out it is {BETA} / ranks"
+                f"-elasticAlpha {alpha:g} must be above 0 and at most 1 / ranks, which is {1 / ranks:.4g} here: with "
+                f"more the centre would move past the ranks' mean. Left out it is {BETA} / ranks"
             )
 
     @classmethod
-    def memory(cls, train: NetPlan) -> float:
+    def memory(cls, train: NetPlan, settings: Settings) -> float:
         """The centre, and the distances from it, or a rank's own weights while the centre is in their place."""
         return 8e-6 * train.parameters
 
