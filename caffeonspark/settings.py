@@ -60,11 +60,20 @@ class Settings:
     sync: str = flag(
         "text",
         "all_reduce",
-        "how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or "
-        "MODULE:CLASS for one of your own",
+        "how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic "
+        "(weights tied to a centre), or MODULE:CLASS for one of your own",
         "NAME",
     )
-    syncInterval: int = flag("int", 10, "with -sync average: a rank's iterations between averagings", "T", minimum=1)
+    syncInterval: int = flag(
+        "int", 10, "with -sync average or elastic: a rank's iterations between averagings", "T", minimum=1
+    )
+    averageHistory: bool = flag("switch", False, "with -sync average: the solver's history becomes the mean, too")
+    elasticAlpha: Optional[float] = flag(
+        "float",
+        None,
+        "with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)",
+        "A",
+    )
     connection: str = flag(
         "choice",
         "ethernet",

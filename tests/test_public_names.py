@@ -31,7 +31,7 @@ from tests.support.prototxts import PHASES
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
 EXTENDING, DEPLOY, PREDICT = "docs/extending.md", "docs/deploy-nets.md", "docs/predict.md"
-ML = "docs/ml.md"
+ML, MODES = "docs/ml.md", "docs/modes.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -150,6 +150,10 @@ USED = [
     ("make_cifar10.py", DATA_SETS, "tools/test_datasets.py", "make_cifar10"),
     ("caffeonspark.Strategy", README, "support/own_strategy.py", "class Alone(Strategy)"),
     ("-sync average", README, "sync/test_runs.py", 'sync="average"'),
+    ("-sync elastic", MODES, "sync/test_runs.py", 'params=["average", "elastic"]'),
+    ("-averageHistory", MODES, "sync/test_averaging.py", '"averageHistory": True'),
+    ("-elasticAlpha", MODES, "sync/test_averaging.py", '"elasticAlpha": 0.05'),
+    ("`rank_losses`", METRICS, "sync/test_runs.py", '"rank_losses"'),
     ("lenet_iter_500.rank1.solverstate", README, "sync/test_runs.py", '"rank1.solverstate"'),
     # ---- the environment
     ("CAFFEONSPARK_DEBIAN_MIRROR", README, "test_public_names.py", '"CAFFEONSPARK_DEBIAN_MIRROR"'),

@@ -27,6 +27,8 @@ class ConfigFlags:
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -101,9 +103,13 @@ class ConfigFlags:
     blasKernel: str
     """OpenBLAS's kernel: auto (what each processor deserves), one of its names, or environment (as OpenBLAS and OPENBLAS_CORETYPE say)"""
     sync: str
-    """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+    """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     syncInterval: int
-    """with -sync average: a rank's iterations between averagings"""
+    """with -sync average or elastic: a rank's iterations between averagings"""
+    averageHistory: bool
+    """with -sync average: the solver's history becomes the mean, too"""
+    elasticAlpha: Optional[float]
+    """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     connection: Literal["ethernet", "infiniband"]
     """how gradients travel; infiniband runs as ethernet over IPoIB"""
     maxRestarts: int

@@ -34,6 +34,7 @@ class FrameKind(str, Enum):
     REFUSED = "refused"  # connections that it hung up on, by host
     ENGINE = "engine"  # its engine is loaded: versions, and how it computes
     PROGRESS = "progress"
+    RANK_LOSSES = "rank losses"  # each rank's own, where their models differ
     VALIDATION = "test"
     SUSPECT = "suspect"  # the batch that it died of in the attempt before
     DONE = "done"

@@ -33,6 +33,7 @@ from ..runs.snapshots import StartFiles
 from ..runs.start_check import check_start
 from ..runs.start_weights import find_start_weights, solver_weights
 from ..runs.state_check import check_state
+from ..settings import Settings
 from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
 from ..storage import find_file, local_path
@@ -54,6 +55,7 @@ class JobCheck:
     inference : plans of the nets that -test and -features run
     solver : the solver's type
     strategy : how ranks stay one model; None where no net is trained
+    settings : the flags
     read : local files that the driver reads: their paths by what names them
     data : (where it is named, path) of data on local disks
     unseen : why the data could not be looked at from here, or ""
@@ -66,6 +68,7 @@ class JobCheck:
     inference: List[NetPlan] = field(default_factory=list)
     solver: str = ""
     strategy: Optional[Type[Strategy]] = None
+    settings: Settings = field(default_factory=Settings)
     read: Dict[str, str] = field(default_factory=dict)
     data: List[Tuple[str, str]] = field(default_factory=list)
     unseen: str = ""
@@ -136,6 +139,7 @@ def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, ya
     config = _LookedAt(spark, {**values, "clusterSize": values.get("clusterSize") or 1})
     if not (config.conf or config.net):
         raise ConfigError("no solver is given: set -conf to the solver prototxt, or -net to a net to test")
+    found.settings = config.settings
     found.engine = config.load_engine()
     found.solver = str(config.solver.type)
     if config.train:
@@ -150,6 +154,7 @@ def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, ya
     try:
         if config.train:
             found.strategy = strategy_for(config.settings)
+            found.strategy.check(config.settings, config.ranks)
             found.train = [_plan(config, config.run_config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
             _check_solver(config, found)

@@ -11,6 +11,7 @@ from typing import Optional, Sequence, Type
 from ..data.tops import ImageTop
 from ..engines.base import Engine
 from ..plans.net_plan import NetPlan
+from ..settings import Settings
 from ..sync.base import Strategy
 
 __all__ = ["driver_overhead", "executor_overhead"]
@@ -29,9 +30,8 @@ def executor_overhead(
     inference: Sequence[NetPlan],
     solver: str,
     strategy: Optional[Type[Strategy]],
-    ranks: int,
+    settings: Settings,
     tasks: int,
-    decoders: int,
 ) -> int:
     """MB an executor needs beside its heap.
 
@@ -42,18 +42,17 @@ def executor_overhead(
     inference : the nets that -test and -features run, or nothing
     solver : the solver's type
     strategy : of the ranks; None where nothing is trained
-    ranks : solvers in the executor
+    settings : the flags: how many ranks an executor has, and how many processes decode images for each
     tasks : tasks of -test and -features that run in it at once
-    decoders : processes of a rank that decode images, where it has encoded ones
     """
     if engine is None:
         return _rounded(JVM + DAEMON)
     need = 0.0
     if train:
-        helpers = decoders * DECODER if any(_encoded(net) for net in train) else 0
+        helpers = settings.decoders * DECODER if any(_encoded(net) for net in train) else 0
         training = engine.training_memory(solver, train[0], train[1:])
-        training += strategy.memory(train[0]) if strategy is not None else 0.0
-        need = ranks * (WORKER + SIDECAR + helpers + 1.2 * training)
+        training += strategy.memory(train[0], settings) if strategy is not None else 0.0
+        need = settings.devices * (WORKER + SIDECAR + helpers + 1.2 * training)
     for plan in inference:
         need = max(need, tasks * (WORKER + 1.2 * engine.inference_memory(plan)))
     return _rounded(JVM + DAEMON + need)

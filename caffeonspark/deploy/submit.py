@@ -219,7 +219,6 @@ class _Job:
     def _memory(self, found: JobCheck) -> None:
         devices = int(self.values.get("devices") or 1)
         tasks = self.options.number("spark.executor.cores", 1) // self.options.number("spark.task.cpus", 1)
-        decoders = FLAGS["decoders"].default if self.values.get("decoders") is None else self.values["decoders"]
         # nets that could not be looked at are taken for ones of middle size
         guess = 1536 if found.unseen or not (found.train or found.inference) else 0
         if self.options.get("spark.executor.memoryOverhead") is None:
@@ -229,9 +228,8 @@ class _Job:
                 found.inference,
                 found.solver,
                 found.strategy,
-                devices,
+                found.settings,
                 tasks,
-                int(decoders),
             )
             self.options.add("spark.executor.memoryOverhead", str(need + guess * devices))
         if self.cluster_mode and self.options.get("spark.driver.memoryOverhead") is None:

@@ -7,12 +7,14 @@ it and how to install it, when it is first asked for something that needs it.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import ConfigError
+from ..formats.solverstate import read_solverstate, write_solverstate
 from ..plans.indices import IndexedBottom
 from ..plans.inspection import Inspection, SolverInspection
 from ..plans.net_plan import NetPlan
@@ -156,6 +158,20 @@ class Trainer(ABC):
     def snapshot(self) -> Tuple[str, str]:
         """Write .caffemodel and .solverstate to the temporary folder, in the solver's ``snapshot_format``; their
         paths."""
+
+    def change_history(self, change: Callable[[List[np.ndarray]], None]) -> None:
+        """Let ``change`` write to the solver's history: what it carries beside the weights from one iteration to the
+        next (momentum), as ``formats.solverstate`` reads it. Weights and iteration stay.
+
+        It goes by way of a snapshot's files; an engine whose history is memory of its own can do without.
+        """
+        weights, path = self.snapshot()
+        state = read_solverstate(path)
+        change(state.history)
+        write_solverstate(path, state)
+        self.restore(weights, path)
+        for file in (weights, path):
+            os.unlink(file)
 
     @abstractmethod
     def close(self) -> None:

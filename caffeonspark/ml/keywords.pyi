@@ -25,6 +25,8 @@ class EstimatorParams(HasWeightCol):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    averageHistory: Param[Any]
+    elasticAlpha: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -88,6 +90,8 @@ class EstimatorParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -152,6 +156,8 @@ class EstimatorParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -248,13 +254,21 @@ class EstimatorParams(HasWeightCol):
     def getBlasKernel(self) -> str:
         """OpenBLAS's kernel: auto (what each processor deserves), one of its names, or environment (as OpenBLAS and OPENBLAS_CORETYPE say)"""
     def setSync(self: Self, value: str) -> Self:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def getSync(self) -> str:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def setSyncInterval(self: Self, value: int) -> Self:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
+    def setAverageHistory(self: Self, value: bool) -> Self:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def getAverageHistory(self) -> bool:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def setElasticAlpha(self: Self, value: Optional[float]) -> Self:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    def getElasticAlpha(self) -> Optional[float]:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -565,6 +579,8 @@ class ClassifierParams(HasWeightCol):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    averageHistory: Param[Any]
+    elasticAlpha: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -628,6 +644,8 @@ class ClassifierParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -692,6 +710,8 @@ class ClassifierParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -782,13 +802,21 @@ class ClassifierParams(HasWeightCol):
     def getBlasKernel(self) -> str:
         """OpenBLAS's kernel: auto (what each processor deserves), one of its names, or environment (as OpenBLAS and OPENBLAS_CORETYPE say)"""
     def setSync(self: Self, value: str) -> Self:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def getSync(self) -> str:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def setSyncInterval(self: Self, value: int) -> Self:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
+    def setAverageHistory(self: Self, value: bool) -> Self:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def getAverageHistory(self) -> bool:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def setElasticAlpha(self: Self, value: Optional[float]) -> Self:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    def getElasticAlpha(self) -> Optional[float]:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -1107,6 +1135,8 @@ class RegressorParams(HasWeightCol):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    averageHistory: Param[Any]
+    elasticAlpha: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -1168,6 +1198,8 @@ class RegressorParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -1230,6 +1262,8 @@ class RegressorParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        averageHistory: bool = False,
+        elasticAlpha: Optional[float] = None,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -1318,13 +1352,21 @@ class RegressorParams(HasWeightCol):
     def getBlasKernel(self) -> str:
         """OpenBLAS's kernel: auto (what each processor deserves), one of its names, or environment (as OpenBLAS and OPENBLAS_CORETYPE say)"""
     def setSync(self: Self, value: str) -> Self:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def getSync(self) -> str:
-        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
+        """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     def setSyncInterval(self: Self, value: int) -> Self:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
-        """with -sync average: a rank's iterations between averagings"""
+        """with -sync average or elastic: a rank's iterations between averagings"""
+    def setAverageHistory(self: Self, value: bool) -> Self:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def getAverageHistory(self) -> bool:
+        """with -sync average: the solver's history becomes the mean, too"""
+    def setElasticAlpha(self: Self, value: Optional[float]) -> Self:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    def getElasticAlpha(self) -> Optional[float]:
+        """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:

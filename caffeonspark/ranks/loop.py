@@ -57,6 +57,32 @@ class Best:
         return False
 
 
+class RankLosses:
+    """What each rank's own loss was since the last report: the mean of what a strategy gave of it meanwhile.
+
+    Attributes
+    ----------
+    iteration : the newest one that is in it
+    """
+
+    def __init__(self) -> None:
+        self.iteration = 0
+        self._sums = np.zeros(0)
+        self._count = 0
+
+    def add(self, iteration: int, losses: Sequence[float]) -> None:
+        if losses:
+            self.iteration = iteration
+            self._sums = self._sums + losses if self._count else np.array(losses, float)
+            self._count += 1
+
+    def take(self) -> List[float]:
+        """One for each rank, of six digits; nothing where there was nothing."""
+        means = [float(f"{value / self._count:.6g}") for value in self._sums] if self._count else []
+        self._count = 0
+        return means
+
+
 class Loop:
     """The iterations of one rank.
 
@@ -102,6 +128,7 @@ class Loop:
         self.best = Best(job)
         self.best_sent = bool(job.settings.best and job.start.best_saved)
         self.history: List[Entry] = []
+        self.rank_losses = RankLosses()
         self.reported = time.monotonic()
         # seconds spent in iterations, of them loading batches and waiting for other ranks
         self.training = 0.0
@@ -132,14 +159,15 @@ class Loop:
                 stopped = "patience"
                 break
             begin, waited = time.perf_counter(), self.comm.waited  # which also counts what validation waits
-            history, stop = self.strategy.iterate(self.load)
+            progress = self.strategy.iterate(self.load)
             self.connection.whereabouts.leave()
             self.connection.check()
             self.training += time.perf_counter() - begin
             self.waited += self.comm.waited - waited
-            if stop:
+            if progress.stop:
                 stopped = "signal"
-            self.record(history)
+            self.rank_losses.add(trainer.iteration - 1, progress.rank_losses)
+            self.record(progress.history)
             if self.settlement is not None:
                 self.settlement.after_iteration()
             if solver.snapshot and trainer.iteration % solver.snapshot == 0 and not stopped:
@@ -263,6 +291,9 @@ class Loop:
     def report(self) -> None:
         """Tell the driver about the iterations since the last report."""
         self.reported = time.monotonic()
+        losses = self.rank_losses.take()
+        if losses and self.comm.rank == 0:
+            self.connection.send(FrameKind.RANK_LOSSES, iteration=self.rank_losses.iteration, losses=losses)
         for begin in range(0, len(self.history) or 1, _REPORT_ENTRIES):
             self.connection.send(
                 FrameKind.PROGRESS,

@@ -34,6 +34,9 @@ class Observer:
     ) -> None:
         """A rank reported; ``new`` are (iteration, loss, learning rate) since the last report, from rank 0 only."""
 
+    def rank_losses(self, result: TrainingResult, iteration: int, losses: Sequence[float]) -> None:
+        """Each rank's own mean loss since it was told last, up to ``iteration``; where the ranks' models differ."""
+
     def tested(self, result: TrainingResult, test: ValidationResult) -> None:
         """A validation is done."""
 
@@ -95,6 +98,9 @@ class Observers(Observer):
         self, result: TrainingResult, rank: int, timing: RankTiming, new: Sequence[Tuple[int, float, float]]
     ) -> None:
         self._tell("progress", result, rank, timing, new)
+
+    def rank_losses(self, result: TrainingResult, iteration: int, losses: Sequence[float]) -> None:
+        self._tell("rank_losses", result, iteration, losses)
 
     def tested(self, result: TrainingResult, test: ValidationResult) -> None:
         self._tell("tested", result, test)

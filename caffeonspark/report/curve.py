@@ -21,6 +21,7 @@ __all__ = ["Curve", "draw_png", "static_page"]
 
 _COLORS = ("#c2570c", "#047857", "#7c3aed", "#0e7490", "#a16207", "#be185d")
 _TRAIN = "#2563eb"
+_RANKS = ("#1e3a8a", "#c81e1e", "#92400e", "#065f46", "#5b21b6", "#155e75", "#9d174d", "#44403c")
 
 
 class Curve(Observer):
@@ -83,6 +84,8 @@ def draw_png(page: Dict[str, Any]) -> bytes:
         FigureCanvasAgg(figure)
         axes = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
         _draw_loss(axes[0], train, losses)
+        for one, color in zip(page["apart"], _RANKS):
+            _plot_points(axes[0], one, color, linewidth=0.8, linestyle=":")
         if others:
             _draw_tests(axes[1], others)
         axes[-1].plot(train["iteration"], train["lr"], color=_TRAIN, drawstyle="steps-post")
@@ -144,10 +147,11 @@ def _draw_tests(axis: Any, tests: Sequence[Dict[str, Any]]) -> None:
     axis.set_ylabel("validation")
 
 
-def _plot_points(axis: Any, test: Dict[str, Any], color: str) -> None:
+def _plot_points(axis: Any, test: Dict[str, Any], color: str, **style: Any) -> None:
     points = [(at, float("nan") if value is None else value) for at, value in test["points"]]
     marker = "o" if len(points) <= 60 else None
-    axis.plot(*zip(*points), color=color, linewidth=1.5, marker=marker, markersize=3.5, label=test["name"])
+    style = {"linewidth": 1.5, "marker": marker, "markersize": 3.5, **style}
+    axis.plot(*zip(*points), color=color, label=test["name"], **style)
 
 
 def _draw_marks(axis: Any, marks: Sequence[Dict[str, Any]], labelled: bool) -> None:

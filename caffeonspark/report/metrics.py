@@ -23,15 +23,16 @@ from .result import RankTiming, TrainingResult
 __all__ = ["MetricsFile", "read_metrics"]
 
 _LOOK_SECONDS = 1.0  # between two looks whether the file is still where it was made
+_DONE_ANEW = ("iteration", "rank_losses", "validation")
 _STORED_AT = ("start", "validation", "saved", "restart", "end")
 
 
 def read_metrics(path: str, end: Optional[int] = None) -> Iterator[Record]:
     """The records of a metrics file that count, in order.
 
-    Iterations and validations that were done anew, after a restart or by a run that resumed, are there once: a
-    ``start`` or ``restart`` record takes back those before it that are of its iteration or a later one. A last line
-    that was cut off is left out.
+    Iterations, ranks' losses and validations that were done anew, after a restart or by a run that resumed, are there
+    once: a ``start`` or ``restart`` record takes back those before it that are of its iteration or a later one. A last
+    line that was cut off is left out.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def read_metrics(path: str, end: Optional[int] = None) -> Iterator[Record]:
         while floors and floors[-1][0] <= number:
             floors.pop()
         record = json.loads(line)
-        again = floors and record["event"] in ("iteration", "validation") and record["iteration"] >= floors[-1][1]
+        again = floors and record["event"] in _DONE_ANEW and record["iteration"] >= floors[-1][1]
         if not again:
             yield record
 

@@ -3,6 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const COLORS = ["--test", "--good", "--third", "--fourth", "--train", "--bad"];
+const RANKS = ["--train", ...COLORS.filter(color => color !== "--train")];
 const $ = id => document.getElementById(id);
 
 let state = JSON.parse($("state").textContent);
@@ -142,8 +143,10 @@ function ranks() {
       `. It waits ${percent(slow.waiting_share)} of its time for the others; ` +
       `${others.length > 1 ? "they wait" : "the other waits"} ${percent(mean)}.`);
   }
+  const apart = rows.some(row => row.loss !== undefined);   // only while the ranks' models differ
   const head = make("tr", {},
-    ...[["rank", ""], ["host", "left"], ["computes with", "left wide"], ["iteration", ""], ["samples/s if it need not wait", "wide"],
+    ...[["rank", ""], ["host", "left"], ["computes with", "left wide"], ["iteration", ""],
+      ...(apart ? [["its loss", ""]] : []), ["samples/s if it need not wait", "wide"],
       ["training", "wide"], ["waited", "wide"], ["loaded", "wide"], ["its time", "split"]]
       .map(([name, kind]) => make("th", {class: kind}, name)));
   const seconds = value => value === undefined ? "–" : value < 60 ? `${value.toFixed(1)} s` : clock(value);
@@ -161,7 +164,8 @@ function ranks() {
     return make("tr", {class: row.slowest ? "slow" : ""}, make("td", {}, String(row.rank)),
       make("td", {class: "left"}, row.host || "–", ...(row.slowest ? [make("span", {class: "tag"}, "slowest")] : [])),
       make("td", {class: "left wide", title: row.machine ? row.machine.processor : ""}, computes(row.machine)),
-      make("td", {}, whole(row.iteration)), make("td", {class: "wide"}, whole(row.alone)),
+      make("td", {}, whole(row.iteration)), ...(apart ? [make("td", {}, number(row.loss))] : []),
+      make("td", {class: "wide"}, whole(row.alone)),
       ...["training", "waited", "loading"].map(name => make("td", {class: "wide"}, seconds(row[name]))),
       make("td", {class: "split"}, bar));
   });
@@ -182,6 +186,8 @@ function charts() {
       ...losses.map((test, i) => ({name: test.name, color: COLORS[i % COLORS.length], points: test.points, dots: true})),
     ],
   }];
+  if (state.apart && state.apart.length) found.push({title: "Loss of each rank", scalable: true,
+    curves: state.apart.map((one, i) => ({...one, color: RANKS[i % RANKS.length]}))});
   const groups = new Map();   // those between 0 and 1 together, the others each in a chart of its own
   for (const test of state.tests.filter(test => !test.loss)) {
     const unit = test.points.every(([, value]) => value === null || (value >= 0 && value <= 1));

@@ -165,6 +165,9 @@ class Recorder(Observer):
             loading=round(timing.loading, 3),
         )
 
+    def rank_losses(self, result: TrainingResult, iteration: int, losses: Sequence[float]) -> None:
+        self._record("rank_losses", iteration=iteration, losses=[finite(loss) for loss in losses])
+
     def tested(self, result: TrainingResult, test: ValidationResult) -> None:
         self._emit(
             {

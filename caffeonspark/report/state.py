@@ -18,7 +18,12 @@ __all__ = ["RunState", "Series"]
 _MOST_POINTS = 800  # of a curve
 _MOST_NOTES = 200
 _MOST_MARKS = 200
+_MOST_RANKS = 8  # that have a curve each; of more, the lowest and the highest loss have one
 _TIMING_WINDOW = 30.0  # seconds over which a rank's time is split up
+
+
+#: An iteration, and the values of each of some curves there.
+_Point = Tuple[int, List[Optional[float]]]
 
 
 @dataclass
@@ -172,7 +177,9 @@ class RunState(Observer):
         self._at_snapshot: Tuple[int, Series] = (0, Series())
         self._speed = Speed()
         self._samples_per_second: Optional[float] = None
-        self._tests: Dict[Tuple[int, str], List[Tuple[int, List[Optional[float]]]]] = {}
+        self._tests: Dict[Tuple[int, str], List[_Point]] = {}
+        self._apart: List[_Point] = []  # the losses of the ranks, or of more than have curves the lowest and highest
+        self._newest_apart: List[Optional[float]] = []  # of every rank
         self._marks: Deque[Dict[str, Any]] = deque(maxlen=_MOST_MARKS)
         self._notes: Deque[Tuple[float, str]] = deque(maxlen=_MOST_NOTES)
         self._hosts: List[str] = []
@@ -218,6 +225,8 @@ class RunState(Observer):
     # ---- the records
 
     def _on_start(self, record: Record) -> None:
+        if record["ranks"] != self._start["ranks"]:  # other curves
+            self._apart.clear()
         self._start = record
         self._begun = record["time"] - record["seconds"]
         self._begun_monotonic = time.monotonic() - record["seconds"]
@@ -246,8 +255,9 @@ class RunState(Observer):
                 break
         else:
             self._train.cut(iteration)
-        for points in self._tests.values():
+        for points in (*self._tests.values(), self._apart):
             points[:] = [point for point in points if point[0] < iteration]
+        self._newest_apart = []
         self._iteration = iteration
 
     def _on_hosts(self, record: Record) -> None:
@@ -267,13 +277,18 @@ class RunState(Observer):
         if not rank.timings or rank.timings[-1][1].iteration < timing.iteration:  # not heard of live
             rank.take(record["seconds"], timing)
 
+    def _on_rank_losses(self, record: Record) -> None:
+        values = self._newest_apart = record["losses"]
+        if len(values) > _MOST_RANKS:
+            known = [value for value in values if value is not None]
+            values = [min(known), max(known)] if known else [None, None]
+        _put(self._apart, record["iteration"], values)
+
     def _on_validation(self, record: Record) -> None:
         for name, values in record["outputs"].items():
             points = self._tests.setdefault((record["net"], name), [])
             if len(values) <= WIDEST:
-                points.append((record["iteration"], values))
-            if len(points) > 2 * _MOST_POINTS:
-                del points[1:-1:2]
+                _put(points, record["iteration"], values)
 
     def _on_saved(self, record: Record) -> None:
         self._marks.append({"kind": record["what"], "iteration": record["iteration"]})
@@ -325,6 +340,7 @@ class RunState(Observer):
                 "samples_per_second": self._samples_per_second,
                 "train": self._train.columns(),
                 "tests": self._test_curves(),
+                "apart": self._rank_curves(),
                 "marks": list(self._marks),
                 "notes": [[round(seconds, 1), text] for seconds, text in self._notes],
                 "ranks": self._rank_rows(),
@@ -341,8 +357,7 @@ class RunState(Observer):
         """One curve for each value of each output blob."""
         curves = []
         for (net, name), points in self._tests.items():
-            stride = -(-len(points) // _MOST_POINTS) or 1
-            some = points[::-1][::stride][::-1]  # the newest one is always among them
+            some = _thinned(points)
             for number in range(max((len(values) for _, values in some), default=0)):
                 title = curve_name(net, name, number, len(some[0][1]))
                 curves.append(
@@ -353,6 +368,20 @@ class RunState(Observer):
                     }
                 )
         return curves
+
+    def _rank_curves(self) -> List[Dict[str, Any]]:
+        """The loss of each rank, or the lowest and the highest of many, where their models differ."""
+        some = _thinned(self._apart)
+        width = len(some[-1][1]) if some else 0
+        many = int(self._start["ranks"]) > _MOST_RANKS
+        names = ["lowest of the ranks", "highest of the ranks"] if many else [f"rank {n}" for n in range(width)]
+        return [
+            {
+                "name": name,
+                "points": [[at, _rounded(values[number])] for at, values in some if number < len(values)],
+            }
+            for number, name in enumerate(names[:width])
+        ]
 
     def _rank_rows(self) -> List[Dict[str, Any]]:
         """Each rank's host, iteration, and how it spent its newest seconds; ``slowest`` waits least for the others."""
@@ -366,6 +395,8 @@ class RunState(Observer):
                 "iteration": None,
                 "slowest": False,
             }
+            if number < len(self._newest_apart):
+                row["loss"] = _rounded(self._newest_apart[number])
             rank = self._ranks.get(number)
             if rank is not None and rank.timings:
                 recent, total = rank.recent(), rank.timings[-1][1]
@@ -385,6 +416,19 @@ class RunState(Observer):
         if len(known) == len(rows) > 1:
             min(known, key=lambda row: row["waiting_share"])["slowest"] = True
         return rows
+
+
+def _put(points: List[_Point], iteration: int, values: List[Optional[float]]) -> None:
+    """Take the next point, and drop some where there are many."""
+    points.append((iteration, values))
+    if len(points) > 2 * _MOST_POINTS:
+        del points[1:-1:2]
+
+
+def _thinned(points: List[_Point]) -> List[_Point]:
+    """At most ``_MOST_POINTS`` of them, the newest always."""
+    stride = -(-len(points) // _MOST_POINTS) or 1
+    return points[::-1][::stride][::-1]
 
 
 def _part(some: float, whole: float) -> Optional[float]:

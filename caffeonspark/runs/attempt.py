@@ -216,6 +216,7 @@ class Attempt:
             FrameKind.REFUSED: self.on_refused,
             FrameKind.ENGINE: self.on_engine,
             FrameKind.PROGRESS: self.on_progress,
+            FrameKind.RANK_LOSSES: self.on_rank_losses,
             FrameKind.VALIDATION: self.on_test,
             FrameKind.DONE: self.on_done,
             FrameKind.SUSPECT: lambda event: setattr(self, "suspect_batch", str(event.data["batch"])),
@@ -301,6 +302,10 @@ class Attempt:
             self.result.history += new
             self.result.iteration = timing.iteration
         self.observer.progress(self.result, event.rank, timing, new)
+
+    def on_rank_losses(self, event: Event) -> None:
+        losses = [float(loss) for loss in event.data["losses"]]
+        self.observer.rank_losses(self.result, int(event.data["iteration"]), losses)
 
     def on_test(self, event: Event) -> None:
         data = event.data

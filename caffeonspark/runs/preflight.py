@@ -86,7 +86,7 @@ def check_driver(config: RunConfig) -> None:
     if context.master.startswith("local"):
         check_ports(ports, config.ranks)
     check_executors(context.getConf())
-    strategy_for(config.settings)
+    strategy_for(config.settings).check(config.settings, config.ranks)
     _check_snapshot_format(config)
     check_solver_fields(config)
 

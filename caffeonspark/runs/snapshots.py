@@ -411,7 +411,8 @@ class SnapshotStore:
         now = f"this run has {ranks} with -sync {sync}"
         if not about.get("portable", True):
             raise ConfigError(
-                f"{saved_by}, which cannot go on otherwise, and {now}: give it those ranks and -sync {theirs}"
+                f"{saved_by}, which cannot go on otherwise, and {now}: give it those ranks and -sync {theirs}, or its "
+                "model alone as -weights"
             )
         if parts or ("sync" in about and theirs != sync):
             self._say(f"{saved_by}, and {now}: every rank starts from the snapshot's model and solver state")

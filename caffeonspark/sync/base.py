@@ -24,10 +24,12 @@ class Progress(NamedTuple):
     ----------
     history : the iterations whose losses are known now
     stop : whether a rank was asked to stop
+    rank_losses : where the ranks' models differ, each rank's own mean loss over these iterations; else ()
     """
 
     history: Sequence[Entry]
     stop: bool
+    rank_losses: Sequence[float] = ()
 
 
 class Strategy(ABC):
@@ -42,7 +44,7 @@ class Strategy(ABC):
 
     Attributes
     ----------
-    flags : names of the flags that only this strategy reads; they begin with "sync"
+    flags : names of the flags that it reads and not every strategy does; given with another one they are an error
     portable : whether the model and the solver state in a snapshot are enough to go on from with another number of
         ranks or another strategy
     stops_after : after what a request to stop ends training, in words
@@ -73,7 +75,12 @@ class Strategy(ABC):
         return None if self.comm.size == 1 else 1.0 / self.comm.size
 
     @classmethod
-    def memory(cls, train: NetPlan) -> float:
+    def check(cls, settings: Settings, ranks: int) -> None:
+        """Raise ConfigError for values of its flags that cannot be; called on the driver before anything starts."""
+        return
+
+    @classmethod
+    def memory(cls, train: NetPlan, settings: Settings) -> float:
         """MB that a rank takes for it beside its engine."""
         return 0.0
 

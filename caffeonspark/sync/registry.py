@@ -17,6 +17,7 @@ ENTRY_POINTS = "caffeonspark.strategies"
 _BUILT_IN = {
     "all_reduce": "caffeonspark.sync.all_reduce:AllReduce",
     "average": "caffeonspark.sync.averaging:Averaging",
+    "elastic": "caffeonspark.sync.elastic:Elastic",
 }
 
 
@@ -34,13 +35,12 @@ def strategy_for(settings: Settings) -> Type[Strategy]:
         If there is none of that name (see ``plugins.class_named``), or a flag is set that only another one reads.
     """
     found = _named(settings.sync)
-    for name, flag in FLAGS.items():
-        if not name.startswith("sync") or name == "sync" or name in found.flags:
-            continue
-        if getattr(settings, name) != flag.default:
-            owners = [f"-sync {other}" for other in _BUILT_IN if name in _named(other).flags]
+    built_in = {name: _named(name) for name in _BUILT_IN}
+    for name in dict.fromkeys(flag for strategy in built_in.values() for flag in strategy.flags):
+        if name not in found.flags and getattr(settings, name) != FLAGS[name].default:
+            owners = [f"-sync {other}" for other, strategy in built_in.items() if name in strategy.flags]
             raise ConfigError(
-                f"-{name} belongs to {' or '.join(owners) or 'another strategy'}, and this is -sync {settings.sync}: "
-                f"leave -{name} out, or name its strategy"
+                f"-{name} belongs to {' or '.join(owners)}, and this is -sync {settings.sync}: leave -{name} out, or "
+                "name its strategy"
             )
     return found

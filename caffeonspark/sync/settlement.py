@@ -6,7 +6,6 @@ applies them. So weights drift apart by some units in the last place, and a defe
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import Optional
 
@@ -86,28 +85,8 @@ class Settlement:
                 f"{drifts[worst]:.2g} of the largest weight apart after {since} iterations, where different processors "
                 f"explain {MOST_DRIFT * since:.2g}: a different Caffe, or a defect"
             )
-        self._share_history()
+        trainer.change_history(comm.broadcast)
         self._settled = trainer.iteration
-
-    def _share_history(self) -> None:
-        """The solver state of rank 0, by way of files, for every rank."""
-        trainer, comm = self._trainer, self._comm
-        weights, state = trainer.snapshot()
-        content = b""
-        if comm.rank == 0:
-            with open(state, "rb") as f:
-                content = f.read()
-        sizes = comm.all_gather(struct.pack("!Q", len(content)))
-        (size,) = struct.unpack("!Q", sizes[0])
-        words = np.zeros(-(-size // 4), np.float32)  # only carried: no sum is made of them
-        words.view(np.uint8)[: len(content)] = np.frombuffer(content, np.uint8)
-        comm.broadcast([words])
-        if comm.rank:
-            with open(state, "wb") as f:
-                f.write(words.view(np.uint8)[:size].tobytes())
-            trainer.restore(weights, state)
-        for path in (weights, state):
-            os.unlink(path)
 
 
 def _distance(mine: np.ndarray, theirs: np.ndarray) -> float:

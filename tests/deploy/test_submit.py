@@ -308,21 +308,30 @@ def test_memory_follows_the_nets(nets):
     from caffeonspark.api.config import Config
     from caffeonspark.nets.net import TRAIN
     from caffeonspark.plans.net_source import NetSource
+    from caffeonspark.settings import Settings
     from caffeonspark.sync.all_reduce import AllReduce
     from caffeonspark.sync.averaging import Averaging
+    from caffeonspark.sync.elastic import Elastic
 
     config = Config(None, conf=str(nets / "solver.prototxt"))
     plan, engine = NetSource(config, config.run_config.net(TRAIN)).plan, config.load_engine()
     assert plan.parameters > 0
-    one = executor_overhead(engine, [plan], [], "SGD", AllReduce, 1, 1, 2)
-    two = executor_overhead(engine, [plan], [], "SGD", AllReduce, 2, 2, 2)
+    one = executor_overhead(engine, [plan], [], "SGD", AllReduce, Settings(), 1)
+    two = executor_overhead(engine, [plan], [], "SGD", AllReduce, Settings(devices=2), 2)
     assert 512 <= one < two
-    assert executor_overhead(engine, [plan], [plan], "SGD", AllReduce, 1, 8, 2) > two  # eight tasks of features at once
+    assert (
+        executor_overhead(engine, [plan], [plan], "SGD", AllReduce, Settings(), 8) > two
+    )  # eight tasks of features at once
     assert one % 128 == 0
-    assert Averaging.memory(plan) == 4e-6 * plan.parameters
+    assert Averaging.memory(plan, Settings()) == 4e-6 * plan.parameters
     many = [dataclasses.replace(plan, parameters=10**8)]  # 400 MB
-    averaging, reducing = (executor_overhead(engine, many, [], "SGD", s, 1, 1, 2) for s in (Averaging, AllReduce))
-    assert 400 <= averaging - reducing <= 700
+
+    def overhead(strategy, **flags):
+        return executor_overhead(engine, many, [], "SGD", strategy, Settings(**flags), 1)
+
+    assert 400 <= overhead(Averaging) - overhead(AllReduce) <= 700
+    assert 800 <= overhead(Elastic) - overhead(AllReduce) <= 1100
+    assert 2000 <= overhead(Averaging, averageHistory=True) - overhead(AllReduce) <= 2700
     assert driver_overhead(engine, [plan]) >= 512
 
 

@@ -42,6 +42,20 @@ def test_losses_of_many_iterations_at_once_fit_into_frames():
     assert [(data["iteration"], data["history"]) for data in sent] == [(200_000, [])]
 
 
+def test_the_ranks_own_losses_between_two_reports_are_their_mean(tmp_path):
+    sent = []
+    loop = make_loop(tmp_path, [], ResumePoint())
+    loop.connection = SimpleNamespace(send=lambda kind, **data: sent.append((kind, data)))
+    loop.report()
+    loop.rank_losses.add(9, [1.0, 4.0])
+    loop.rank_losses.add(14, [])  # of an iteration in which nothing was exchanged
+    loop.rank_losses.add(19, [2.0, 5.000000001])
+    loop.report()
+    loop.report()
+    found = [data for kind, data in sent if kind == "rank losses"]
+    assert found == [{"iteration": 19, "losses": [1.5, 4.5]}]
+
+
 def make_loop(folder, sent, start, **flags):
     """A loop of rank 0 that has nothing to train; what it sends goes to ``sent``."""
     connection = SimpleNamespace(

@@ -5,7 +5,7 @@ import re
 
 from caffeonspark.report.curve import draw_png, static_page
 from caffeonspark.report.page import page_html
-from tests.support.run_records import end, iteration, restart, saved, start, state_of, validation
+from tests.support.run_records import end, iteration, rank_losses, restart, saved, start, state_of, validation
 
 
 def test_pictures_of_every_kind_of_run():
@@ -14,6 +14,7 @@ def test_pictures_of_every_kind_of_run():
         [start(), iteration(0, loss=-1), iteration(1, loss=0)],
         [start(5), *(iteration(n) for n in range(5, 2000)), saved(7), saved(9, "best model"), restart(9)],
         [start(), iteration(0), validation(0, loss=[1.0], top=[0.1, 0.2]), end(1, "failed", "boom")],
+        [start(), *(iteration(n) for n in range(30)), rank_losses(9, 1.0, None), rank_losses(29, 0.5, 2.0)],
     ):
         assert draw_png(state_of(*records).page()).startswith(b"\x89PNG")
 

@@ -14,7 +14,7 @@ from caffeonspark.report.metrics import MetricsFile
 from caffeonspark.report.records import one_line, shown_settings
 from caffeonspark.settings import Settings
 from caffeonspark.storage import Storage
-from tests.support.run_records import end, iteration, restart, saved, start, validation
+from tests.support.run_records import end, iteration, rank_losses, restart, saved, start, validation
 
 
 def write(path, records, rest=b""):
@@ -24,12 +24,14 @@ def write(path, records, rest=b""):
 
 def test_a_reader_sees_what_counts_once(tmp_path):
     records = [start(), *(iteration(n) for n in range(8)), validation(5)]
+    records += [rank_losses(3, 1.0, 2.0), rank_losses(7, 3.0, 4.0)]
     records += [restart(4), *(iteration(n, loss=7) for n in range(4, 7)), validation(5, 0.9), end(7)]
     records += [start(6), *(iteration(n, loss=8) for n in range(6, 9)), restart(8), iteration(8, loss=9)]
     write(tmp_path / "m.jsonl", records, rest=b'{"event":"iteration","iter')
     found = list(read_metrics(str(tmp_path / "m.jsonl")))
     losses = [(r["iteration"], r["loss"]) for r in found if r["event"] == "iteration"]
     assert losses == [(n, 1 / (n + 1)) for n in range(4)] + [(4, 7), (5, 7), (6, 8), (7, 8), (8, 9)]
+    assert [r["losses"] for r in found if r["event"] == "rank_losses"] == [[1.0, 2.0]]
     assert [r["outputs"]["accuracy"] for r in found if r["event"] == "validation"] == [[0.9]]
     assert [r["event"] for r in found if r["event"] in ("start", "restart", "end")] == [
         "start",

@@ -10,7 +10,7 @@ import pytest
 from caffeonspark.report.curve import draw_png
 from caffeonspark.report.result import RankTiming, TrainingResult
 from caffeonspark.report.state import RunState, Series, smooth
-from tests.support.run_records import end, iteration, restart, saved, start, state_of, validation
+from tests.support.run_records import end, iteration, rank_losses, restart, saved, start, state_of, validation
 
 
 @pytest.mark.parametrize("count", [1, 799, 800, 801, 12_345])
@@ -118,6 +118,41 @@ def test_what_each_rank_computes_with():
     assert [row["machine"] for row in state_of(start(), hosts).page()["ranks"]] == [None, None]  # of earlier versions
     state = state_of(start(), {**hosts, "machines": [machine, None]})
     assert [row["machine"] for row in state.page()["ranks"]] == [machine, None]
+
+
+def test_the_losses_of_ranks_whose_models_differ():
+    records = [saved(20), *(rank_losses(n, 1 / n, None if n == 29 else 2 / n) for n in (9, 19, 29, 39))]
+    page = state_of(start(), *records).page()
+    assert [curve["name"] for curve in page["apart"]] == ["rank 0", "rank 1"]
+    assert page["apart"][0]["points"] == [[n, float(f"{1 / n:.5g}")] for n in (9, 19, 29, 39)]
+    assert page["apart"][1]["points"][2] == [29, None]
+    assert [row["loss"] for row in page["ranks"]] == [0.025641, 0.051282]
+    page = state_of(start(), *records, restart(20)).page()
+    assert [[at for at, _ in curve["points"]] for curve in page["apart"]] == [[9, 19], [9, 19]]
+    assert "loss" not in page["ranks"][0]
+    plain = state_of(start(), iteration(0)).page()
+    assert plain["apart"] == [] and "loss" not in plain["ranks"][0]
+
+
+def test_many_ranks_have_two_curves():
+    state = state_of(start(ranks=500, max_iter=10**6))
+    for number in range(3000):
+        state.record(rank_losses(number, *(None if rank == 3 else rank + 1 for rank in range(500))))
+    page = state.page()
+    assert [curve["name"] for curve in page["apart"]] == ["lowest of the ranks", "highest of the ranks"]
+    assert [curve["points"][-1] for curve in page["apart"]] == [[2999, 1], [2999, 500]]
+    assert [len(curve["points"]) for curve in page["apart"]] <= [800, 800]
+    assert [row["loss"] for row in page["ranks"][:5]] == [1, 2, 3, None, 5]
+    assert len(json.dumps(page)) < 200_000
+
+
+def test_a_run_that_goes_on_with_other_ranks_draws_its_own():
+    state = state_of(start(), rank_losses(9, 1, 2), start(20, ranks=3), rank_losses(29, 4, 5, 6))
+    assert [(one["name"], one["points"]) for one in state.page()["apart"]] == [
+        ("rank 0", [[29, 4]]),
+        ("rank 1", [[29, 5]]),
+        ("rank 2", [[29, 6]]),
+    ]
 
 
 def test_values_that_json_cannot_hold():

@@ -218,11 +218,15 @@ def test_weights_that_were_not_saved_with_the_state_count(make_store, tmp_path):
     assert store.said == []
 
 
-def test_another_strategy_starts_from_the_means_with_a_note(make_store, tmp_path):
-    hand_over(make_store(), tmp_path, 3)
-    store = make_store(sync="all_reduce")
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("average", "all_reduce"), ("average", "elastic"), ("elastic", "average"), ("elastic", "all_reduce")],
+)
+def test_another_strategy_starts_from_the_model_with_a_note(make_store, tmp_path, before, now):
+    hand_over(make_store(sync=before), tmp_path, 3)
+    store = make_store(sync=now)
     assert store.newest().point.parts == ()
-    assert "was saved by 2 ranks with -sync average, and this run has 2 with -sync all_reduce" in store.said[0]
+    assert f"was saved by 2 ranks with -sync {before}, and this run has 2 with -sync {now}" in store.said[0]
 
 
 def test_snapshots_of_before_there_were_strategies_are_of_all_reduce(make_store, tmp_path):
@@ -241,7 +245,10 @@ def test_a_state_that_only_its_strategy_can_go_on_from_is_refused(make_store, tm
     path = tmp_path / "run_iter_3.solverstate.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "sync": "sharded:Server", "portable": False}))
     store = make_store(resume=True)
-    message = "was saved by 2 ranks with -sync sharded:Server, which cannot go on otherwise, and this run has 2"
+    message = (
+        "was saved by 2 ranks with -sync sharded:Server, which cannot go on otherwise, and this run has 2 with -sync "
+        "average: give it those ranks and -sync sharded:Server, or its model alone as -weights$"
+    )
     with pytest.raises(ConfigError, match=message):
         read_resume_point(store.config, store)
 

@@ -23,6 +23,7 @@ class LocalRank:
         self.stopping = False
         self.strategy = strategy_for(settings)(self.trainer, comm, settings, lambda: self.stopping)
         self.history = []
+        self.rank_losses = {}  # each rank's own, by the iteration at which they were told
         self.stopped = []  # the iterations after which a request to stop was heard
 
     def load(self):
@@ -31,9 +32,11 @@ class LocalRank:
 
     def train(self, until):
         while self.trainer.iteration < until:
-            history, stop = self.strategy.iterate(self.load)
-            self.history += history
-            if stop:
+            progress = self.strategy.iterate(self.load)
+            self.history += progress.history
+            if progress.rank_losses:
+                self.rank_losses[self.trainer.iteration] = progress.rank_losses
+            if progress.stop:
                 self.stopped.append(self.trainer.iteration)
 
     def weights(self):
@@ -80,6 +83,7 @@ def on_ranks(folder, images, labels, ranks, work, *, solver, layers=stock.LAYERS
         net = stock.input_net(batch, images.shape[1:], layers)
         one = LocalRank(rank, comm, Settings(**flags), solver, net, feed, own)
         with contextlib.closing(one.trainer):
+            one.strategy.start([], None, None)
             return work(one)
 
     return in_threads(ranks, run)

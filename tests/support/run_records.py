@@ -49,6 +49,10 @@ def validation(number, value=0.5, net=0, **outputs):
     }
 
 
+def rank_losses(number, *losses):
+    return {"event": "rank_losses", "seconds": 1 + number / 10, "iteration": number, "losses": list(losses)}
+
+
 def saved(number, what="snapshot", place=""):
     return {"event": "saved", "seconds": 3.0, "what": what, "iteration": number, "place": place}
 

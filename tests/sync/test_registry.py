@@ -8,6 +8,7 @@ from caffeonspark.errors import ConfigError
 from caffeonspark.settings import FLAGS, Settings
 from caffeonspark.sync.all_reduce import AllReduce
 from caffeonspark.sync.averaging import Averaging
+from caffeonspark.sync.elastic import Elastic
 from caffeonspark.sync.registry import strategy_for
 from tests.support import own_strategy, stock
 from tests.support.local_ranks import on_ranks
@@ -29,6 +30,7 @@ def modules(tmp_path, monkeypatch):
 def test_names():
     assert strategy_for(Settings()) is AllReduce
     assert strategy_for(Settings(sync="average")) is Averaging
+    assert strategy_for(Settings(sync="elastic")) is Elastic
     assert FLAGS["syncInterval"].default == 10
 
 
@@ -43,13 +45,15 @@ def test_an_installed_package_brings_a_strategy(modules):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[caffeonspark.strategies]\nmine = own_strategy:Own\n")
     assert strategy_for(Settings(sync="mine")) is own_strategy.Alone
-    with pytest.raises(ConfigError, match=r"-sync: 'xyz' is unknown\. Valid names: all_reduce, average, mine\."):
+    with pytest.raises(
+        ConfigError, match=r"-sync: 'xyz' is unknown\. Valid names: all_reduce, average, elastic, mine\."
+    ):
         strategy_for(Settings(sync="xyz"))
 
 
 @pytest.mark.parametrize("name", ["averge", "allreduce", "gossip"])
 def test_an_unknown_name_lists_those_there_are(name):
-    with pytest.raises(ConfigError, match=rf"-sync: '{name}' is unknown\. .*: all_reduce, average\."):
+    with pytest.raises(ConfigError, match=rf"-sync: '{name}' is unknown\. .*: all_reduce, average, elastic\."):
         strategy_for(Settings(sync=name))
 
 
@@ -91,9 +95,30 @@ def test_half_a_place(name):
 
 
 def test_a_flag_of_another_strategy():
-    message = r"-syncInterval belongs to -sync average, and this is -sync all_reduce: leave -syncInterval out"
+    message = (
+        r"-syncInterval belongs to -sync average or -sync elastic, and this is -sync all_reduce: leave -syncInterval"
+    )
     with pytest.raises(ConfigError, match=message):
         strategy_for(Settings(syncInterval=5))
+    for flags in ({"averageHistory": True}, {"sync": "elastic", "averageHistory": True}):
+        with pytest.raises(
+            ConfigError, match=r"-averageHistory belongs to -sync average, and this is -sync \w+: leave"
+        ):
+            strategy_for(Settings(**flags))
+    with pytest.raises(ConfigError, match=r"-elasticAlpha belongs to -sync elastic, and this is -sync average: leave"):
+        strategy_for(Settings(sync="average", elasticAlpha=0.1))
+
+
+@pytest.mark.parametrize(("alpha", "ranks"), [(0, 1), (-0.1, 2), (0.6, 2), (1.01, 1), (0.34, 3), (float("nan"), 1)])
+def test_an_alpha_that_cannot_be(alpha, ranks):
+    message = rf"-elasticAlpha {alpha:g} must be above 0 and at most 1 / ranks, which is .* here: .* 0\.9 / ranks$"
+    with pytest.raises(ConfigError, match=message):
+        Elastic.check(Settings(sync="elastic", elasticAlpha=alpha), ranks)
+
+
+@pytest.mark.parametrize(("alpha", "ranks"), [(None, 3), (1, 1), (1 / 3, 3), (1 / 49, 49), (1e-6, 100)])
+def test_an_alpha_that_can_be(alpha, ranks):
+    Elastic.check(Settings(sync="elastic", elasticAlpha=alpha), ranks)
 
 
 def test_the_interval_is_at_least_one():
