@@ -65,6 +65,17 @@ class Settings:
         "NAME",
     )
     syncInterval: int = flag("int", 10, "with -sync average: a rank's iterations between averagings", "T", minimum=1)
+    fullBatch: bool = flag("switch", False, "an iteration is the solver's update by the gradient of all the data")
+    lbfgsHistory: int = flag(
+        "int", 10, 'with a solver of type: "LBFGS": the newest steps that it knows the curvature from', "M", minimum=1
+    )
+    tol: float = flag(
+        "float",
+        1e-6,
+        'with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations',
+        "T",
+        minimum=0,
+    )
     connection: str = flag(
         "choice",
         "ethernet",

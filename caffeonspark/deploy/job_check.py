@@ -28,13 +28,14 @@ from ..plans.job import ResumePoint
 from ..plans.made_data import batches_to_score
 from ..plans.net_plan import NetPlan
 from ..plans.net_source import NetSource
-from ..runs.preflight import check_solver, check_solver_fields
+from ..runs.preflight import check_solver, check_solver_fields, check_strategy
 from ..runs.snapshots import StartFiles
 from ..runs.start_check import check_start
 from ..runs.start_weights import find_start_weights, solver_weights
 from ..runs.state_check import check_state
 from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
+from ..settings import Settings
 from ..storage import find_file, local_path
 from ..sync.base import Strategy
 from ..sync.registry import strategy_for
@@ -52,7 +53,8 @@ class JobCheck:
     engine : what they are run by; None where no net was looked at
     train : plans of the TRAIN net and of the nets it is validated with
     inference : plans of the nets that -test and -features run
-    solver : the solver's type
+    solver : the type of the solver that ranks make
+    settings : the flags
     strategy : how ranks stay one model; None where no net is trained
     read : local files that the driver reads: their paths by what names them
     data : (where it is named, path) of data on local disks
@@ -65,6 +67,7 @@ class JobCheck:
     train: List[NetPlan] = field(default_factory=list)
     inference: List[NetPlan] = field(default_factory=list)
     solver: str = ""
+    settings: Settings = field(default_factory=Settings)
     strategy: Optional[Type[Strategy]] = None
     read: Dict[str, str] = field(default_factory=dict)
     data: List[Tuple[str, str]] = field(default_factory=list)
@@ -137,7 +140,7 @@ def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, ya
     if not (config.conf or config.net):
         raise ConfigError("no solver is given: set -conf to the solver prototxt, or -net to a net to test")
     found.engine = config.load_engine()
-    found.solver = str(config.solver.type)
+    found.solver, found.settings = str(config.solver.type), config.settings
     if config.train:
         check_solver_fields(config.run_config)
     found.read = config.read
@@ -149,7 +152,8 @@ def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, ya
     elsewhere = options.get("spark.submit.deployMode") == "cluster"
     try:
         if config.train:
-            found.strategy = strategy_for(config.settings)
+            found.strategy = strategy_for(config.settings, found.solver)
+            found.solver = str(found.strategy.engine_solver(config.solver).type)
             found.train = [_plan(config, config.run_config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
             _check_solver(config, found)
@@ -171,6 +175,7 @@ def _check_solver(config: Config, found: JobCheck) -> None:
     """Raise what the driver would for the solver and for what training starts from."""
     run, settings = config.run_config, config.settings
     found.notes += [f"{run.solver_path}: {note}" for note in solver_notes(run.solver)]
+    check_strategy(run, run.solver, found.train[0], found.notes.append)
     inspection = check_solver(run, run.solver, found.train[0], found.train[1:])
     names = find_start_weights(run)
     for name, place in zip(solver_weights(run), names):

@@ -11,6 +11,7 @@ from typing import Optional, Sequence, Type
 from ..data.tops import ImageTop
 from ..engines.base import Engine
 from ..plans.net_plan import NetPlan
+from ..settings import Settings
 from ..sync.base import Strategy
 
 __all__ = ["driver_overhead", "executor_overhead"]
@@ -32,6 +33,8 @@ def executor_overhead(
     ranks: int,
     tasks: int,
     decoders: int,
+    settings: Settings,
+    all_ranks: int,
 ) -> int:
     """MB an executor needs beside its heap.
 
@@ -45,6 +48,8 @@ def executor_overhead(
     ranks : solvers in the executor
     tasks : tasks of -test and -features that run in it at once
     decoders : processes of a rank that decode images, where it has encoded ones
+    settings : the flags
+    all_ranks : solvers of all executors
     """
     if engine is None:
         return _rounded(JVM + DAEMON)
@@ -52,7 +57,7 @@ def executor_overhead(
     if train:
         helpers = decoders * DECODER if any(_encoded(net) for net in train) else 0
         training = engine.training_memory(solver, train[0], train[1:])
-        training += strategy.memory(train[0]) if strategy is not None else 0.0
+        training += strategy.memory(train[0], settings, all_ranks) if strategy is not None else 0.0
         need = ranks * (WORKER + SIDECAR + helpers + 1.2 * training)
     for plan in inference:
         need = max(need, tasks * (WORKER + 1.2 * engine.inference_memory(plan)))

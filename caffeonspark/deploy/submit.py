@@ -232,6 +232,8 @@ class _Job:
                 devices,
                 tasks,
                 int(decoders),
+                found.settings,
+                devices * self.options.number("spark.executor.instances", 1),
             )
             self.options.add("spark.executor.memoryOverhead", str(need + guess * devices))
         if self.cluster_mode and self.options.get("spark.driver.memoryOverhead") is None:

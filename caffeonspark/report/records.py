@@ -143,6 +143,7 @@ class Recorder(Observer):
         speed = self._speed.per_second()
         samples = None if speed is None else round(speed * result.samples, 1)
         for iteration, loss, rate in new:
+            passes = {"passes": result.passes[iteration]} if iteration in result.passes else {}
             self._emit(
                 {
                     "event": "iteration",
@@ -152,6 +153,7 @@ class Recorder(Observer):
                     "loss": finite(loss),
                     "lr": rate,
                     "samples_per_second": samples,
+                    **passes,
                 }
             )
 

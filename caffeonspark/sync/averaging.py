@@ -38,7 +38,7 @@ class Averaging(Strategy):
         self._pending: List[Entry] = []  # this rank's losses since the last exchange
 
     @classmethod
-    def memory(cls, train: NetPlan) -> float:
+    def memory(cls, train: NetPlan, settings: Settings, ranks: int) -> float:
         """A rank's own weights while the mean is in their place."""
         return 4e-6 * train.parameters
 
