@@ -27,6 +27,9 @@ class ConfigFlags:
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -104,6 +107,12 @@ class ConfigFlags:
     """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), or MODULE:CLASS for one of your own"""
     syncInterval: int
     """with -sync average: a rank's iterations between averagings"""
+    fullBatch: bool
+    """an iteration is the solver's update by the gradient of all the data"""
+    lbfgsHistory: int
+    """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    tol: float
+    """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
     connection: Literal["ethernet", "infiniband"]
     """how gradients travel; infiniband runs as ethernet over IPoIB"""
     maxRestarts: int

@@ -33,9 +33,9 @@ from ..runs.snapshots import StartFiles
 from ..runs.start_check import check_start
 from ..runs.start_weights import find_start_weights, solver_weights
 from ..runs.state_check import check_state
+from ..settings import Settings
 from ..spark.jvm import end_jvm, hadoop_configuration
 from ..spark.yarn import Limits, read_limits
-from ..settings import Settings
 from ..storage import find_file, local_path
 from ..sync.base import Strategy
 from ..sync.registry import strategy_for

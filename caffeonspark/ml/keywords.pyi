@@ -24,6 +24,9 @@ class EstimatorParams(Params):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    fullBatch: Param[Any]
+    lbfgsHistory: Param[Any]
+    tol: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -87,6 +90,9 @@ class EstimatorParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -123,7 +129,7 @@ class EstimatorParams(Params):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -151,6 +157,9 @@ class EstimatorParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -187,7 +196,7 @@ class EstimatorParams(Params):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -254,6 +263,18 @@ class EstimatorParams(Params):
         """with -sync average: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
         """with -sync average: a rank's iterations between averagings"""
+    def setFullBatch(self: Self, value: bool) -> Self:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def getFullBatch(self) -> bool:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def setLbfgsHistory(self: Self, value: int) -> Self:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def getLbfgsHistory(self) -> int:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def setTol(self: Self, value: float) -> Self:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
+    def getTol(self) -> float:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -398,9 +419,9 @@ class EstimatorParams(Params):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]) -> Self:
+    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]) -> Self:
         """the solver (default with conf: its type)"""
-    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]:
+    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
     def setLrPolicy(self: Self, value: str) -> Self:
         """how the learning rate changes (default with conf: the solver's lr_policy)"""
@@ -564,6 +585,9 @@ class ClassifierParams(Params):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    fullBatch: Param[Any]
+    lbfgsHistory: Param[Any]
+    tol: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -627,6 +651,9 @@ class ClassifierParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -663,7 +690,7 @@ class ClassifierParams(Params):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -691,6 +718,9 @@ class ClassifierParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -727,7 +757,7 @@ class ClassifierParams(Params):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -788,6 +818,18 @@ class ClassifierParams(Params):
         """with -sync average: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
         """with -sync average: a rank's iterations between averagings"""
+    def setFullBatch(self: Self, value: bool) -> Self:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def getFullBatch(self) -> bool:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def setLbfgsHistory(self: Self, value: int) -> Self:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def getLbfgsHistory(self) -> int:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def setTol(self: Self, value: float) -> Self:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
+    def getTol(self) -> float:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -932,9 +974,9 @@ class ClassifierParams(Params):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]) -> Self:
+    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]) -> Self:
         """the solver (default with conf: its type)"""
-    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]:
+    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
     def setLrPolicy(self: Self, value: str) -> Self:
         """how the learning rate changes (default with conf: the solver's lr_policy)"""
@@ -1106,6 +1148,9 @@ class RegressorParams(Params):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    fullBatch: Param[Any]
+    lbfgsHistory: Param[Any]
+    tol: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -1167,6 +1212,9 @@ class RegressorParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -1203,7 +1251,7 @@ class RegressorParams(Params):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -1229,6 +1277,9 @@ class RegressorParams(Params):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -1265,7 +1316,7 @@ class RegressorParams(Params):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -1324,6 +1375,18 @@ class RegressorParams(Params):
         """with -sync average: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
         """with -sync average: a rank's iterations between averagings"""
+    def setFullBatch(self: Self, value: bool) -> Self:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def getFullBatch(self) -> bool:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def setLbfgsHistory(self: Self, value: int) -> Self:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def getLbfgsHistory(self) -> int:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def setTol(self: Self, value: float) -> Self:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
+    def getTol(self) -> float:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -1468,9 +1531,9 @@ class RegressorParams(Params):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]) -> Self:
+    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]) -> Self:
         """the solver (default with conf: its type)"""
-    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]:
+    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
     def setLrPolicy(self: Self, value: str) -> Self:
         """how the learning rate changes (default with conf: the solver's lr_policy)"""

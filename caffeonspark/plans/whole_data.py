@@ -27,7 +27,9 @@ def check_whole_data(train: NetPlan, mode: str, same_each_pass: bool) -> None:
     """
     net = train.message()
     if not train.layers:
-        raise ConfigError(f"{train.path}: no layer reads data, which has no end then, and {mode} goes through all of it")
+        raise ConfigError(
+            f"{train.path}: no layer reads data, which has no end then, and {mode} goes through all of it"
+        )
     if train.steps_differ:
         raise ConfigError(
             f"{train.path}: the data layers have different batch sizes, and {mode} goes through all records of all of "

@@ -257,9 +257,7 @@ class Loop:
         for iteration, loss, rate in history:
             if not math.isfinite(loss):
                 self.report()  # how it came to that
-                raise LossNotFinite(
-                    f"the loss became {loss} at iteration {iteration}: {self.strategy.if_not_finite}"
-                )
+                raise LossNotFinite(f"the loss became {loss} at iteration {iteration}: {self.strategy.if_not_finite}")
             if self.comm.rank == 0:
                 self.history.append((iteration, loss, rate))
         if time.monotonic() - self.reported > _REPORT_SECONDS:

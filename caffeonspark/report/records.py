@@ -127,7 +127,7 @@ class Recorder(Observer):
             numbers = range(self._config.ranks)
             hosts = [self._hosts.get(number, "") for number in numbers]
             machines = [asdict(self._machines[number]) if number in self._machines else None for number in numbers]
-            self._record("hosts", hosts=hosts, machines=machines, rows=result.rows)
+            self._record("hosts", hosts=hosts, machines=machines, rows=result.rows, samples=result.samples)
         if rank == 0 and new:
             self._iterations(result, timing, new)
         before, _ = self._timings.get(rank, (-math.inf, None))

@@ -85,7 +85,9 @@ class FullBatch(Strategy):
     def check(cls, solver: Any, train: NetPlan, where: str) -> List[str]:
         check_whole_data(train, "-fullBatch", same_each_pass=False)
         if solver.iter_size > 1:
-            return [f"iter_size: {solver.iter_size} has no effect with -fullBatch: an iteration is a pass over all data"]
+            return [
+                f"iter_size: {solver.iter_size} has no effect with -fullBatch: an iteration is a pass over all data"
+            ]
         return []
 
     @classmethod

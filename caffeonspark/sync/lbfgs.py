@@ -27,7 +27,17 @@ __all__ = ["LBFGS"]
 _ENDING = ".npz"
 _KEPT = 64e6  # bytes of weights and history, over all ranks, that are kept as training goes
 _KEEP_SECONDS = 1.0  # between two such snapshots
-_WITHOUT_EFFECT = ("base_lr", "lr_policy", "gamma", "power", "stepsize", "stepvalue", "momentum", "momentum2", "iter_size")
+_WITHOUT_EFFECT = (
+    "base_lr",
+    "lr_policy",
+    "gamma",
+    "power",
+    "stepsize",
+    "stepvalue",
+    "momentum",
+    "momentum2",
+    "iter_size",
+)
 
 
 class _Point(NamedTuple):
@@ -158,9 +168,7 @@ class LBFGS(Strategy):
         self._recent = [*self._recent, there.value][-WINDOW:]
         return step
 
-    def _along(
-        self, load: Callable[[], None], here: _Point, direction: np.ndarray
-    ) -> Optional[Tuple[float, _Point]]:
+    def _along(self, load: Callable[[], None], here: _Point, direction: np.ndarray) -> Optional[Tuple[float, _Point]]:
         """A step length that keeps the Wolfe conditions, and the point; None where there is none."""
         slope = self._dot(here.gradient, direction)
         if not slope < 0:

@@ -1,4 +1,4 @@
-"""A line search for the strong Wolfe conditions: Nocedal & Wright, Numerical Optimization (2nd ed.), algorithms 3.5, 3.6.
+"""A line search for the strong Wolfe conditions: Nocedal & Wright, Numerical Optimization, algorithms 3.5 and 3.6.
 
 It knows no ranks and no net: a function of one number, of which each evaluation is expensive.
 """
@@ -67,7 +67,7 @@ class _Search:
         return self._best_step()
 
     def _zoom(self, low: _Trial, high: _Trial) -> Optional[float]:
-        """Algorithm 3.6: shorter intervals. ``low`` is the lowest that decreases; the slope there points to ``high``."""
+        """Algorithm 3.6: shorter intervals. ``low`` is the lowest that decreases; its slope points to ``high``."""
         while self._left:
             trial = self._try(_inside(low, high))
             if not self._decreases(trial) or trial.value >= low.value:

@@ -20,6 +20,7 @@ from caffeonspark.deploy.memory import driver_overhead, executor_overhead
 from caffeonspark.deploy.options import SubmitOptions, megabytes
 from caffeonspark.errors import CaffeOnSparkError, ConfigError
 from caffeonspark.formats.caffemodel import LayerWeights, write_caffemodel
+from caffeonspark.settings import Settings
 from caffeonspark.spark.library_zip import library_digest
 from caffeonspark.spark.yarn import Limits, check_request, explain_refusal
 from tests.support import stock
@@ -310,19 +311,24 @@ def test_memory_follows_the_nets(nets):
     from caffeonspark.plans.net_source import NetSource
     from caffeonspark.sync.all_reduce import AllReduce
     from caffeonspark.sync.averaging import Averaging
+    from caffeonspark.sync.lbfgs import LBFGS
 
     config = Config(None, conf=str(nets / "solver.prototxt"))
     plan, engine = NetSource(config, config.run_config.net(TRAIN)).plan, config.load_engine()
     assert plan.parameters > 0
-    one = executor_overhead(engine, [plan], [], "SGD", AllReduce, 1, 1, 2)
-    two = executor_overhead(engine, [plan], [], "SGD", AllReduce, 2, 2, 2)
+    one = executor_overhead(engine, [plan], [], "SGD", AllReduce, 1, 1, 2, Settings(), 1)
+    two = executor_overhead(engine, [plan], [], "SGD", AllReduce, 2, 2, 2, Settings(), 2)
     assert 512 <= one < two
-    assert executor_overhead(engine, [plan], [plan], "SGD", AllReduce, 1, 8, 2) > two  # eight tasks of features at once
+    assert executor_overhead(engine, [plan], [plan], "SGD", AllReduce, 1, 8, 2, Settings(), 1) > two  # eight tasks
     assert one % 128 == 0
-    assert Averaging.memory(plan) == 4e-6 * plan.parameters
+    assert Averaging.memory(plan, Settings(), 2) == 4e-6 * plan.parameters
     many = [dataclasses.replace(plan, parameters=10**8)]  # 400 MB
-    averaging, reducing = (executor_overhead(engine, many, [], "SGD", s, 1, 1, 2) for s in (Averaging, AllReduce))
+    averaging, reducing, alone, shared = (
+        executor_overhead(engine, many, [], "SGD", strategy, 1, 1, 2, Settings(), ranks)
+        for strategy, ranks in ((Averaging, 1), (AllReduce, 1), (LBFGS, 1), (LBFGS, 4))
+    )
     assert 400 <= averaging - reducing <= 700
+    assert 3.9 < (alone - reducing) / (shared - reducing) < 4.1
     assert driver_overhead(engine, [plan]) >= 512
 
 

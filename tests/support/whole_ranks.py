@@ -83,6 +83,4 @@ def on_whole_ranks(folder, shares, work, *, solver, layers, batch=10, **flags):
 def shares_of(columns, counts):
     """So many records for each rank, one after the other."""
     ends = np.cumsum(counts)
-    return [
-        {name: values[end - count : end] for name, values in columns.items()} for end, count in zip(ends, counts)
-    ]
+    return [{name: values[end - count : end] for name, values in columns.items()} for end, count in zip(ends, counts)]

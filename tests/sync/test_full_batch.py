@@ -43,7 +43,10 @@ def test_the_gradient_of_shards_is_that_of_the_whole(tmp_path, columns, counts):
 
     def work(rank):
         found = []
-        rank.strategy._exchange, exchange = lambda losses: found.append((exchange(losses), gradients())), rank.strategy._exchange
+        rank.strategy._exchange, exchange = (
+            lambda losses: found.append((exchange(losses), gradients())),
+            rank.strategy._exchange,
+        )
 
         def gradients():
             return [array.copy() for array in rank.trainer.gradients]
@@ -96,9 +99,7 @@ def test_one_block_is_a_batch_to_the_bit(tmp_path, columns):
         rank.train(20)
         return rank.weights()
 
-    (found,) = on_whole_ranks(
-        tmp_path, [columns], work, solver=solver, layers=SMOOTH, batch=240, fullBatch=True
-    )
+    (found,) = on_whole_ranks(tmp_path, [columns], work, solver=solver, layers=SMOOTH, batch=240, fullBatch=True)
     whole = large_batch(columns, solver)
     whole.step(20)
     for mine, theirs in zip(found, stock.weights(whole.net)):
@@ -111,6 +112,7 @@ def test_a_request_to_stop_is_heard_in_the_same_iteration(tmp_path, columns):
         return rank.strategy.iterate(rank.load).stop
 
     solver = 'base_lr: 0.1 lr_policy: "fixed"'
-    assert on_whole_ranks(
-        tmp_path, shares_of(columns, UNEVEN), work, solver=solver, layers=SMOOTH, fullBatch=True
-    ) == [True] * 3
+    assert (
+        on_whole_ranks(tmp_path, shares_of(columns, UNEVEN), work, solver=solver, layers=SMOOTH, fullBatch=True)
+        == [True] * 3
+    )

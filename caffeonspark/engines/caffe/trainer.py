@@ -119,7 +119,9 @@ class CaffeTrainer(Trainer):
     @property
     def multipliers(self) -> List[Tuple[float, float]]:
         by_memory: Dict[int, List[Optional[float]]] = {}
-        for place, layer in zip(places_of_layers(self._net, self._param.train_net_param), self._param.train_net_param.layer):
+        for place, layer in zip(
+            places_of_layers(self._net, self._param.train_net_param), self._param.train_net_param.layer
+        ):
             for number, blob in enumerate(self._net.layers[place].blobs):
                 found = by_memory.setdefault(blob.data.ctypes.data, [None, None])
                 if layer.type == "BatchNorm":  # which sets its own to 0
