@@ -419,7 +419,9 @@ class EstimatorParams(Params):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]) -> Self:
+    def setSolverType(
+        self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]
+    ) -> Self:
         """the solver (default with conf: its type)"""
     def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
@@ -974,7 +976,9 @@ class ClassifierParams(Params):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]) -> Self:
+    def setSolverType(
+        self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]
+    ) -> Self:
         """the solver (default with conf: its type)"""
     def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
@@ -1531,7 +1535,9 @@ class RegressorParams(Params):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]) -> Self:
+    def setSolverType(
+        self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]
+    ) -> Self:
         """the solver (default with conf: its type)"""
     def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""

@@ -287,8 +287,9 @@ class SnapshotStore:
         self._taken = {taken: its for taken, its in self._taken.items() if taken < iteration}
         self._taken[iteration] = uris
         self._remove_old()
-        self._passing = {iteration} if passing else set()
+        self._passing = {taken for taken in self._passing if taken in self._taken and taken != iteration}
         if passing:
+            self._passing.add(iteration)
             return None
         self._say(f"saved {state_uri}")
         return state_uri
@@ -304,10 +305,11 @@ class SnapshotStore:
 
     def _remove_old(self) -> None:
         keep = self._config.settings.keepSnapshots or math.inf
-        passing = [taken for taken in self._taken if taken in self._passing]
+        newest = max(self._taken)
+        passing = [taken for taken in self._taken if taken in self._passing and taken != newest]
         if not passing and len(self._taken) <= keep:
             return
-        newest, oldest = max(self._taken), min(self._taken)
+        oldest = min(self._taken)
         problem = problem_of(self._storage, *self._uris(newest))  # as it can be read there
         if problem:
             self._say(f"{self._uris(oldest)[1]} is kept: {problem}")
