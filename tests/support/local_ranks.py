@@ -31,9 +31,9 @@ class LocalRank:
 
     def train(self, until):
         while self.trainer.iteration < until:
-            history, stop = self.strategy.iterate(self.load)
-            self.history += history
-            if stop:
+            progress = self.strategy.iterate(self.load)
+            self.history += progress.history
+            if progress.stop:
                 self.stopped.append(self.trainer.iteration)
 
     def weights(self):

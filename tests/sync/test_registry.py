@@ -8,6 +8,8 @@ from caffeonspark.errors import ConfigError
 from caffeonspark.settings import FLAGS, Settings
 from caffeonspark.sync.all_reduce import AllReduce
 from caffeonspark.sync.averaging import Averaging
+from caffeonspark.sync.full_batch import FullBatch
+from caffeonspark.sync.lbfgs import LBFGS
 from caffeonspark.sync.registry import strategy_for
 from tests.support import own_strategy, stock
 from tests.support.local_ranks import on_ranks
@@ -117,3 +119,15 @@ def test_a_strategy_of_ones_own_trains(tmp_path, small_images):
         assert (expected == own).all()
         assert (expected == one).all()
         assert (expected == other).all()
+
+
+def test_the_solvers_type_or_a_flag_chooses_one_that_goes_through_all_data():
+    assert strategy_for(Settings(), "LBFGS") is LBFGS
+    assert strategy_for(Settings(tol=1e-3, lbfgsHistory=3, fullBatch=True), "LBFGS") is LBFGS
+    assert strategy_for(Settings(fullBatch=True)) is FullBatch
+    with pytest.raises(ConfigError, match="-fullBatch goes through all the data as one solver, and -sync average does"):
+        strategy_for(Settings(fullBatch=True, sync="average"))
+    with pytest.raises(ConfigError, match='-tol belongs to type: "LBFGS", and this is -fullBatch: leave -tol out'):
+        strategy_for(Settings(fullBatch=True, tol=1e-3))
+    with pytest.raises(ConfigError, match='-syncInterval belongs to -sync average, and this is type: "LBFGS"'):
+        strategy_for(Settings(syncInterval=3), "LBFGS")
