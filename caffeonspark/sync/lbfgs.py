@@ -143,10 +143,10 @@ class LBFGS(Strategy):
             self._first = self._here.value
         here, step, ended = self._here, 0.0, ""
         self._counted = False
-        if self._has_converged(here):
+        if math.isfinite(here.value) and self._has_converged(here):
             ended = "tol"
-        elif math.isfinite(here.value):
-            step = self._search(load, here)
+        else:
+            step = self._search(load, here) if math.isfinite(here.value) else 0.0
             ended = "" if step else "line search"
         keep, self._keep = self._keep, False
         if keep:
