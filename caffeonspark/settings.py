@@ -74,6 +74,17 @@ class Settings:
         "with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)",
         "A",
     )
+    fullBatch: bool = flag("switch", False, "an iteration is the solver's update by the gradient of all the data")
+    lbfgsHistory: int = flag(
+        "int", 10, 'with a solver of type: "LBFGS": the newest steps that it knows the curvature from', "M", minimum=1
+    )
+    tol: float = flag(
+        "float",
+        1e-6,
+        'with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations',
+        "T",
+        minimum=0,
+    )
     connection: str = flag(
         "choice",
         "ethernet",

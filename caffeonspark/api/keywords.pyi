@@ -29,6 +29,9 @@ class ConfigFlags:
         syncInterval: int = 10,
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -110,6 +113,12 @@ class ConfigFlags:
     """with -sync average: the solver's history becomes the mean, too"""
     elasticAlpha: Optional[float]
     """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    fullBatch: bool
+    """an iteration is the solver's update by the gradient of all the data"""
+    lbfgsHistory: int
+    """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    tol: float
+    """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
     connection: Literal["ethernet", "infiniband"]
     """how gradients travel; infiniband runs as ethernet over IPoIB"""
     maxRestarts: int

@@ -16,7 +16,7 @@ from .records import BadRecord, Column
 from .store import RecordStore
 from .tops import settle_sizes
 
-__all__ = ["BatchRandom", "Batches", "Feed"]
+__all__ = ["BatchRandom", "Batches", "Blocks", "Feed"]
 
 
 @dataclass(frozen=True)
@@ -159,3 +159,30 @@ class Batches:
 
     def close(self) -> None:
         """Nothing works for the batches but the caller; the store stays open."""
+
+
+class Blocks(Batches):
+    """A rank's records block by block, each of them once in a pass: the last block of a pass may be smaller.
+
+    Parameters are those of ``Batches``; the order is that of the store.
+    """
+
+    def __init__(self, store: RecordStore, batch_size: int, draws: BatchRandom, name: str) -> None:
+        super().__init__(store, batch_size, draws, shuffle=False, name=name)
+
+    @property
+    def sizes(self) -> List[int]:
+        """How many records each block of a pass has; none where there are no records."""
+        count, size = len(self.store), self.batch_size
+        return [min(size, count - start) for start in range(0, count, size)]
+
+    def records(self, batch: int) -> np.ndarray:
+        """The records of a block; blocks are counted through all passes."""
+        start = batch % len(self.sizes) * self.batch_size
+        return np.arange(start, min(start + self.batch_size, len(self.store)))
+
+    def shapes(self) -> Dict[str, Tuple[int, ...]]:
+        """The shapes of all blobs, for the next block. Raises DataError."""
+        count = len(self.records(self.used))
+        found = super().shapes()
+        return {top.name: found.get(top.name) or top.blob_shape(count) for top in self.store.tops}

@@ -28,7 +28,7 @@ from ..plans.job import ResumePoint
 from ..plans.made_data import batches_to_score
 from ..plans.net_plan import NetPlan
 from ..plans.net_source import NetSource
-from ..runs.preflight import check_solver, check_solver_fields
+from ..runs.preflight import check_solver, check_solver_fields, check_strategy
 from ..runs.snapshots import StartFiles
 from ..runs.start_check import check_start
 from ..runs.start_weights import find_start_weights, solver_weights
@@ -53,7 +53,7 @@ class JobCheck:
     engine : what they are run by; None where no net was looked at
     train : plans of the TRAIN net and of the nets it is validated with
     inference : plans of the nets that -test and -features run
-    solver : the solver's type
+    solver : the type of the solver that ranks make
     strategy : how ranks stay one model; None where no net is trained
     settings : the flags
     read : local files that the driver reads: their paths by what names them
@@ -153,8 +153,9 @@ def _check_job(spark: Any, values: Mapping[str, Any], options: SubmitOptions, ya
     elsewhere = options.get("spark.submit.deployMode") == "cluster"
     try:
         if config.train:
-            found.strategy = strategy_for(config.settings)
-            found.strategy.check(config.settings, config.ranks)
+            found.strategy = strategy_for(config.settings, found.solver)
+            found.strategy.check_settings(config.settings, config.ranks)
+            found.solver = str(found.strategy.engine_solver(config.solver).type)
             found.train = [_plan(config, config.run_config.net(TRAIN), found, elsewhere)]
             found.train += [_plan(config, net, found, elsewhere) for net in config.run_config.validation_nets]
             _check_solver(config, found)
@@ -176,6 +177,7 @@ def _check_solver(config: Config, found: JobCheck) -> None:
     """Raise what the driver would for the solver and for what training starts from."""
     run, settings = config.run_config, config.settings
     found.notes += [f"{run.solver_path}: {note}" for note in solver_notes(run.solver)]
+    check_strategy(run, run.solver, found.train[0], found.notes.append)
     inspection = check_solver(run, run.solver, found.train[0], found.train[1:])
     names = find_start_weights(run)
     for name, place in zip(solver_weights(run), names):

@@ -32,6 +32,7 @@ def executor_overhead(
     strategy: Optional[Type[Strategy]],
     settings: Settings,
     tasks: int,
+    all_ranks: int,
 ) -> int:
     """MB an executor needs beside its heap.
 
@@ -44,6 +45,7 @@ def executor_overhead(
     strategy : of the ranks; None where nothing is trained
     settings : the flags: how many ranks an executor has, and how many processes decode images for each
     tasks : tasks of -test and -features that run in it at once
+    all_ranks : solvers of all executors
     """
     if engine is None:
         return _rounded(JVM + DAEMON)
@@ -51,7 +53,7 @@ def executor_overhead(
     if train:
         helpers = settings.decoders * DECODER if any(_encoded(net) for net in train) else 0
         training = engine.training_memory(solver, train[0], train[1:])
-        training += strategy.memory(train[0], settings) if strategy is not None else 0.0
+        training += strategy.memory(train[0], settings, all_ranks) if strategy is not None else 0.0
         need = settings.devices * (WORKER + SIDECAR + helpers + 1.2 * training)
     for plan in inference:
         need = max(need, tasks * (WORKER + 1.2 * engine.inference_memory(plan)))

@@ -230,6 +230,7 @@ class _Job:
                 found.strategy,
                 found.settings,
                 tasks,
+                devices * self.options.number("spark.executor.instances", 1),
             )
             self.options.add("spark.executor.memoryOverhead", str(need + guess * devices))
         if self.cluster_mode and self.options.get("spark.driver.memoryOverhead") is None:

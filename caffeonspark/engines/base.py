@@ -104,6 +104,26 @@ class Trainer(ABC):
         Whatever they raise ends the iteration without an update and is raised here.
         """
 
+    # ---- passes of other numbers, for strategies that go through all data; engines need not be able to
+
+    @property
+    def multipliers(self) -> List[Tuple[float, float]]:
+        """``lr_mult`` and ``decay_mult`` of each of ``weights``; the first is 0 of what is not learned."""
+        raise _no_whole_data()
+
+    def step_over(
+        self, passes: int, load: Callable[[], None], gradients_ready: Callable[[Sequence[float]], None]
+    ) -> None:
+        """``step`` with so many passes, at least 1, of a solver whose ``iter_size`` is 1: the update is by what
+        ``gradients`` hold after ``gradients_ready``, undivided. It is called with the loss of each pass."""
+        raise _no_whole_data()
+
+    def compute(self, passes: int, load: Callable[[], None]) -> List[float]:
+        """So many passes, or none, and no update: ``gradients`` hold the sum over them; the loss of each."""
+        raise _no_whole_data()
+
+    # ---- what is checked, weighed and divided on the way
+
     def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
         """What ``Predictor.check_indices`` says, for the train net: raised from ``step``."""
         return
@@ -176,6 +196,10 @@ class Trainer(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give everything back. Test nets and arrays must not be used any more."""
+
+
+def _no_whole_data() -> ConfigError:
+    return ConfigError('the engine does not go through all data in an iteration, as -fullBatch and type: "LBFGS" do')
 
 
 class Engine(ABC):

@@ -30,6 +30,7 @@ from ..runs.kept import folder_unless_needed
 from ..runs.run import train
 from ..runs.slots import claimed_slots
 from ..settings import FLAGS, NOT_PARAMS
+from ..sync.registry import strategy_for
 from .nets import fed, given_text
 from .solver import check_contradictions, iterations_of, with_fields
 from .validation import check_parts, check_validation, split
@@ -209,7 +210,8 @@ def _settle(about: Fit, config: Config, training: DataFrame, validation: Optiona
         if not rows:
             raise DataError("there is no row to train: the DataFrame is empty")
         batch = NetSource(settled, nets.train, training).sources[0].batch_size
-        samples = batch * config.ranks * max(1, int(solver.iter_size))
+        whole = strategy_for(config.settings, solver.type).whole_data
+        samples = rows if whole else batch * config.ranks * max(1, int(solver.iter_size))
         if "epochs" in given:
             solver.max_iter = iterations_of(given["epochs"], rows, samples)
         if validated and not solver.test_interval:  # once an epoch

@@ -27,6 +27,9 @@ class EstimatorParams(HasWeightCol):
     syncInterval: Param[Any]
     averageHistory: Param[Any]
     elasticAlpha: Param[Any]
+    fullBatch: Param[Any]
+    lbfgsHistory: Param[Any]
+    tol: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -92,6 +95,9 @@ class EstimatorParams(HasWeightCol):
         syncInterval: int = 10,
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -128,7 +134,7 @@ class EstimatorParams(HasWeightCol):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -158,6 +164,9 @@ class EstimatorParams(HasWeightCol):
         syncInterval: int = 10,
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -194,7 +203,7 @@ class EstimatorParams(HasWeightCol):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -269,6 +278,18 @@ class EstimatorParams(HasWeightCol):
         """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     def getElasticAlpha(self) -> Optional[float]:
         """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    def setFullBatch(self: Self, value: bool) -> Self:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def getFullBatch(self) -> bool:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def setLbfgsHistory(self: Self, value: int) -> Self:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def getLbfgsHistory(self) -> int:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def setTol(self: Self, value: float) -> Self:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
+    def getTol(self) -> float:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -413,9 +434,11 @@ class EstimatorParams(HasWeightCol):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]) -> Self:
+    def setSolverType(
+        self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]
+    ) -> Self:
         """the solver (default with conf: its type)"""
-    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]:
+    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
     def setLrPolicy(self: Self, value: str) -> Self:
         """how the learning rate changes (default with conf: the solver's lr_policy)"""
@@ -581,6 +604,9 @@ class ClassifierParams(HasWeightCol):
     syncInterval: Param[Any]
     averageHistory: Param[Any]
     elasticAlpha: Param[Any]
+    fullBatch: Param[Any]
+    lbfgsHistory: Param[Any]
+    tol: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -646,6 +672,9 @@ class ClassifierParams(HasWeightCol):
         syncInterval: int = 10,
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -682,7 +711,7 @@ class ClassifierParams(HasWeightCol):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -712,6 +741,9 @@ class ClassifierParams(HasWeightCol):
         syncInterval: int = 10,
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -748,7 +780,7 @@ class ClassifierParams(HasWeightCol):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -817,6 +849,18 @@ class ClassifierParams(HasWeightCol):
         """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     def getElasticAlpha(self) -> Optional[float]:
         """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    def setFullBatch(self: Self, value: bool) -> Self:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def getFullBatch(self) -> bool:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def setLbfgsHistory(self: Self, value: int) -> Self:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def getLbfgsHistory(self) -> int:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def setTol(self: Self, value: float) -> Self:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
+    def getTol(self) -> float:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -961,9 +1005,11 @@ class ClassifierParams(HasWeightCol):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]) -> Self:
+    def setSolverType(
+        self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]
+    ) -> Self:
         """the solver (default with conf: its type)"""
-    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]:
+    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
     def setLrPolicy(self: Self, value: str) -> Self:
         """how the learning rate changes (default with conf: the solver's lr_policy)"""
@@ -1137,6 +1183,9 @@ class RegressorParams(HasWeightCol):
     syncInterval: Param[Any]
     averageHistory: Param[Any]
     elasticAlpha: Param[Any]
+    fullBatch: Param[Any]
+    lbfgsHistory: Param[Any]
+    tol: Param[Any]
     connection: Param[Any]
     maxRestarts: Param[Any]
     port: Param[Any]
@@ -1200,6 +1249,9 @@ class RegressorParams(HasWeightCol):
         syncInterval: int = 10,
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -1236,7 +1288,7 @@ class RegressorParams(HasWeightCol):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -1264,6 +1316,9 @@ class RegressorParams(HasWeightCol):
         syncInterval: int = 10,
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
+        fullBatch: bool = False,
+        lbfgsHistory: int = 10,
+        tol: float = 1e-06,
         connection: Literal["ethernet", "infiniband"] = "ethernet",
         maxRestarts: int = 3,
         port: str = "",
@@ -1300,7 +1355,7 @@ class RegressorParams(HasWeightCol):
         stepSize: float = 0.001,
         momentum: float = 0.9,
         weightDecay: float = 0.0,
-        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"] = "Adam",
+        solverType: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"] = "Adam",
         lrPolicy: str = "fixed",
         seed: int = 0,
         solverOverrides: Optional[Mapping[str, Any]] = None,
@@ -1367,6 +1422,18 @@ class RegressorParams(HasWeightCol):
         """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
     def getElasticAlpha(self) -> Optional[float]:
         """with -sync elastic: how far a rank moves toward the centre, at most 1 / ranks (default: 0.9 / ranks)"""
+    def setFullBatch(self: Self, value: bool) -> Self:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def getFullBatch(self) -> bool:
+        """an iteration is the solver's update by the gradient of all the data"""
+    def setLbfgsHistory(self: Self, value: int) -> Self:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def getLbfgsHistory(self) -> int:
+        """with a solver of type: "LBFGS": the newest steps that it knows the curvature from"""
+    def setTol(self: Self, value: float) -> Self:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
+    def getTol(self) -> float:
+        """with a solver of type: "LBFGS": end when the objective fell by no more than this share in 20 iterations"""
     def setConnection(self: Self, value: Literal["ethernet", "infiniband"]) -> Self:
         """how gradients travel; infiniband runs as ethernet over IPoIB"""
     def getConnection(self) -> Literal["ethernet", "infiniband"]:
@@ -1511,9 +1578,11 @@ class RegressorParams(HasWeightCol):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]) -> Self:
+    def setSolverType(
+        self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]
+    ) -> Self:
         """the solver (default with conf: its type)"""
-    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"]:
+    def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
     def setLrPolicy(self: Self, value: str) -> Self:
         """how the learning rate changes (default with conf: the solver's lr_policy)"""

@@ -6,7 +6,7 @@ import math
 from typing import Any, Dict, List, Mapping, Optional
 
 from ..errors import ConfigError, suggest
-from ..nets.prototxt import parse_fields
+from ..nets.prototxt import LBFGS, parse_fields
 from ..nets.schema import SolverParameter
 
 __all__ = ["FIELDS", "check_contradictions", "iterations_of", "with_fields"]
@@ -23,6 +23,7 @@ FIELDS: Mapping[str, str] = {
 }
 _NETS = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param")
 _WITHOUT_MOMENTUM = ("AdaGrad", "RMSProp")  # src/caffe/solvers: they refuse one
+_OF_STEPS = ("base_lr", "lr_policy", "momentum")
 _TOGETHER = (
     ("maxIter", "epochs", "both say how long to train"),
     ("validationIndicatorCol", "validationFraction", "both say which rows to validate with"),
@@ -74,6 +75,10 @@ def with_fields(solver: Optional[Any], given: Mapping[str, Any], defaults: Mappi
     chosen = {**set_, **given.get("solverOverrides", {})}
     if solver is None and "momentum" not in chosen and values["type"] in _WITHOUT_MOMENTUM:
         del values["momentum"]
+    if solver is None and values["type"] == LBFGS:  # which finds its steps itself: only what was set is told of
+        for name in _OF_STEPS:
+            if name not in chosen:
+                values.pop(name, None)
     lines = [line for name, value in values.items() for line in _lines(name, value)]
     for name in values:
         made.ClearField(name)

@@ -13,7 +13,7 @@ from ..settings import FLAGS, NOT_PARAMS
 
 __all__ = ["PARAMS_OF", "WITHOUT_DEFAULT"]
 
-SOLVER_TYPES = ("SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta")
+SOLVER_TYPES = ("SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS")
 
 
 @dataclass(frozen=True)

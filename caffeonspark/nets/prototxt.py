@@ -17,9 +17,12 @@ from .schema import NetParameter, SolverParameter, field_names
 from .text import decoded, printable, why_unreadable
 from .upgrade import SOLVER_TYPES, Changes, upgrade_net, upgrade_solver
 
-__all__ = ["SOLVER_TYPES", "Files", "parse_as_written", "parse_fields", "parse_net", "parse_solver"]
+__all__ = ["LBFGS", "SOLVER_TYPES", "Files", "parse_as_written", "parse_fields", "parse_net", "parse_solver"]
 
 _log = logging.getLogger(__name__)
+
+#: The type of a solver that Caffe does not have: how ranks stay one model is then that of ``sync/lbfgs.py``.
+LBFGS = "LBFGS"
 
 _NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _OF_NETS = ("name", "layer", "layers", "input", "input_dim", "input_shape")
@@ -202,8 +205,8 @@ def parse_solver(content: bytes, path: str) -> Any:
             "than October 2015, and cannot be used; bring it up to Caffe 1.0, or install conda-forge's or Debian's"
         )
     _tell(upgrade_solver(solver, path), path)
-    if solver.type not in SOLVER_TYPES:
-        hint = suggest(solver.type, SOLVER_TYPES)
+    if solver.type not in (*SOLVER_TYPES, LBFGS):
+        hint = suggest(solver.type, (*SOLVER_TYPES, LBFGS))
         raise ConfigError(f"{path}: unknown solver type '{solver.type}'. {hint}")
     if solver.iter_size < 1:
         raise ConfigError(f"{path}: iter_size must be at least 1, not {solver.iter_size}")

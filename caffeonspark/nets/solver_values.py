@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, List
 
 from ..errors import suggest
+from .prototxt import LBFGS
 
 __all__ = ["solver_mistake", "solver_notes"]
 
@@ -41,10 +42,13 @@ def solver_mistake(solver: Any) -> str:
 def solver_notes(solver: Any) -> List[str]:
     """What Caffe takes, though it hardly is what was meant."""
     notes = []
-    if not solver.HasField("base_lr"):
+    searches = solver.type == LBFGS  # for its steps itself
+    if not (searches or solver.HasField("base_lr")):
         notes.append("base_lr is missing and counts as 0: nothing is learned")
     if solver.test_iter and not solver.test_interval:
         notes.append("test_iter without a test_interval, which Caffe refuses: it is trained without validation")
+    if searches:
+        return notes
     if solver.lr_policy in ("step", "exp", "multistep") and not solver.HasField("gamma"):
         notes.append("gamma is missing and counts as 0: nothing is learned after the first step of the learning rate")
     if solver.lr_policy == "multistep":

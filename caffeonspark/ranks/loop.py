@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -129,6 +129,7 @@ class Loop:
         self.best_sent = bool(job.settings.best and job.start.best_saved)
         self.history: List[Entry] = []
         self.rank_losses = RankLosses()
+        self.passes: List[Tuple[int, int]] = []  # (iteration, how often it went through all data)
         self.reported = time.monotonic()
         # seconds spent in iterations, of them loading batches and waiting for other ranks
         self.training = 0.0
@@ -141,7 +142,7 @@ class Loop:
         begin = time.perf_counter()
         inputs = self.trainer.inputs
         for layer, feed in zip(self.job.train.layers, self.feeds):
-            if layer.any_size:
+            if layer.any_size or self.strategy.whole_data:
                 self.trainer.reshape(feed.shapes())
                 inputs = self.trainer.inputs
             feed.load([inputs[top.name] for top in layer.tops])
@@ -164,14 +165,16 @@ class Loop:
             self.connection.check()
             self.training += time.perf_counter() - begin
             self.waited += self.comm.waited - waited
-            if progress.stop:
-                stopped = "signal"
+            stopped = "signal" if progress.stop else progress.ended
+            if progress.passes:
+                self.passes.append((at, progress.passes))
             self.rank_losses.add(trainer.iteration - 1, progress.rank_losses)
             self.record(progress.history)
             if self.settlement is not None:
                 self.settlement.after_iteration()
-            if solver.snapshot and trainer.iteration % solver.snapshot == 0 and not stopped:
-                self.snapshot()
+            due = bool(solver.snapshot and trainer.iteration % solver.snapshot == 0)
+            if (due or progress.keep) and not stopped:
+                self.snapshot(passing=not due)
         at = trainer.iteration
         if not stopped and test_interval and at % test_interval == 0:
             self.validate()
@@ -226,7 +229,8 @@ class Loop:
         if self.settlement is not None:
             self.settlement.settle()
 
-    def snapshot(self) -> None:
+    def snapshot(self, passing: bool = False) -> None:
+        """Hand a snapshot over; a ``passing`` one is only there until the next."""
         self.settle()
         self.record(self.strategy.exchange_losses())
         self.trainer.reseed(self.job.seed)  # as a run that resumes from here will
@@ -251,6 +255,7 @@ class Loop:
                 since_best=self.best.since,
                 best_saved=self.best_sent,
                 parts=everybodys if any(everybodys) else [],
+                **({"passing": True} if passing else {}),
             )
 
     def send_model(self, best: bool) -> None:
@@ -280,9 +285,7 @@ class Loop:
         for iteration, loss, rate in history:
             if not math.isfinite(loss):
                 self.report()  # how it came to that
-                raise LossNotFinite(
-                    f"the loss became {loss} at iteration {iteration}: lower base_lr, or set clip_gradients"
-                )
+                raise LossNotFinite(f"the loss became {loss} at iteration {iteration}: {self.strategy.if_not_finite}")
             if self.comm.rank == 0:
                 self.history.append((iteration, loss, rate))
         if time.monotonic() - self.reported > _REPORT_SECONDS:
@@ -299,8 +302,9 @@ class Loop:
                 FrameKind.PROGRESS,
                 iteration=self.trainer.iteration,
                 history=self.history[begin : begin + _REPORT_ENTRIES],
+                passes=self.passes if begin == 0 else [],
                 training=self.training,
                 waited=self.waited,
                 loading=self.loading,
             )
-        self.history = []
+        self.history, self.passes = [], []

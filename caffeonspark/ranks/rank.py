@@ -21,14 +21,14 @@ from ..comm.addresses import interface_address, open_listener
 from ..comm.base import Communicator
 from ..comm.tcp import connect
 from ..comm.wire import FrameKind
-from ..data.batches import Batches, BatchRandom, Feed
+from ..data.batches import Batches, BatchRandom, Blocks, Feed
 from ..data.pool import PooledBatches, needs_decoding
 from ..data.records import BadRecords
 from ..data.store import RecordStore
 from ..engines import blas
 from ..engines.base import Trainer
 from ..engines.registry import engine_named
-from ..errors import CaffeOnSparkError, RankLost
+from ..errors import CaffeOnSparkError, DataError, RankLost
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
 from ..plans.made_data import tell_rank
@@ -109,6 +109,7 @@ class Rank:
         self.connection = connection
         self.folder = folder
         self.engine = engine_named(job.settings.engine)
+        self.strategy = strategy_for(job.settings, self.solver.type)
         tell_rank(rank, job.ranks)
 
     def run(self, files: Sequence[Any], batches: Iterator[pa.RecordBatch]) -> None:
@@ -122,7 +123,13 @@ class Rank:
         )
         bad = [BadRecords(layer.description, layer.bad) for layer in self.job.layers()]
         stores, totals = load_records(
-            self.job, self.rank, batches, bad, connection.heartbeat, connection.whereabouts.enter_loading
+            self.job,
+            self.rank,
+            batches,
+            bad,
+            connection.heartbeat,
+            connection.whereabouts.enter_loading,
+            may_be_empty=self.strategy.whole_data,
         )
         connection.whereabouts.leave()
         feeds: List[Feed] = []
@@ -153,9 +160,10 @@ class Rank:
                     connection.send(FrameKind.REFUSED, hosts=dict(listener.refused))
             with comm, contextlib.closing(self.make_trainer()) as trainer:
                 watch_suspect(self.job, self.rank, connection, stores, feeds)
-                strategy = self.start_strategy(trainer, comm, files)
+                blocks = self.blocks(feeds)
+                strategy = self.start_strategy(trainer, comm, files, blocks)
                 for feed in feeds:
-                    feed.used = trainer.iteration * int(self.solver.iter_size)
+                    feed.used = trainer.iteration * (int(self.solver.iter_size) if blocks is None else len(blocks))
                 validators = self.make_validators(stores, trainer, comm, peers.data["totals"])
                 settlement = settlement_for(strategy, trainer, comm, digest)
                 Loop(
@@ -192,6 +200,9 @@ class Rank:
         """The training layers' batches, made by helper processes where images have to be decoded."""
         feeds: List[Feed] = []
         for number, layer in enumerate(self.job.train.layers):
+            if self.strategy.whole_data:
+                feeds.append(Blocks(stores[number], layer.batch_size, self.batch_random(number), layer.description))
+                continue
             batches = Batches(
                 stores[number], layer.batch_size, self.batch_random(number), layer.shuffle, layer.description
             )
@@ -199,6 +210,19 @@ class Rank:
             pooled = decoders and needs_decoding(stores[number]) and not layer.any_size
             feeds.append(PooledBatches(batches, decoders) if pooled else batches)
         return feeds
+
+    def blocks(self, feeds: Sequence[Feed]) -> Optional[List[int]]:
+        """How many records each block of a pass has; None where there are no passes. Raises DataError."""
+        if not self.strategy.whole_data:
+            return None
+        sizes = [feed.sizes for feed in feeds if isinstance(feed, Blocks)]
+        for layer, other in zip(self.job.train.layers[1:], sizes[1:]):
+            if other != sizes[0]:
+                raise DataError(
+                    f"{layer.description} has {sum(other)} records for rank {self.rank}, and "
+                    f"{self.job.train.layers[0].description} has {sum(sizes[0])}: a pass through all data needs as many"
+                )
+        return sizes[0]
 
     # ---- trainer
 
@@ -223,7 +247,7 @@ class Rank:
     def make_trainer(self) -> Trainer:
         train = self.job.train
         trainer = self.engine.trainer(
-            self.solver,
+            self.strategy.engine_solver(self.solver),
             train.message(),
             [validation.net.message() for validation in self.job.validations],
             self.rank,
@@ -234,9 +258,13 @@ class Rank:
             trainer.weigh_samples(train.weighted)
         return trainer
 
-    def start_strategy(self, trainer: Trainer, comm: Communicator, files: Sequence[Any]) -> Strategy:
-        """The strategy, with the trainer at where training starts from."""
-        strategy = strategy_for(self.job.settings)(trainer, comm, self.job.settings, lambda: self.connection.stopping)
+    def start_strategy(
+        self, trainer: Trainer, comm: Communicator, files: Sequence[Any], blocks: Optional[Sequence[int]]
+    ) -> Strategy:
+        """The strategy, with the trainer at where training starts from; ``blocks`` as in ``Strategy.begin``."""
+        strategy = self.strategy(trainer, comm, self.job.settings, lambda: self.connection.stopping)
+        if blocks is not None:
+            strategy.begin(blocks, self.solver)
         weights, state, parts = self.write_files(files)
         strategy.start(weights, state, parts)
         if state is not None:

@@ -28,6 +28,7 @@ def load_records(
     bad: Sequence[BadRecords],
     heartbeat: Callable[[], None],
     enter: Callable[[int, int], None],
+    may_be_empty: bool = False,
 ) -> Tuple[List[RecordStore], List[int]]:
     """Every layer's records of a rank, in local stores; and how many there were with those that are not used.
 
@@ -39,6 +40,7 @@ def load_records(
     bad : one for each layer of ``job.layers()``: filled with the records that cannot be used
     heartbeat : called between pieces of work
     enter : called before each with the layer's number and how many of its records came before
+    may_be_empty : whether a rank can train without a record
 
     Raises
     ------
@@ -76,7 +78,7 @@ def load_records(
         count = len(validation.net.layers)
         _align(validation.net.layers, stores[first : first + count], bad[first : first + count])
     for layer, store in zip(layers[:training], stores):
-        if not len(store):
+        if not len(store) and not may_be_empty:
             raise DataError(
                 f"{layer.description} has no record for rank {rank} of {job.ranks}: train with fewer ranks, or with "
                 "more data"

@@ -127,7 +127,7 @@ class Recorder(Observer):
             numbers = range(self._config.ranks)
             hosts = [self._hosts.get(number, "") for number in numbers]
             machines = [asdict(self._machines[number]) if number in self._machines else None for number in numbers]
-            self._record("hosts", hosts=hosts, machines=machines, rows=result.rows)
+            self._record("hosts", hosts=hosts, machines=machines, rows=result.rows, samples=result.samples)
         if rank == 0 and new:
             self._iterations(result, timing, new)
         before, _ = self._timings.get(rank, (-math.inf, None))
@@ -143,6 +143,7 @@ class Recorder(Observer):
         speed = self._speed.per_second()
         samples = None if speed is None else round(speed * result.samples, 1)
         for iteration, loss, rate in new:
+            passes = {"passes": result.passes[iteration]} if iteration in result.passes else {}
             self._emit(
                 {
                     "event": "iteration",
@@ -152,6 +153,7 @@ class Recorder(Observer):
                     "loss": finite(loss),
                     "lr": rate,
                     "samples_per_second": samples,
+                    **passes,
                 }
             )
 

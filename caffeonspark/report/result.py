@@ -142,8 +142,10 @@ class TrainingResult(ShownRun):
     rows : how many training records there are, once they are loaded
     iteration : how many iterations are done
     history : (iteration, loss, learning rate) of every iteration
+    passes : how often iterations went through all the data, where that is not once: by iteration
     tests : the validations
-    stopped : why it ended before max_iter ("" if it did not): "patience" or "signal"
+    stopped : why it ended before max_iter ("" if it did not): "patience", "signal", "tol" (the objective hardly falls
+        any more) or "line search" (which finds no lower one)
     best : the ValidationResult whose weights are the model, with -best
     restarts : how often it was started anew
     timings : for each rank, its RankTiming at every report, a few in a second; of long runs, not all of them
@@ -160,6 +162,7 @@ class TrainingResult(ShownRun):
     rows: int = 0
     iteration: int = 0
     history: List[Tuple[int, float, float]] = field(default_factory=list)
+    passes: Dict[int, int] = field(default_factory=dict)
     tests: List[ValidationResult] = field(default_factory=list)
     stopped: str = ""
     best: Optional[ValidationResult] = None
@@ -187,6 +190,7 @@ class TrainingResult(ShownRun):
     def rewind(self, iteration: int) -> None:
         """Forget what came after ``iteration``: the run goes on from there."""
         self.history = [entry for entry in self.history if entry[0] < iteration]
+        self.passes = {at: passes for at, passes in self.passes.items() if at < iteration}
         self.tests = [test for test in self.tests if test.iteration < iteration]
         self.iteration = iteration
 

@@ -263,6 +263,7 @@ class RunState(Observer):
     def _on_hosts(self, record: Record) -> None:
         self._hosts, self._rows = record["hosts"], record["rows"]
         self._machines = record.get("machines", [])  # earlier versions did not say
+        self._start = {**self._start, "samples": record.get("samples", self._start["samples"])}
 
     def _on_iteration(self, record: Record) -> None:
         self.phase = "training"

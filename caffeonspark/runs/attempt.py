@@ -84,6 +84,7 @@ class Attempt:
         self.stop = stop
         self.ranks = config.ranks
         self.engine = engine_named(config.settings.engine)
+        self.strategy = strategy_for(config.settings, config.solver.type)
         self.ready: Dict[int, Dict[str, Any]] = {}
         self.done: Dict[int, Dict[str, Any]] = {}
         self.ended: Dict[int, str] = {}  # rank: how its line ended
@@ -98,7 +99,7 @@ class Attempt:
         self.kernels = RankKernels(
             config.settings.blasKernel,
             self.ranks,
-            strategy_for(config.settings).lockstep,
+            self.strategy.lockstep,
             launcher.fresh,
             lambda: part_from_inference(config.spark.sparkContext.applicationId),
             observer.note,
@@ -147,7 +148,7 @@ class Attempt:
                     raise Interrupted("before the ranks were ready")
                 server.send_all(FrameKind.STOP)
                 told_to_stop = True
-                after = strategy_for(self.config.settings).stops_after
+                after = self.strategy.stops_after
                 self.observer.note(f"stopping after {after}; a second signal stops at once")
             if event is None:
                 self.refusals.count("the driver", server.refused)
@@ -271,6 +272,8 @@ class Attempt:
         addresses = [self.ready[rank]["address"] for rank in range(self.ranks)]
         totals = [self.layer_total(number) for number in range(len(self.layers))]
         self.result.rows = sum(int(data["epoch"]) for data in self.ready.values())
+        if self.strategy.whole_data:
+            self.result.samples = self.result.rows
         server.introduce(addresses=addresses, totals=totals, kernels=list(self.kernels.chosen))
         self.heard = dict.fromkeys(range(self.ranks), time.monotonic())
 
@@ -300,6 +303,7 @@ class Attempt:
         new = [(int(iteration), float(loss), float(rate)) for iteration, loss, rate in data["history"]]
         if event.rank == 0:
             self.result.history += new
+            self.result.passes.update((int(at), int(passes)) for at, passes in data.get("passes", ()))
             self.result.iteration = timing.iteration
         self.observer.progress(self.result, event.rank, timing, new)
 

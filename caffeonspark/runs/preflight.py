@@ -29,6 +29,7 @@ __all__ = [
     "check_promised",
     "check_solver",
     "check_solver_fields",
+    "check_strategy",
     "look_at_solver",
 ]
 
@@ -86,7 +87,7 @@ def check_driver(config: RunConfig) -> None:
     if context.master.startswith("local"):
         check_ports(ports, config.ranks)
     check_executors(context.getConf())
-    strategy_for(config.settings).check(config.settings, config.ranks)
+    strategy_for(config.settings, config.solver.type).check_settings(config.settings, config.ranks)
     _check_snapshot_format(config)
     check_solver_fields(config)
 
@@ -97,13 +98,20 @@ def check_solver_fields(config: RunConfig) -> None:
         raise ConfigError(f"{config.solver_path}: max_iter is missing: say how many iterations to train for")
 
 
+def check_strategy(config: RunConfig, solver: Any, train: NetPlan, say: Callable[[str], None]) -> None:
+    """Raise ConfigError for a solver or net that the strategy cannot train; ``say`` is told what is odd."""
+    for note in strategy_for(config.settings, solver.type).check(solver, train, config.solver_path):
+        say(f"{config.solver_path}: {note}")
+
+
 def check_solver(config: RunConfig, solver: Any, train: NetPlan, tests: Sequence[NetPlan]) -> SolverInspection:
     """Build the solver once, as ranks will; it takes no cluster. Raises ConfigError where it cannot be built."""
     engine, where = engine_named(config.settings.engine), config.solver_path
+    built = strategy_for(config.settings, solver.type).engine_solver(solver)
     try:
-        found = engine.check_solver(solver, train.message(), [test.message() for test in tests], where)
+        found = engine.check_solver(built, train.message(), [test.message() for test in tests], where)
     except ConfigError as e:
-        mistake = solver_mistake(solver)
+        mistake = solver_mistake(built)
         raise ConfigError(f"{where}: {mistake}" if mistake else e.message) from None
     check_files(solver, found, where)
     return found
@@ -114,6 +122,7 @@ def look_at_solver(
 ) -> SolverInspection:
     """What ``check_solver`` finds; ``say`` is told what is odd. Raises StorageError where this machine has no room for
     what ranks save."""
+    check_strategy(config, solver, train, say)
     found = check_solver(config, solver, train, tests)
     for note in solver_notes(solver):
         say(f"{config.solver_path}: {note}")

@@ -63,6 +63,11 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+#: What strategies end training for, by what they call it.
+_ENDINGS = {
+    "tol": "the objective hardly falls any more (-tol)",
+    "line search": "no step along the steepest descent lowers the objective: rounding is all that is left",
+}
 _SAME_SIGNAL_SECONDS = 1.0  # a signal to a whole group of processes comes twice: to Python, and by way of the JVM
 
 
@@ -208,7 +213,8 @@ def prepare(
     """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known."""
     plan = sources[0].plan
     sync = config.settings.sync
-    one_solver = strategy_for(config.settings).lockstep
+    strategy = strategy_for(config.settings, config.solver.type)
+    one_solver = strategy.lockstep or strategy.whole_data
     for note in normalization_notes(plan.message(), plan.batch_axes, config.ranks, sync, one_solver):
         observer.note(note)
     for note in sample_weight_notes(plan.message(), plan.weighted, config.ranks, "" if one_solver else sync):
@@ -420,6 +426,12 @@ class _Run:
                 f"stopped at iteration {self.result.iteration}: no better validation in the last "
                 f"{self.config.settings.patience}"
             )
+        ending = _ENDINGS.get(self.result.stopped)
+        if ending:
+            self.observer.note(f"ended at iteration {self.result.iteration}: {ending}")
+        if self.result.passes:
+            passes = sum(self.result.passes.values())
+            self.observer.note(f"{len(self.result.passes)} iterations took {passes} passes through the data")
         if self.result.stopped == "signal":
             raise self.interrupted()
         if not self.config.storage.exists(self.result.model):

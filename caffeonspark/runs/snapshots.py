@@ -10,7 +10,7 @@ import re
 import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..comm.wire import FrameKind
 from ..errors import ConfigError, DataError, StorageError
@@ -21,7 +21,7 @@ from ..nets.schema import SolverParameter
 from ..plans.job import ResumePoint
 from ..plans.run_config import RunConfig
 from ..storage import Storage, find_file, is_local, join, local_path, parent
-from ..sync.registry import strategy_for
+from ..sync.registry import how_asked, strategy_for
 from .kept import kept
 from .saved_net import Layers, difference, recorded
 from .snapshot_check import checked_ending, part_names, part_uri, problem_of, read_about, stem
@@ -90,6 +90,11 @@ class StartFiles:
         yield from self.contents
         for uri in self.parts:
             yield storage.read(uri)
+
+
+def _asking(sync: str) -> str:
+    """What asks for a strategy (``sync.registry.how_asked``), as users write it."""
+    return sync if sync.startswith(("-", "type:")) else f"-sync {sync}"
 
 
 def learned_net_for(uri: str) -> str:
@@ -181,7 +186,9 @@ class SnapshotStore:
         self._say = say
         self._run = run
         self._net = net
-        self._strategy = strategy_for(config.settings)
+        self._strategy = strategy_for(config.settings, config.solver.type)
+        self._sync = how_asked(config.settings, config.solver.type)
+        self._passing: Set[int] = set()  # of those taken, the ones that nobody asked for
         self._arriving: Dict[int, _Arriving] = {}  # by iteration
         self._taken: Dict[int, List[str]] = {}  # by iteration: the files, in the order in which they are removed
         self._folder = parent(config.model_uri)
@@ -208,7 +215,7 @@ class SnapshotStore:
         Returns
         -------
         str or None
-            Where the solver state is, if the snapshot is complete with this file.
+            Where the solver state is, if the snapshot is complete with this file, and one that was asked for.
         """
         iteration = int(about["iteration"])
         arriving = self._arriving.setdefault(iteration, _Arriving())
@@ -238,7 +245,7 @@ class SnapshotStore:
             "solver": str(self._config.solver.type),
             "seed": seed,
             "ranks": self._config.ranks,
-            "sync": settings.sync,
+            "sync": self._sync,
             "portable": self._strategy.portable,
             **{name: getattr(settings, name) for name in self._strategy.flags},
         }
@@ -249,7 +256,7 @@ class SnapshotStore:
             arriving.discard()
         self._arriving.clear()
 
-    def _store(self, iteration: int, arriving: _Arriving) -> str:
+    def _store(self, iteration: int, arriving: _Arriving) -> Optional[str]:
         weights_uri, state_uri = self._uris(iteration)
         named = arriving.state + ending_of(state_uri)
         os.rename(arriving.state, named)
@@ -276,10 +283,15 @@ class SnapshotStore:
                 with contextlib.suppress(StorageError):
                     self._remove(uris)
             raise
-        self._say(f"saved {state_uri}")
+        passing = bool(arriving.about.get("passing"))
         self._taken = {taken: its for taken, its in self._taken.items() if taken < iteration}
         self._taken[iteration] = uris
         self._remove_old()
+        self._passing = {taken for taken in self._passing if taken in self._taken and taken != iteration}
+        if passing:
+            self._passing.add(iteration)
+            return None
+        self._say(f"saved {state_uri}")
         return state_uri
 
     def _remove_older(self, state: str, files: Mapping[str, str]) -> None:
@@ -292,14 +304,18 @@ class SnapshotStore:
         self._remove([uri for uri in uris if uri not in files])
 
     def _remove_old(self) -> None:
-        keep = self._config.settings.keepSnapshots
-        if not keep or len(self._taken) <= keep:
+        keep = self._config.settings.keepSnapshots or math.inf
+        newest = max(self._taken)
+        passing = [taken for taken in self._taken if taken in self._passing and taken != newest]
+        if not passing and len(self._taken) <= keep:
             return
-        newest, oldest = max(self._taken), min(self._taken)
+        oldest = min(self._taken)
         problem = problem_of(self._storage, *self._uris(newest))  # as it can be read there
         if problem:
             self._say(f"{self._uris(oldest)[1]} is kept: {problem}")
             return
+        for taken in passing:
+            self._remove(self._taken.pop(taken))
         while len(self._taken) > keep:
             self._remove(self._taken.pop(min(self._taken)))
 
@@ -402,17 +418,17 @@ class SnapshotStore:
 
     def _parts_for_this_run(self, about: Mapping[str, Any], state: str) -> Tuple[Tuple[str, ...], ...]:
         """For each rank the endings of its parts; () where there are none, or none for this run's ranks."""
-        sync, ranks = self._config.settings.sync, self._config.ranks
+        sync, ranks = self._sync, self._config.ranks
         parts: Tuple[Tuple[str, ...], ...] = tuple(tuple(endings) for endings in about.get("parts") or ())
         theirs, count = str(about.get("sync", "all_reduce")), int(about.get("ranks", ranks))
         if (theirs, count) == (sync, ranks):
             return parts
-        saved_by = f"{state} was saved by {count} ranks with -sync {theirs}"
-        now = f"this run has {ranks} with -sync {sync}"
+        saved_by = f"{state} was saved by {count} ranks with {_asking(theirs)}"
+        now = f"this run has {ranks} with {_asking(sync)}"
         if not about.get("portable", True):
             raise ConfigError(
-                f"{saved_by}, which cannot go on otherwise, and {now}: give it those ranks and -sync {theirs}, or its "
-                "model alone as -weights"
+                f"{saved_by}, which cannot go on otherwise, and {now}: give it those ranks and {_asking(theirs)}, or "
+                "its model alone as -weights"
             )
         if parts or ("sync" in about and theirs != sync):
             self._say(f"{saved_by}, and {now}: every rank starts from the snapshot's model and solver state")

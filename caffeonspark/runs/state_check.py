@@ -10,6 +10,7 @@ from typing import Callable, List, Tuple
 from ..errors import ConfigError
 from ..formats.endings import ending_of
 from ..formats.solverstate import read_solverstate
+from ..nets.prototxt import LBFGS
 from ..plans.inspection import SolverInspection
 from ..plans.run_config import RunConfig
 from .snapshot_check import read_about
@@ -49,7 +50,7 @@ def check_state(config: RunConfig, start: StartFiles, found: SolverInspection, s
                     f"{uri} is of another net: array {number} of its history is {_text(there)} where this net's "
                     f"parameter is {_text(tuple(shape))}: {_INSTEAD}"
                 )
-    if theirs and theirs != mine:
+    if theirs and theirs != mine and LBFGS not in (theirs, mine):  # whose own history is no solver state
         say(f"{uri} was saved by {theirs}: {mine} goes on with its history, as in Caffe")
 
 

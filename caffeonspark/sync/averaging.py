@@ -31,7 +31,7 @@ class Averaging(Periodic):
         self._same = True  # whether every rank has the same weights
 
     @classmethod
-    def memory(cls, train: NetPlan, settings: Settings) -> float:
+    def memory(cls, train: NetPlan, settings: Settings, ranks: int) -> float:
         """A rank's own weights while the mean is in their place, and what a history takes that goes through a file:
         measured, of a solver with two arrays for each parameter."""
         return (5 if settings.averageHistory else 1) * 4e-6 * train.parameters

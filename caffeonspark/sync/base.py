@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from typing import Callable, ClassVar, ContextManager, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, ClassVar, ContextManager, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..comm.base import Communicator
 from ..engines.base import Trainer
@@ -25,11 +25,17 @@ class Progress(NamedTuple):
     history : the iterations whose losses are known now
     stop : whether a rank was asked to stop
     rank_losses : where the ranks' models differ, each rank's own mean loss over these iterations; else ()
+    ended : why training is over, where the strategy says so: a word for ``TrainingResult.stopped``
+    keep : whether a snapshot is worth its time now, though nobody asked for one
+    passes : how often all the data was gone through, of a strategy that counts it
     """
 
     history: Sequence[Entry]
     stop: bool
     rank_losses: Sequence[float] = ()
+    ended: str = ""
+    keep: bool = False
+    passes: int = 0
 
 
 class Strategy(ABC):
@@ -52,12 +58,17 @@ class Strategy(ABC):
         the samples of all of them. Then their trainers divide losses by what that solver would
         (``Trainer.normalize_over``), and only rounding can part their weights: ranks whose processors round differently
         are settled on rank 0's (``sync/settlement.py``)
+    if_not_finite : what to do about a loss that is no number
+    whole_data : whether an iteration goes through all records, each once in a pass. Then ``begin`` is called before
+        ``start``, ``load`` fills the inputs with the next block of this rank's records, and a rank may have none
     """
 
     flags: ClassVar[Tuple[str, ...]] = ()
     portable: ClassVar[bool] = True
     stops_after: ClassVar[str] = "this iteration"
     lockstep: ClassVar[bool] = False
+    if_not_finite: ClassVar[str] = "lower base_lr, or set clip_gradients"
+    whole_data: ClassVar[bool] = False
 
     def __init__(
         self, trainer: Trainer, comm: Communicator, settings: Settings, wants_stop: Callable[[], bool]
@@ -75,14 +86,50 @@ class Strategy(ABC):
         return None if self.comm.size == 1 else 1.0 / self.comm.size
 
     @classmethod
-    def check(cls, settings: Settings, ranks: int) -> None:
+    def check_settings(cls, settings: Settings, ranks: int) -> None:
         """Raise ConfigError for values of its flags that cannot be; called on the driver before anything starts."""
         return
 
     @classmethod
-    def memory(cls, train: NetPlan, settings: Settings) -> float:
-        """MB that a rank takes for it beside its engine."""
+    def check(cls, solver: Any, train: NetPlan, where: str) -> List[str]:
+        """Look at what it is to train, on the driver, before anything starts.
+
+        Parameters
+        ----------
+        solver : the user's SolverParameter
+        train : the TRAIN net
+        where : the solver's file, for errors
+
+        Returns
+        -------
+        list of str
+            What is to be known of the solver.
+
+        Raises
+        ------
+        ConfigError
+            For what it cannot train.
+        """
+        return []
+
+    @classmethod
+    def engine_solver(cls, solver: Any) -> Any:
+        """The SolverParameter that trainers are made with."""
+        return solver
+
+    @classmethod
+    def memory(cls, train: NetPlan, settings: Settings, ranks: int) -> float:
+        """MB that each of the ranks takes for it beside its engine."""
         return 0.0
+
+    def begin(self, blocks: Sequence[int], solver: Any) -> None:  # noqa: B027
+        """Take note of what a pass is; called first, and only where ``whole_data`` is set.
+
+        Parameters
+        ----------
+        blocks : how many records each block of a pass of this rank has: ``load`` fills the inputs with them in turn
+        solver : the user's SolverParameter
+        """
 
     def start(self, weights: Sequence[str], state: Optional[str], parts: Optional[Mapping[str, str]]) -> None:
         """Begin: every rank with rank 0's weights, or from a snapshot.

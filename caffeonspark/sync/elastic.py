@@ -47,7 +47,7 @@ class Elastic(Periodic):
         self._centre: List[np.ndarray] = []  # in the order of the weights; the same on every rank, to the bit
 
     @classmethod
-    def check(cls, settings: Settings, ranks: int) -> None:
+    def check_settings(cls, settings: Settings, ranks: int) -> None:
         alpha = settings.elasticAlpha
         if alpha is not None and not 0 < alpha <= 1 / ranks:
             raise ConfigError(
@@ -56,7 +56,7 @@ class Elastic(Periodic):
             )
 
     @classmethod
-    def memory(cls, train: NetPlan, settings: Settings) -> float:
+    def memory(cls, train: NetPlan, settings: Settings, ranks: int) -> float:
         """The centre, and the distances from it, or a rank's own weights while the centre is in their place."""
         return 8e-6 * train.parameters
 

@@ -23,7 +23,7 @@ from ..plans.net_plan import NetPlan
 from ..plans.normalization import normalization_notes
 from ..plans.sample_weights import sample_weight_notes
 from ..plans.without_data import is_here, look_at_net
-from ..runs.preflight import check_solver
+from ..runs.preflight import check_solver, check_strategy
 from ..runs.snapshots import StartFiles
 from ..runs.start_check import check_nets, check_start
 from ..runs.start_weights import find_start_weights, solver_weights
@@ -242,6 +242,7 @@ def _check_solver(path: str, found: Checked) -> List[str]:
     tests = [plan for net in run.validation_nets for plan in [plans[net.number]] if plan is not None]
     if train is not None:
         check_nets(train, [ValidationPlan(plan, None) for plan in tests], found.notes.append)
+        check_strategy(run, run.solver, train, found.notes.append)
     if bench.engine is not None:
         check_solver(run, run.solver, train or _NO_PLAN, tests if train is not None else [])
     elif solver_mistake(run.solver):

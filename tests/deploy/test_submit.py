@@ -20,6 +20,7 @@ from caffeonspark.deploy.memory import driver_overhead, executor_overhead
 from caffeonspark.deploy.options import SubmitOptions, megabytes
 from caffeonspark.errors import CaffeOnSparkError, ConfigError
 from caffeonspark.formats.caffemodel import LayerWeights, write_caffemodel
+from caffeonspark.settings import Settings
 from caffeonspark.spark.library_zip import library_digest
 from caffeonspark.spark.yarn import Limits, check_request, explain_refusal
 from tests.support import stock
@@ -308,30 +309,30 @@ def test_memory_follows_the_nets(nets):
     from caffeonspark.api.config import Config
     from caffeonspark.nets.net import TRAIN
     from caffeonspark.plans.net_source import NetSource
-    from caffeonspark.settings import Settings
     from caffeonspark.sync.all_reduce import AllReduce
     from caffeonspark.sync.averaging import Averaging
     from caffeonspark.sync.elastic import Elastic
+    from caffeonspark.sync.lbfgs import LBFGS
 
     config = Config(None, conf=str(nets / "solver.prototxt"))
     plan, engine = NetSource(config, config.run_config.net(TRAIN)).plan, config.load_engine()
     assert plan.parameters > 0
-    one = executor_overhead(engine, [plan], [], "SGD", AllReduce, Settings(), 1)
-    two = executor_overhead(engine, [plan], [], "SGD", AllReduce, Settings(devices=2), 2)
+    one = executor_overhead(engine, [plan], [], "SGD", AllReduce, Settings(), 1, 1)
+    two = executor_overhead(engine, [plan], [], "SGD", AllReduce, Settings(devices=2), 2, 2)
     assert 512 <= one < two
-    assert (
-        executor_overhead(engine, [plan], [plan], "SGD", AllReduce, Settings(), 8) > two
-    )  # eight tasks of features at once
+    eight_tasks = executor_overhead(engine, [plan], [plan], "SGD", AllReduce, Settings(), 8, 1)
+    assert eight_tasks > two
     assert one % 128 == 0
-    assert Averaging.memory(plan, Settings()) == 4e-6 * plan.parameters
+    assert Averaging.memory(plan, Settings(), 2) == 4e-6 * plan.parameters
     many = [dataclasses.replace(plan, parameters=10**8)]  # 400 MB
 
-    def overhead(strategy, **flags):
-        return executor_overhead(engine, many, [], "SGD", strategy, Settings(**flags), 1)
+    def overhead(strategy, ranks=1, **flags):
+        return executor_overhead(engine, many, [], "SGD", strategy, Settings(**flags), 1, ranks)
 
     assert 400 <= overhead(Averaging) - overhead(AllReduce) <= 700
     assert 800 <= overhead(Elastic) - overhead(AllReduce) <= 1100
     assert 2000 <= overhead(Averaging, averageHistory=True) - overhead(AllReduce) <= 2700
+    assert 3.9 < (overhead(LBFGS) - overhead(AllReduce)) / (overhead(LBFGS, 4) - overhead(AllReduce)) < 4.1
     assert driver_overhead(engine, [plan]) >= 512
 
 

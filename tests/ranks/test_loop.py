@@ -12,6 +12,7 @@ from caffeonspark.nets.schema import SolverParameter
 from caffeonspark.plans.job import ResumePoint
 from caffeonspark.ranks.loop import Loop
 from caffeonspark.settings import Settings
+from caffeonspark.sync.all_reduce import AllReduce
 
 
 def test_losses_of_many_iterations_at_once_fit_into_frames():
@@ -64,7 +65,9 @@ def make_loop(folder, sent, start, **flags):
     )
     comm = SimpleNamespace(rank=0, all_gather=lambda content: [content], barrier=lambda: None)
     trainer = SimpleNamespace(iteration=9, weights=[np.zeros(2, np.float32)], save_weights=lambda path: None)
-    strategy = SimpleNamespace(exchange_losses=tuple, view=contextlib.nullcontext)
+    strategy = SimpleNamespace(
+        exchange_losses=tuple, view=contextlib.nullcontext, if_not_finite=AllReduce.if_not_finite, whole_data=False
+    )
     job = SimpleNamespace(settings=Settings(**flags), validations=(), start=start)
     return Loop(job, SolverParameter(max_iter=9), trainer, strategy, comm, connection, [], [], str(folder))
 

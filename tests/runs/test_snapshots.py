@@ -41,7 +41,9 @@ def make_store(tmp_path):
     return make
 
 
-def hand_over(store, folder, iteration, parts=((".caffemodel",), (".caffemodel", ".solverstate")), order=(0, 1, 2)):
+def hand_over(
+    store, folder, iteration, parts=((".caffemodel",), (".caffemodel", ".solverstate")), order=(0, 1, 2), **more
+):
     """A snapshot of the ranks in ``parts``: the weights, the parts and the state, in an order; what came of each."""
     arrive = folder / "arrive"
     arrive.mkdir(exist_ok=True)
@@ -55,7 +57,7 @@ def hand_over(store, folder, iteration, parts=((".caffemodel",), (".caffemodel",
         bare = path.with_suffix("")
         return str(path.rename(bare.with_name(f"{bare.name}-{ending[1:]}")))
 
-    about = {"iteration": iteration, "tests_done": 1, "best": None, "since_best": 0, "parts": list(parts)}
+    about = {"iteration": iteration, "tests_done": 1, "best": None, "since_best": 0, "parts": list(parts), **more}
     groups = [
         [(0, FrameKind.SNAPSHOT_WEIGHTS, about, file(".caffemodel", 50))],
         [
@@ -108,6 +110,21 @@ def test_a_snapshot_is_stored_when_everything_has_come(make_store, tmp_path, ord
     expected = ["caffemodel", "solverstate", "rank0.caffemodel", "rank1.caffemodel", "rank1.solverstate"]
     contents = list(store.read(found).read_all(store.config.storage))
     assert contents == [(tmp_path / f"run_iter_3.{name}").read_bytes() for name in expected]
+
+
+def test_a_passing_snapshot_is_there_until_the_next(make_store, tmp_path):
+    store = make_store()
+    hand_over(store, tmp_path, 3)
+    store.said.clear()
+    for iteration in (4, 5):
+        assert hand_over(store, tmp_path, iteration, passing=True)[-1] is None
+        assert names(tmp_path) == files_of(3, iteration)
+        assert store.newest_taken().point.iteration == iteration
+    assert not store.said
+    assert hand_over(store, tmp_path, 5)[-1] is not None  # now somebody asks for it
+    hand_over(store, tmp_path, 6, passing=True)
+    hand_over(store, tmp_path, 7)
+    assert names(tmp_path) == files_of(3, 5, 7)
 
 
 def test_nothing_is_stored_while_a_part_is_missing(make_store, tmp_path):

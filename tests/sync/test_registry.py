@@ -9,6 +9,8 @@ from caffeonspark.settings import FLAGS, Settings
 from caffeonspark.sync.all_reduce import AllReduce
 from caffeonspark.sync.averaging import Averaging
 from caffeonspark.sync.elastic import Elastic
+from caffeonspark.sync.full_batch import FullBatch
+from caffeonspark.sync.lbfgs import LBFGS
 from caffeonspark.sync.registry import strategy_for
 from tests.support import own_strategy, stock
 from tests.support.local_ranks import on_ranks
@@ -113,12 +115,12 @@ def test_a_flag_of_another_strategy():
 def test_an_alpha_that_cannot_be(alpha, ranks):
     message = rf"-elasticAlpha {alpha:g} must be above 0 and at most 1 / ranks, which is .* here: .* 0\.9 / ranks$"
     with pytest.raises(ConfigError, match=message):
-        Elastic.check(Settings(sync="elastic", elasticAlpha=alpha), ranks)
+        Elastic.check_settings(Settings(sync="elastic", elasticAlpha=alpha), ranks)
 
 
 @pytest.mark.parametrize(("alpha", "ranks"), [(None, 3), (1, 1), (1 / 3, 3), (1 / 49, 49), (1e-6, 100)])
 def test_an_alpha_that_can_be(alpha, ranks):
-    Elastic.check(Settings(sync="elastic", elasticAlpha=alpha), ranks)
+    Elastic.check_settings(Settings(sync="elastic", elasticAlpha=alpha), ranks)
 
 
 def test_the_interval_is_at_least_one():
@@ -142,3 +144,15 @@ def test_a_strategy_of_ones_own_trains(tmp_path, small_images):
         assert (expected == own).all()
         assert (expected == one).all()
         assert (expected == other).all()
+
+
+def test_the_solvers_type_or_a_flag_chooses_one_that_goes_through_all_data():
+    assert strategy_for(Settings(), "LBFGS") is LBFGS
+    assert strategy_for(Settings(tol=1e-3, lbfgsHistory=3, fullBatch=True), "LBFGS") is LBFGS
+    assert strategy_for(Settings(fullBatch=True)) is FullBatch
+    with pytest.raises(ConfigError, match="-fullBatch goes through all the data as one solver, and -sync average does"):
+        strategy_for(Settings(fullBatch=True, sync="average"))
+    with pytest.raises(ConfigError, match='-tol belongs to type: "LBFGS", and this is -fullBatch: leave -tol out'):
+        strategy_for(Settings(fullBatch=True, tol=1e-3))
+    with pytest.raises(ConfigError, match='-syncInterval belongs to -sync average, and this is type: "LBFGS"'):
+        strategy_for(Settings(syncInterval=3), "LBFGS")

@@ -18,7 +18,7 @@ from ..base import Trainer
 from .arrivals import check_arrivals
 from .normalization import LossNormalizer, normalized_layers
 from .predictor import CaffePredictor
-from .pycaffe import caffe, parameter_blobs, prototxt, unique
+from .pycaffe import caffe, parameter_blobs, places_of_layers, prototxt, unique
 from .python_layers import check_modules, explained
 from .sample_weights import SampleWeigher
 
@@ -76,13 +76,14 @@ class CaffeTrainer(Trainer):
         self._rank = rank
         self._inputs = self._input_blobs()
         self._load: Callable[[], None] = lambda: None
-        self._exchange: Callable[[float], None] = lambda loss: None
+        self._exchange: Callable[[List[float]], None] = lambda losses: None
+        self._before = 0  # passes of the step that the solver does not make itself
         self._losses: List[float] = []
         last = len(self._net.layers) - 1
         self._net.before_forward(lambda layer: self._load() if layer == 0 else None)
         # after every callback of the forward pass: one of them may scale losses
         self._net.before_backward(lambda layer: self._note_loss() if layer == last else None)
-        self._solver.add_callback(lambda: None, self._gradients_ready)
+        self._solver.add_callback(self._begin, self._gradients_ready)
 
     def _batch_norm_statistics(self) -> List[Any]:
         """The running mean and variance of every BatchNorm layer that updates them."""
@@ -116,6 +117,24 @@ class CaffeTrainer(Trainer):
         return [blob.data for blob in self._statistics]
 
     @property
+    def multipliers(self) -> List[Tuple[float, float]]:
+        by_memory: Dict[int, List[Optional[float]]] = {}
+        for place, layer in zip(
+            places_of_layers(self._net, self._param.train_net_param), self._param.train_net_param.layer
+        ):
+            for number, blob in enumerate(self._net.layers[place].blobs):
+                found = by_memory.setdefault(blob.data.ctypes.data, [None, None])
+                if layer.type == "BatchNorm":  # which sets its own to 0
+                    found[0] = 0.0
+                if number < len(layer.param):
+                    spec = layer.param[number]
+                    # of layers that share a parameter, whichever says it
+                    found[0] = float(spec.lr_mult) if spec.HasField("lr_mult") else found[0]
+                    found[1] = float(spec.decay_mult) if spec.HasField("decay_mult") else found[1]
+        specs = [by_memory[blob.data.ctypes.data] for blob in self._learnable]
+        return [(1.0 if rate is None else rate, 1.0 if decay is None else decay) for rate, decay in specs]
+
+    @property
     def iteration(self) -> int:
         return int(self._solver.iter)
 
@@ -132,21 +151,49 @@ class CaffeTrainer(Trainer):
                 blob.reshape(*shape)  # the layers follow as they run
 
     def step(self, load: Callable[[], None], gradients_ready: Callable[[float], None]) -> None:
-        self._load, self._exchange = load, gradients_ready
+        self._exchange = lambda losses: gradients_ready(sum(losses) / len(losses))
+        self._run(load, lambda: self._solver.step(1))
+
+    def step_over(
+        self, passes: int, load: Callable[[], None], gradients_ready: Callable[[Sequence[float]], None]
+    ) -> None:
+        self._exchange, self._before = gradients_ready, passes - 1
+        try:
+            self._run(load, lambda: self._solver.step(1))
+        finally:
+            self._before = 0
+
+    def compute(self, passes: int, load: Callable[[], None]) -> List[float]:
+        for gradient in self.gradients:
+            gradient[...] = 0
+        self._run(load, lambda: self._pass_through(passes))
+        return list(self._losses)
+
+    def _run(self, load: Callable[[], None], work: Callable[[], None]) -> None:
+        self._load = load
         self._losses.clear()
         try:
-            self._solver.step(1)
+            work()
         except (Exception, SystemExit) as e:
             found = explained(e, self._param.train_net_param)
             if found is e:
                 raise
             raise found from e
 
+    def _begin(self) -> None:
+        # the solver has cleared the gradients by now, and makes its own pass on top of these
+        self._pass_through(self._before)
+
+    def _pass_through(self, passes: int) -> None:
+        for _ in range(passes):
+            self._net.forward()
+            self._net.backward()
+
     def _note_loss(self) -> None:
         self._losses.append(sum(float(blob.data.sum()) * weight for blob, weight in self._loss_blobs))
 
     def _gradients_ready(self) -> None:
-        self._exchange(sum(self._losses) / len(self._losses))
+        self._exchange(self._losses)
 
     def check_indices(self, indexed: Sequence[IndexedBottom]) -> None:
         check_arrivals(self._net, self._param.train_net_param, indexed)
