@@ -7,7 +7,6 @@ import pathlib
 import subprocess
 import sys
 import threading
-from unittest import mock
 
 import pytest
 
@@ -163,8 +162,7 @@ class Trained:
             self.take,
             threading.Event(),
         )
-        with mock.patch("caffeonspark.runs.attempt.asked_for", lambda config: ""):  # asks Spark
-            attempt.run(lambda address, invitation: prepared.job(ResumePoint(), address, invitation))
+        attempt.run(lambda address, invitation: prepared.job(ResumePoint(), address, invitation))
         self.kernels = [self.result.machines[rank].kernel for rank in range(len(environments))]
 
     def take(self, rank, kind, about, path):
