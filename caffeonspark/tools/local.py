@@ -136,15 +136,15 @@ def _own_address() -> str:
 def _train(given: Dict[str, Any], count: int, host: str, server: Optional[JoinServer]) -> None:
     from ..api.config import Config
     from ..nets.net import TRAIN
-    from ..plans.net_source import NetSource
+    from ..plans.net_source import NetSourceWithoutSpark
     from ..report import observers_for
     from ..runs.on_machines import OnMachines
     from ..runs.run import train
 
     config = Config(None, given)
     run = config.run_config
-    source = NetSource(config, run.net(TRAIN))
-    validation = [NetSource(config, net) for net in run.validation_nets]
+    source = NetSourceWithoutSpark(config, run.net(TRAIN))
+    validation = [NetSourceWithoutSpark(config, net) for net in run.validation_nets]
     train(run, source, validation, observers_for(run), cluster=OnMachines(run, count, host, server))
     if run.settings.dryRun:
         print("caffeonspark: -dryRun: everything was checked, and all is well", flush=True)
