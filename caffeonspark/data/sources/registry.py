@@ -109,7 +109,7 @@ def _without_spark(cls: Type[FrameSource], where: str) -> Type[Source]:
         )
     if name not in _WITHOUT_SPARK:
         raise ConfigError(f"{where}: {cls.__name__} reads a DataFrame, which takes Spark: train with Spark")
-    return _load(name, where, _WITHOUT_SPARK)
+    return _load(_WITHOUT_SPARK[name], where, {})
 
 
 def _class_of(layer: Any, where: str) -> Type[Source]:
