@@ -35,7 +35,8 @@ def source_of(folder, layer, without_spark=True, spark=None, **flags):
 def cos_layer(block, path="rows", more=""):
     return (
         f'layer {{ name: "data" type: "CoSData" top: "x" top: "label" source_class: "DataFrameSource" '
-        f'cos_data_param {{ source: "{path}" batch_size: 2 {more} top {{ name: "x" {block} }} top {{ name: "label" type: FLOAT sample_num_axes: 0 }} }} }}'
+        f'cos_data_param {{ source: "{path}" batch_size: 2 {more} top {{ name: "x" {block} }} '
+        'top { name: "label" type: FLOAT sample_num_axes: 0 } } }'
     )
 
 
