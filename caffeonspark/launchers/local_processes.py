@@ -119,15 +119,19 @@ class Processes(Group):
     ) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._processes: List[Tuple[Any, Connection]] = []
-        with _environment({**_threads(len(ranks)), **environment}):
-            for rank in ranks:
-                told, tell = spawn.Pipe(duplex=False)
-                what = (os.getpid(), tell, job, secret, rank, hosts, files)
-                process = spawn.Process(target=_rank_process, args=what, name=f"caffeonspark-rank-{rank}")
-                process.start()
-                tell.close()
-                self._processes.append((process, told))
         self._error: Optional[CaffeOnSparkError] = None
+        try:
+            with _environment({**_threads(len(ranks)), **environment}):
+                for rank in ranks:
+                    told, tell = spawn.Pipe(duplex=False)
+                    what = (os.getpid(), tell, job, secret, rank, hosts, files)
+                    process = spawn.Process(target=_rank_process, args=what, name=f"caffeonspark-rank-{rank}")
+                    process.start()
+                    tell.close()
+                    self._processes.append((process, told))
+        except BaseException:
+            self.end(0.0)
+            raise
 
     @property
     def alive(self) -> bool:
