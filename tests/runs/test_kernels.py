@@ -116,7 +116,7 @@ def test_what_ranks_compute_with_and_what_there_is_to_say():
     assert told == [
         "rank 1 (Haswell) does not round as rank 0 (Haswell) does: they settle on rank 0's weights now and then",
         "warning: rank 0, 1 on a: 9 BLAS threads on 4 cores that they may use slow each other down; set "
-        "spark.executorEnv.OPENBLAS_NUM_THREADS to 2",
+        "OPENBLAS_NUM_THREADS in their environment (spark.executorEnv.OPENBLAS_NUM_THREADS) to 2",
     ]
 
 
