@@ -145,8 +145,8 @@ def _name_of_run(application: str) -> str:
 @explained()
 def _leases(cluster: Cluster) -> Tuple[Lease, ...]:
     """Of the places where a run writes."""
-    config = cluster.config
-    return leases_of(config.storage, config.model_uri, snapshot_base(config), cluster.application, cluster.attempt)
+    config, application, attempt = cluster.config, cluster.application, cluster.attempt
+    return leases_of(config.storage, config.model_uri, snapshot_base(config), application, attempt)
 
 
 @dataclass(frozen=True)
