@@ -12,7 +12,7 @@ import time
 import traceback
 from typing import Callable, Iterable, Tuple
 
-__all__ = ["fork", "reap", "run_in_child", "write_all"]
+__all__ = ["end_with_parent", "fork", "reap", "run_in_child", "write_all"]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -38,9 +38,7 @@ def fork(run: Callable[[], None], keep: Iterable[int], ignore_signals: bool = Fa
             signal.signal(number, handler)
         signal.signal(signal.SIGABRT, signal.SIG_DFL)
         if not ignore_signals:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
+            end_with_parent(parent)
         _close_others({2, *keep})
         run()
     except BaseException:
@@ -48,6 +46,13 @@ def fork(run: Callable[[], None], keep: Iterable[int], ignore_signals: bool = Fa
             os.write(2, traceback.format_exc().encode())
         os._exit(1)
     os._exit(0)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process killed when its parent, the process ``parent``, ends; at once where that has happened."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _close_others(keep: Iterable[int]) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "SECRET",
     "Credentials",
     "Invitation",
+    "SharedSecret",
     "connection_keys",
     "connection_seeds",
     "introduce",
@@ -124,6 +125,23 @@ class Credentials:
         return Credentials(
             _xor(bytes.fromhex(introduction["secret"]), mask), self.nonce, self.pair, known, self.checksum, self._label
         )
+
+
+@dataclass(frozen=True)
+class SharedSecret(Credentials):
+    """Credentials of two parties that know a secret before they meet, and nothing else of each other: the keys of their
+    connection, which is always encrypted, are made of the secret and of what both said new in the handshake."""
+
+    @classmethod
+    def of(cls, phrase: bytes, purpose: str) -> SharedSecret:
+        """Made of a secret of any length. Takes a moment, also for whoever guesses."""
+        salt = b"caffeonspark: " + purpose.encode()
+        key = hashlib.scrypt(phrase, salt=salt, n=1 << 14, r=8, p=1, dklen=SECRET)
+        return cls(key, hashlib.sha256(salt).digest()[:_NONCE])
+
+    @property
+    def encrypted(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)

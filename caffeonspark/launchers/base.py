@@ -47,9 +47,13 @@ class Launcher(ABC):
     Attributes
     ----------
     fresh : whether the ranks start in processes that have computed nothing else
+    encrypted : whether what ranks send is to be encrypted
+    waiting : what is told while ranks are waited for
     """
 
     fresh: bool = False
+    encrypted: bool = False
+    waiting: str = "waiting for the ranks to start"
 
     @property
     @abstractmethod
@@ -68,3 +72,6 @@ class Launcher(ABC):
     @abstractmethod
     def replace(self, executors: Sequence[str]) -> None:
         """Have others in the place of these executors, where that can be."""
+
+    def kernels_differ(self) -> None:  # noqa: B027, most launchers have nothing to do then
+        """Told where ranks take kernels that their processors would not take alone."""

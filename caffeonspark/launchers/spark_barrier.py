@@ -18,7 +18,7 @@ from ..comm.addresses import bare_host
 from ..plans.job import Job
 from ..ranks.rank import run_rank
 from ..spark.jvm import executors_of_group, hide_in_event_log, replace_executors, tasks_of_group, waits_for_python
-from ..spark.workers import worker_environment
+from ..spark.workers import part_from_inference, worker_environment
 from .base import Launcher, RunningRanks
 from .stuck_python import StuckPython
 
@@ -41,7 +41,10 @@ class SparkBarrier(Launcher):
     files : Spark broadcasts of the files in the job's ``start``
     environment : variables for the ranks' processes (``spark.workers``)
     fresh : whether no other functions run in such processes
+    encrypted : whether what ranks send is to be encrypted
     """
+
+    waiting = "waiting for Spark to start the ranks"
 
     def __init__(
         self,
@@ -49,11 +52,13 @@ class SparkBarrier(Launcher):
         files: Sequence[Any],
         environment: Mapping[str, str] = MappingProxyType({}),
         fresh: bool = False,
+        encrypted: bool = False,
     ) -> None:
         self._rows = rows
         self._files = files
         self._environment = environment
         self.fresh = fresh
+        self.encrypted = encrypted
         self._context = rows.sparkSession.sparkContext
 
     @property
@@ -71,6 +76,9 @@ class SparkBarrier(Launcher):
     def replace(self, executors: Sequence[str]) -> None:
         with _while_spark_is_there():
             replace_executors(self._context, executors)
+
+    def kernels_differ(self) -> None:
+        part_from_inference(self._context.applicationId)
 
 
 @contextlib.contextmanager

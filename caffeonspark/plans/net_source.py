@@ -25,7 +25,7 @@ from .sample_weights import limits_of_weights, weighted_losses
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["NetSource"]
+__all__ = ["NetSource", "NetSourceWithoutSpark"]
 
 
 class NetSource:
@@ -40,6 +40,7 @@ class NetSource:
     """
 
     later = False  # whether the layers' data, where no DataFrame is given, come from elsewhere than they name
+    without_spark = False  # whether ranks read all of it themselves
 
     def __init__(
         self,
@@ -65,7 +66,9 @@ class NetSource:
                 "layer"
             )
         for_sources = config.run_config.for_sources
-        self.sources: List[Source] = [make_source(for_sources, net, layer, dataframe, self.later) for layer in layers]
+        self.sources: List[Source] = [
+            make_source(for_sources, net, layer, dataframe, self.later, self.without_spark) for layer in layers
+        ]
         if len({source.batch_size for source in self.sources}) > 1:
             for source in self.sources:
                 source.step = source.batch_size
@@ -177,6 +180,12 @@ class NetSource:
             bad=BadRecordPolicy(settings.badRecords == "skip", settings.badRecordsMax),
             step=source.step,
         )
+
+
+class NetSourceWithoutSpark(NetSource):
+    """The same where there is no Spark: rows are read from parquet files. Raises ConfigError for what takes Spark."""
+
+    without_spark = True
 
 
 def _limited(top: Top, limits: Sequence[Mapping[str, Tuple[Limit, ...]]]) -> Top:

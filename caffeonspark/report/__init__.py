@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Iterator, List, Sequence, Union
 
 from .. import log
@@ -85,8 +86,14 @@ def _members(
         yield MLflow(config.settings.mlflow, observers.note)
     yield from own
     if config.settings.web:  # the last, to hear of the end when the others have said what they had to say about it
-        settings = config.spark.sparkContext.getConf()
-        yield Web(config.settings.web, state, settings.get("spark.driver.host", ""))
+        yield Web(config.settings.web, state, _own_name(config))
+
+
+def _own_name(config: RunConfig) -> str:
+    """This machine's name for others."""
+    if config.session is None:
+        return socket.gethostname()
+    return str(config.session.sparkContext.getConf().get("spark.driver.host", ""))
 
 
 def display_for(config: RunConfig, progress: Union[bool, str], name: str) -> Observer:

@@ -234,7 +234,8 @@ def versions(config: RunConfig) -> Dict[str, str]:
     import caffeonspark
 
     engine = engine_named(config.settings.engine)
-    return {"caffeonspark": caffeonspark.__version__, **engine.versions(), "Spark": str(config.spark.version)}
+    spark = {} if config.session is None else {"Spark": str(config.session.version)}
+    return {"caffeonspark": caffeonspark.__version__, **engine.versions(), **spark}
 
 
 # ---- names

@@ -22,9 +22,7 @@ from ..plans.net_plan import LayerPlan
 from ..plans.run_config import RunConfig
 from ..report.base import Observer
 from ..report.result import RankTiming, TrainingResult, ValidationResult
-from ..spark.workers import part_from_inference
 from ..sync.registry import strategy_for
-from .encryption import asked_for
 from .failures import first_failure, stage_error
 from .kernels import RankKernels
 from .rank_server import Event, RankServer
@@ -101,7 +99,7 @@ class Attempt:
             self.ranks,
             self.strategy.lockstep,
             launcher.fresh,
-            lambda: part_from_inference(config.spark.sparkContext.applicationId),
+            lambda: launcher.kernels_differ(),
             observer.note,
         )
 
@@ -109,10 +107,10 @@ class Attempt:
         """Launch and watch. Raises the first failure, or Interrupted."""
         launcher = self.launcher
         checksum = self.config.settings.checksum
-        credentials = Credentials.new(encrypted=bool(asked_for(self.config)), checksum=checksum)
+        credentials = Credentials.new(encrypted=launcher.encrypted, checksum=checksum)
         with RankServer(launcher.bind_host, self.config.settings.ports, credentials, self.ranks, self.folder) as server:
             job = make_job((launcher.driver_host, server.address[1]), credentials.invitation())
-            self.observer.doing(self.result, "waiting for Spark to start the ranks")
+            self.observer.doing(self.result, launcher.waiting)
             launched = self.launched = launcher.start(job, credentials.secret)
             try:
                 self.watch(server, launched)
@@ -260,7 +258,7 @@ class Attempt:
     def say_ready(self) -> None:
         there, ready = len(self.heard), len(self.ready)
         if there < self.ranks:
-            self.observer.doing(self.result, f"waiting for Spark to start the ranks: {there} of {self.ranks} are there")
+            self.observer.doing(self.result, f"{self.launcher.waiting}: {there} of {self.ranks} are there")
         elif ready < self.ranks:
             self.observer.doing(self.result, f"loading records: {ready} of {self.ranks} ranks have theirs")
         else:
@@ -361,7 +359,10 @@ class Attempt:
 
     def error_before_connection(self, launched: RunningRanks) -> Optional[CaffeOnSparkError]:
         """The error of a rank that could not open its connection to the driver, and whose end ended the others."""
-        return None if launched.running or launched.error is None else from_text(str(launched.error))
+        error = launched.error
+        if launched.running or error is None:
+            return None
+        return error if isinstance(error, CaffeOnSparkError) else from_text(str(error))
 
 
 def different_versions(rank: int, host: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:

@@ -117,8 +117,8 @@ def crowded(hosts: Sequence[str], ranks: Sequence[Mapping[str, Any]], threads: S
             who = f"rank {', '.join(map(str, members))}"
             lines.append(
                 f"warning: {who} on {hosts[members[0]]}: {total} BLAS threads on {cores:g} cores that they may use "
-                "slow each other down; set spark.executorEnv.OPENBLAS_NUM_THREADS to "
-                f"{max(1, int(cores // len(members)))}"
+                "slow each other down; set OPENBLAS_NUM_THREADS in their environment "
+                f"(spark.executorEnv.OPENBLAS_NUM_THREADS) to {max(1, int(cores // len(members)))}"
             )
     return lines
 

@@ -27,6 +27,7 @@ __all__ = [
     "check_cluster",
     "check_driver",
     "check_promised",
+    "check_settings",
     "check_solver",
     "check_solver_fields",
     "check_strategy",
@@ -70,7 +71,7 @@ def check_promised(config: RunConfig) -> None:
 
 
 def check_driver(config: RunConfig) -> None:
-    """Raise ConfigError for settings that cannot work, whatever the cluster is."""
+    """Raise ConfigError for Spark's settings that cannot work, whatever the cluster is."""
     context = config.spark.sparkContext
     if is_stopped(context):
         raise ConfigError(STOPPED)
@@ -87,6 +88,10 @@ def check_driver(config: RunConfig) -> None:
     if context.master.startswith("local"):
         check_ports(ports, config.ranks)
     check_executors(context.getConf())
+
+
+def check_settings(config: RunConfig) -> None:
+    """Raise ConfigError for flags and fields of the solver that cannot work, wherever ranks start."""
     strategy_for(config.settings, config.solver.type).check_settings(config.settings, config.ranks)
     _check_snapshot_format(config)
     check_solver_fields(config)

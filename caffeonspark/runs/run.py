@@ -27,7 +27,6 @@ from ..errors import (
     suggest,
 )
 from ..formats.checksums import store_model
-from ..launchers.spark_barrier import SparkBarrier
 from ..plans.job import Job, ResumePoint, ValidationPlan
 from ..plans.made_data import asked_batches, check_batches, made_data_notes
 from ..plans.net_plan import LayerPlan
@@ -36,24 +35,19 @@ from ..plans.run_config import RunConfig
 from ..plans.sample_weights import sample_weight_notes
 from ..report.base import Observer
 from ..report.result import TrainingResult
-from ..spark.jvm import jvm_needed, jvm_runs, signals_are_for_python
-from ..spark.library_zip import ship_library
-from ..spark.partitioning import rows_of_sources
-from ..spark.workers import Workers
-from ..spark.yarn import attempt_number
-from ..storage import DRIVER_SETTING, EXECUTOR_SETTING, naming_full_disks, temporary_folder
+from ..storage import DRIVER_SETTING, naming_full_disks, temporary_folder
 from ..sync.registry import strategy_for
 from .attempt import Attempt
-from .cancelled import one_interruption_ends_all, why_cancelled
+from .cancelled import one_interruption_ends_all
+from .cluster import Cluster
 from .deaths import Deaths
 from .diverged import flags_from, way_on
-from .encryption import check_encryption
 from .kept import kept
 from .kernels import FreshWorkersNeeded
 from .lease import Lease, leases_of
-from .preflight import check_cluster, check_driver, look_at_solver
+from .on_spark import OnSpark
+from .preflight import check_settings, look_at_solver
 from .restarts import Restarts
-from .slots import claimed_slots
 from .snapshots import SnapshotStore, StartFiles, read_resume_point, snapshot_base
 from .start_check import check_nets, check_start, with_best_model
 from .state_check import check_state
@@ -78,6 +72,7 @@ def train(
     observer: Observer,
     hand_over: Optional[Callable[[str], None]] = None,
     name: str = "",
+    cluster: Optional[Cluster] = None,
 ) -> TrainingResult:
     """Train, and save the model; with ``-dryRun`` only look whether that could be done.
 
@@ -89,6 +84,7 @@ def train(
     observer : told about everything
     hand_over : given the local path of each model that is saved, for a caller whose run has a place to itself
     name : of the run, as others that wait for its task slots are told
+    cluster : where its ranks start; None for Spark's
 
     Raises
     ------
@@ -101,14 +97,15 @@ def train(
         with contextlib.ExitStack() as cleanup:
             cleanup.enter_context(one_interruption_ends_all())
             cleanup.enter_context(naming_full_disks(temporary_folder(), DRIVER_SETTING))
-            leases = () if hand_over else _leases(config)
-            _take_places(config, leases, name, observer, stop, cleanup)
-            prepared = prepare(config, [source, *validation], result, observer, stop, leases)
+            cluster = cluster or OnSpark(config)
+            leases = () if hand_over else _leases(cluster)
+            _take_places(cluster, leases, name, observer, stop, cleanup)
+            prepared = prepare(cluster, [source, *validation], result, observer, stop, leases)
             if config.settings.dryRun:
                 return result
-            observer.started(result, config.describe_cluster())
+            observer.started(result, cluster.describe())
             folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="caffeonspark-"))
-            _Run(prepared, result, observer, stop, folder, hand_over).go()
+            _Run(prepared, result, observer, stop, folder, hand_over, cluster).go()
     except BaseException as e:
         observer.failed(result, e)
         raise
@@ -121,7 +118,7 @@ def train(
 
 @explained()
 def _take_places(
-    config: RunConfig,
+    cluster: Cluster,
     leases: Tuple[Lease, ...],
     name: str,
     observer: Observer,
@@ -130,13 +127,15 @@ def _take_places(
 ) -> None:
     """Where the run writes, and its task slots; ``cleanup`` gives them back. What is wrong with no look at data or
     executors is found before others that have the slots are waited for."""
+    config = cluster.config
     check_setting(config.settings.blasKernel)
-    check_driver(config)
-    check_encryption(config, observer.note)
+    cluster.check()
+    check_settings(config)
+    cluster.check_encryption(observer.note)
     config.storage.check_writable(config.model_uri)
     for lease in leases:
         cleanup.enter_context(lease)
-    cleanup.enter_context(claimed_slots(config, name, observer.note, stop))
+    cleanup.enter_context(cluster.claimed(name, observer.note, stop))
 
 
 _runs: Dict[str, int] = {}  # by application, the runs that this driver began
@@ -149,10 +148,9 @@ def _name_of_run(application: str) -> str:
 
 
 @explained()
-def _leases(config: RunConfig) -> Tuple[Lease, ...]:
+def _leases(cluster: Cluster) -> Tuple[Lease, ...]:
     """Of the places where a run writes."""
-    context = config.spark.sparkContext
-    application, attempt = context.applicationId, attempt_number(context)
+    config, application, attempt = cluster.config, cluster.application, cluster.attempt
     return leases_of(config.storage, config.model_uri, snapshot_base(config), application, attempt)
 
 
@@ -203,7 +201,7 @@ class PreparedRun:
 
 @explained()
 def prepare(
-    config: RunConfig,
+    cluster: Cluster,
     sources: Sequence[NetSource],
     result: TrainingResult,
     observer: Observer,
@@ -211,7 +209,7 @@ def prepare(
     leases: Tuple[Lease, ...],
 ) -> PreparedRun:
     """Check everything that can be wrong before a task runs; ``result`` is filled in with what is known."""
-    plan = sources[0].plan
+    config, plan = cluster.config, sources[0].plan
     sync = config.settings.sync
     strategy = strategy_for(config.settings, config.solver.type)
     one_solver = strategy.lockstep or strategy.whole_data
@@ -229,17 +227,16 @@ def prepare(
     if validations and not solver.test_interval:
         solver.test_interval = solver.max_iter
     found = look_at_solver(config, solver, plan, [validation.net for validation in validations], observer.note)
-    check_cluster(config, observer.note, stop)
-    context = config.spark.sparkContext
-    ship_library(context)
-    snapshots = SnapshotStore(config, observer.note, _name_of_run(context.applicationId), found.learned)
-    attempt = attempt_number(context)
+    cluster.wait(observer.note, stop)
+    cluster.prepare()
+    snapshots = SnapshotStore(config, observer.note, _name_of_run(cluster.application), found.learned)
+    attempt = cluster.attempt
     start, seed = read_resume_point(config, snapshots, again=attempt > 1)
     check_start(plan, start, observer.note)
     check_state(config, start, found, observer.note)
     start = with_best_model(config, start, observer.note)
     if attempt > 1:
-        observer.note(f"attempt {attempt} of {context.applicationId} goes on from iteration {start.point.iteration}")
+        observer.note(f"attempt {attempt} of {cluster.application} goes on from iteration {start.point.iteration}")
     result.model = config.model_uri
     result.max_iter = int(solver.max_iter)
     result.samples = plan.batch_size * config.ranks * int(solver.iter_size)
@@ -268,6 +265,7 @@ class _Run:
     stop : set to end training
     folder : where files that ranks send arrive
     hand_over : as ``train`` has it
+    cluster : where its ranks start
     """
 
     def __init__(
@@ -278,6 +276,7 @@ class _Run:
         stop: threading.Event,
         folder: str,
         hand_over: Optional[Callable[[str], None]],
+        cluster: Cluster,
     ) -> None:
         self.prepared = prepared
         self.config = prepared.config
@@ -291,51 +290,40 @@ class _Run:
         self.restarts = Restarts(prepared.config.settings.maxRestarts)
         self.last: Optional[Attempt] = None
         self.deaths = Deaths()
-        self.workers = Workers(prepared.config.settings.blasKernel, prepared.config.spark.sparkContext.applicationId)
+        self.cluster = cluster
         self.signal = 0
 
     @explained()
-    @jvm_needed("the run cannot go on; -resume goes on from its newest snapshot")
     def go(self) -> None:
         """Attempts until one ends well, or the failures are too many or of a kind that repeats."""
-        with self.signals(), self.cancelled_is_interrupted():
+        lost = self.cluster.needed("the run cannot go on; -resume goes on from its newest snapshot")
+        with lost, self.signals(), self.cancelled_is_interrupted():
             while True:
                 try:
                     self.attempt()
                     self.replace_unresponsive()
                     break
                 except Interrupted as e:
-                    raise self.interrupted(why_cancelled(self.config.spark.sparkContext, e)) from e
+                    raise self.interrupted(self.cluster.why_ended(e)) from e
                 except LossNotFinite as e:
                     fit = self.hand_over is not None
                     way = way_on(self.config, self.snapshots, self.start, self.result, fit)
                     e.args = (f"{e.message}; {way}",)
                     raise
                 except FreshWorkersNeeded as e:
-                    self.workers.take_fresh(e.kernels)
+                    self.cluster.take_fresh(e.kernels)
                 except InfrastructureError as e:
                     self.restart(e)
             self.finish()
 
     def attempt(self) -> None:
-        config, start = self.config, self.start
-        context = config.spark.sparkContext
+        start = self.start
         with contextlib.ExitStack() as cleanup:
-            layers = [
-                (layer, config.settings.persistent and which == 0, which > 0)
-                for which, source in enumerate(self.prepared.sources)
-                for layer in source.sources
-            ]
-            rows = rows_of_sources(config.spark, layers, config.ranks, cleanup)
-            files = []
-            with naming_full_disks(context.getConf().get("spark.local.dir", temporary_folder()), EXECUTOR_SETTING):
-                for content in start.read_all(config.storage):
-                    files.append(context.broadcast(content))
-                    cleanup.callback(files[-1].destroy)
+            sources = [source.sources for source in self.prepared.sources]
             self.last = Attempt(
-                config,
+                self.config,
                 self.prepared.layers,
-                SparkBarrier(rows, files, self.workers.environment, self.workers.fresh),
+                self.cluster.launcher(sources, start, cleanup),
                 self.result,
                 self.observer,
                 self.folder,
@@ -385,7 +373,7 @@ class _Run:
         self.check_cancelled(error)
         if self.stop.is_set():
             raise self.interrupted() from error
-        if not jvm_runs():
+        if not self.cluster.is_there():
             raise error
         if self.last is not None:
             self.deaths.check(self.last, error)
@@ -405,9 +393,9 @@ class _Run:
         )
         self.observer.restarted(self.result, error)
         self.replace_unresponsive()
-        time.sleep(1.0)  # Spark needs a moment to notice a lost executor, whose slots would count
+        time.sleep(1.0)  # it takes a moment until a lost executor is noticed, whose slots would count
         try:
-            check_cluster(self.config, self.observer.note, self.stop)
+            self.cluster.wait(self.observer.note, self.stop)
         except ConfigError as e:
             raise type(error)(f"{error.message}; and then: {e.message}") from None
 
@@ -465,7 +453,7 @@ class _Run:
         """Raise Interrupted where ``error`` comes of a cancelled job or a stopped application."""
         launched = self.last.launched if self.last is not None else None
         ended = launched.error if launched is not None and launched.error is not None else error
-        why = why_cancelled(self.config.spark.sparkContext, ended)
+        why = self.cluster.why_ended(ended)
         if why:
             raise self.interrupted(why) from error
 
@@ -493,7 +481,7 @@ class _Run:
         for number in numbers:
             signal.signal(number, handle)
         try:
-            with signals_are_for_python():
+            with self.cluster.signals():
                 yield
         finally:
             for number, handler in before.items():

@@ -48,7 +48,10 @@ class Storage:
 
     def _hadoop_of(self, uri: str) -> HadoopFiles:
         if self._hadoop is None:
-            raise StorageError(f"{uri}: only local files can be used without a SparkSession")
+            raise StorageError(
+                f"{uri}: only local files can be used without a SparkSession: copy it to a local disk (hdfs dfs -get), "
+                "or use Spark"
+            )
         return self._hadoop
 
     # ---- operations

@@ -94,10 +94,14 @@ class Stuck(RunningRanks):
 @pytest.mark.parametrize("started", [True, False])
 def test_an_attempt_ends_with_the_executor_to_replace(started, tmp_path):
     config = types.SimpleNamespace(ranks=2, settings=Settings(), context=None)
-    config.spark = types.SimpleNamespace(sparkContext=types.SimpleNamespace(getConf=dict))
     launched = Stuck()
     launcher = types.SimpleNamespace(
-        bind_host="127.0.0.1", driver_host="127.0.0.1", fresh=False, start=lambda job, secret: launched
+        bind_host="127.0.0.1",
+        driver_host="127.0.0.1",
+        fresh=False,
+        encrypted=False,
+        waiting="waiting for the ranks",
+        start=lambda job, secret: launched,
     )
     attempt = Attempt(
         config, [], launcher, TrainingResult(model=""), Observer(), str(tmp_path), None, threading.Event()

@@ -7,7 +7,6 @@ import pathlib
 import subprocess
 import sys
 import threading
-from unittest import mock
 
 import pytest
 
@@ -117,7 +116,7 @@ def test_what_ranks_compute_with_and_what_there_is_to_say():
     assert told == [
         "rank 1 (Haswell) does not round as rank 0 (Haswell) does: they settle on rank 0's weights now and then",
         "warning: rank 0, 1 on a: 9 BLAS threads on 4 cores that they may use slow each other down; set "
-        "spark.executorEnv.OPENBLAS_NUM_THREADS to 2",
+        "OPENBLAS_NUM_THREADS in their environment (spark.executorEnv.OPENBLAS_NUM_THREADS) to 2",
     ]
 
 
@@ -163,8 +162,7 @@ class Trained:
             self.take,
             threading.Event(),
         )
-        with mock.patch("caffeonspark.runs.attempt.asked_for", lambda config: ""):  # asks Spark
-            attempt.run(lambda address, invitation: prepared.job(ResumePoint(), address, invitation))
+        attempt.run(lambda address, invitation: prepared.job(ResumePoint(), address, invitation))
         self.kernels = [self.result.machines[rank].kernel for rank in range(len(environments))]
 
     def take(self, rank, kind, about, path):

@@ -13,6 +13,7 @@ from caffeonspark.errors import ConfigError, Interrupted, LossNotFinite, RankLos
 from caffeonspark.plans.job import ResumePoint
 from caffeonspark.report.base import Observer
 from caffeonspark.report.result import TrainingResult
+from caffeonspark.runs import on_spark
 from caffeonspark.runs.run import PreparedRun, _Run
 from caffeonspark.runs.snapshots import SnapshotStore, StartFiles, read_resume_point
 from caffeonspark.runs.start_check import with_best_model
@@ -33,12 +34,12 @@ class Heard(Observer):
 @pytest.fixture
 def make_run(tmp_path, monkeypatch):
     """A run whose attempts are what ``steps`` do, one after another: they get (run, iteration to start from)."""
-    monkeypatch.setattr(module, "check_cluster", lambda *args: None)
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(_Run, "signals", contextlib.nullcontext)
     monkeypatch.setattr(_Run, "check_cancelled", lambda self, error: None)  # no Spark here
-    monkeypatch.setattr(module, "why_cancelled", lambda context, error: "")
-    for place in (module, jvm):
+    monkeypatch.setattr(on_spark, "check_cluster", lambda *args: None)
+    monkeypatch.setattr(on_spark, "why_cancelled", lambda context, error: "")
+    for place in (on_spark, jvm):
         monkeypatch.setattr(place, "jvm_runs", lambda: True)
     (tmp_path / "net.prototxt").write_text(stock.input_net(10))
     (tmp_path / "solver.prototxt").write_text(
@@ -54,7 +55,7 @@ def make_run(tmp_path, monkeypatch):
         start, _ = read_resume_point(config, store)
         prepared = PreparedRun(config, (), config.solver, (), store, start, 7, ())
         result = TrainingResult(model=config.model_uri)
-        run = _Run(prepared, result, observer, threading.Event(), str(tmp_path), None)
+        run = _Run(prepared, result, observer, threading.Event(), str(tmp_path), None, on_spark.OnSpark(config))
         todo = iter(steps)
         run.attempt = lambda: next(todo)(run, run.start.point.iteration)
         run.notes = observer.notes

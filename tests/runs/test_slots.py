@@ -9,7 +9,7 @@ import pytest
 
 from caffeonspark.errors import Interrupted, InterruptedByKeyboard
 from caffeonspark.report.base import Observer
-from caffeonspark.runs import run, slots
+from caffeonspark.runs import on_spark, run, slots
 from caffeonspark.runs.slots import claimed_slots, interrupt_all
 
 
@@ -237,8 +237,10 @@ def test_a_run_has_its_slots_through_all_its_attempts(monkeypatch):
                 later.append(Run(context, 2, "later"))
                 seen.append(later[0].began.is_set())
 
-    for name in ("check_setting", "check_driver", "check_encryption", "prepare"):
+    for name in ("check_setting", "check_settings", "prepare"):
         monkeypatch.setattr(run, name, lambda *args: None)
+    for name in ("check_driver", "check_encryption"):
+        monkeypatch.setattr(on_spark, name, lambda *args: None)
     monkeypatch.setattr(run, "_Run", Attempts)
     run.train(config, None, [], Observer(), hand_over=print, name="first")
     assert seen == [False, False]

@@ -149,6 +149,11 @@ class DataFrameSource(FrameSource):
             self.columns(self._rows)
         return True
 
+    @property
+    def cos_tops(self) -> Tuple[CoSTop, ...]:
+        """What fills the tops, once they are settled."""
+        return self._cos_tops
+
     def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
         return [tuple(top.top for top in self._read_tops())]
 

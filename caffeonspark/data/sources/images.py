@@ -373,8 +373,16 @@ class ImageDataFrame(ImageSource, FrameSource):
     def description(self) -> str:
         return "the given DataFrame" if self.given is not None else f"DataFrame {self.parameters().source}"
 
+    @property
+    def looked_at(self) -> int:
+        """How many rows are looked at for one that can be used."""
+        return _LOOKED_AT if self.config.skip else 1
+
     def open(self) -> None:
-        rows = self.head(_LOOKED_AT if self.config.skip else 1)
+        self.look_at(self.head(self.looked_at))
+
+    def look_at(self, rows: Sequence[Any]) -> None:
+        """Settle ``tops`` by the first of these rows that can be used. Raises DataError where none can."""
         problem = DataError(f"{self.where}: {self.description} is empty")
         for number, row in enumerate(rows):  # the first that can be used
             try:
@@ -400,7 +408,7 @@ class ImageDataFrame(ImageSource, FrameSource):
         """Whether no row of a DataFrame with these columns can be an image file."""
         files = "content" in names and "data" not in names
         image = "image" in names and "data" not in names
-        return "encoded" not in names and (image or not (files or self._encoded_by_default()))
+        return "encoded" not in names and (image or not (files or self.encoded_by_default()))
 
     def _tops_of(self, first: Any) -> Tuple[Top, ...]:
         """The tops as this row has them. Raises DataError."""
@@ -447,7 +455,7 @@ class ImageDataFrame(ImageSource, FrameSource):
             inside = "nChannels" if name == "channels" else name
             column = f"image.{inside}" if image else name if name in names else "NULL"
             chosen.append(or_null(column, "int").alias(name))
-        by_default = F.lit(files or (not image and self._encoded_by_default()))
+        by_default = F.lit(files or (not image and self.encoded_by_default()))
         encoded = or_null("encoded", "boolean") if "encoded" in names else by_default
         chosen.append(F.coalesce(encoded, F.lit(False)).alias("encoded"))
         if len(self.layer.top) > 1:
@@ -461,7 +469,8 @@ class ImageDataFrame(ImageSource, FrameSource):
             chosen.append((as_text(label) if is_text else label.cast("double")).alias("label"))
         return chosen
 
-    def _encoded_by_default(self) -> bool:
+    def encoded_by_default(self) -> bool:
+        """Whether rows that do not say what they are hold image files."""
         return bool(self.layer.memory_data_param.image_encoded)
 
     def reader(self) -> ImageRowsReader:

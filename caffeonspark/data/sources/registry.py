@@ -47,6 +47,12 @@ _BY_NAME = {
     "com.yahoo.ml.caffe.DataFrameSource": _FRAME,
 }
 
+#: What reads rows of files without Spark in place of what reads them with it.
+_WITHOUT_SPARK = {
+    _IMAGE_FRAME: f"{__package__}.parquet:ImagesInParquet",
+    _FRAME: f"{__package__}.parquet:RowsInParquet",
+}
+
 #: By the type of stock Caffe's layers, which name no ``source_class``.
 _BY_LAYER_TYPE = {
     "Data": _DATUMS,
@@ -68,10 +74,15 @@ _FOR_FRAMES: Dict[str, Type[FrameSource]] = {
 
 
 def make_source(
-    config: SourceConfig, net: Net, layer: Any, frame: Optional[DataFrame] = None, later: bool = False
+    config: SourceConfig,
+    net: Net,
+    layer: Any,
+    frame: Optional[DataFrame] = None,
+    later: bool = False,
+    without_spark: bool = False,
 ) -> Source:
     """The source of a data layer, not yet opened: what the layer names, or a DataFrame given in its place. With
-    ``later`` it is one that a DataFrame, or values, will stand for.
+    ``later`` it is one that a DataFrame, or values, will stand for; ``without_spark`` one that ranks read alone.
 
     Raises ConfigError.
     """
@@ -79,11 +90,26 @@ def make_source(
     cls = (_FOR_FRAMES.get(layer.type) if frame is not None or later else None) or _class_of(layer, where)
     if cls.__module__.startswith(f"{__package__}."):  # others know which fields they read
         check_fields(layer, where)
+    if without_spark and issubclass(cls, FrameSource):
+        cls = _without_spark(cls, where)
     if frame is None:
         return cls(config, net, layer)
     if not issubclass(cls, FrameSource):
         raise ConfigError(f"{where}: a DataFrame cannot stand for the data of a {layer.type} layer; use CoSData")
     return cls(config, net, layer, frame)
+
+
+def _without_spark(cls: Type[FrameSource], where: str) -> Type[Source]:
+    """What reads the rows of a source of Spark's without it. Raises ConfigError where nothing does."""
+    name = f"{cls.__module__}:{cls.__qualname__}"
+    if name == _SEQUENCE_FILE:
+        raise ConfigError(
+            f"{where}: SequenceFiles are read by Spark: train with Spark, or make an LMDB of the images instead "
+            "(caffeonspark Binary2DataFrame and DataFrame2LMDB)"
+        )
+    if name not in _WITHOUT_SPARK:
+        raise ConfigError(f"{where}: {cls.__name__} reads a DataFrame, which takes Spark: train with Spark")
+    return _load(_WITHOUT_SPARK[name], where, {})
 
 
 def _class_of(layer: Any, where: str) -> Type[Source]:
