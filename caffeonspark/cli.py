@@ -42,6 +42,7 @@ Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts 
 #: what it does.
 COMMANDS: Dict[str, Tuple[str, str]] = {
     "check": ("caffeonspark.tools.check", "Say of solvers and nets what runs, what differs, and what to change"),
+    "doctor": ("caffeonspark.tools.doctor", "Look at a cluster as training would use it, and say what to change"),
     "pack": ("caffeonspark.deploy.pack", "Pack this Python environment for the nodes of a cluster"),
     "predict": ("caffeonspark.tools.predict", "Say what a net makes of image files, without Spark"),
     "snapshots": ("caffeonspark.tools.snapshots", "List the snapshots and models in a folder, and check their files"),

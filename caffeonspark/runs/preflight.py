@@ -29,6 +29,7 @@ __all__ = [
     "check_promised",
     "check_solver",
     "check_solver_fields",
+    "check_spark",
     "look_at_solver",
 ]
 
@@ -70,6 +71,14 @@ def check_promised(config: RunConfig) -> None:
 
 def check_driver(config: RunConfig) -> None:
     """Raise ConfigError for settings that cannot work, whatever the cluster is."""
+    check_spark(config)
+    strategy_for(config.settings)
+    _check_snapshot_format(config)
+    check_solver_fields(config)
+
+
+def check_spark(config: RunConfig) -> None:
+    """Raise ConfigError for settings of Spark, and ports, with which ranks cannot run."""
     context = config.spark.sparkContext
     if is_stopped(context):
         raise ConfigError(STOPPED)
@@ -86,9 +95,6 @@ def check_driver(config: RunConfig) -> None:
     if context.master.startswith("local"):
         check_ports(ports, config.ranks)
     check_executors(context.getConf())
-    strategy_for(config.settings)
-    _check_snapshot_format(config)
-    check_solver_fields(config)
 
 
 def check_solver_fields(config: RunConfig) -> None:
