@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ..causes import ENVIRONMENT as SAME_SOFTWARE
 from ..engines.blas import checked, relative_time
@@ -66,10 +66,10 @@ class Section:
 
 def found_by_ranks(told: Sequence[Mapping[str, Any]]) -> List[RankFound]:
     """The ranks' answers, in rank order. Raises the error of a rank that could not be examined; of several, one that
-    is not the loss of another rank."""
-    errors = [
-        from_wire(one["error"], f"rank {rank}") for rank, one in enumerate(told) if one.get("error", None) is not None
-    ]
+    is not the loss of another rank. What all ranks say alike is no rank's."""
+    failed = {rank: one["error"] for rank, one in enumerate(told) if one.get("error")}
+    alike = len(failed) == len(told) and all(error == failed[0] for error in failed.values())
+    errors = [from_wire(error, "" if alike else f"rank {rank}") for rank, error in failed.items()]
     if errors:
         raise min(errors, key=lambda error: isinstance(error, InfrastructureError))
     found = []
@@ -104,23 +104,21 @@ def _who(rank: int, ranks: Sequence[RankFound]) -> str:
     return f"rank {rank} on {found.host}{name}"
 
 
-def _grouped(ranks: Sequence[RankFound], text: Callable[[RankFound], str]) -> List[str]:
-    """A line for each different text, with the ranks it is true of."""
+def _grouped(texts: Sequence[str]) -> List[str]:
+    """A line for each different text of the ranks, with those it is true of."""
     groups: Dict[str, List[int]] = {}
-    for rank, found in enumerate(ranks):
-        groups.setdefault(text(found), []).append(rank)
-    if len(groups) == 1 and len(ranks) > 1:
+    for rank, text in enumerate(texts):
+        groups.setdefault(text, []).append(rank)
+    if len(groups) == 1 and len(texts) > 1:
         return [f"all ranks: {next(iter(groups))}"]
     return [f"rank {', '.join(map(str, members))}: {line}" for line, members in groups.items()]
 
 
 def _versions(ranks: Sequence[RankFound], driver: Mapping[str, str]) -> Section:
-    lines = _grouped(ranks, lambda found: ", ".join(f"{name} {version}" for name, version in found.versions.items()))
+    lines = _grouped([", ".join(f"{name} {version}" for name, version in found.versions.items()) for found in ranks])
     parties = [("the driver", driver), *((f"rank {rank}", found.versions) for rank, found in enumerate(ranks))]
     changes = []
     for name in ranks[0].versions:
-        if name == "Linux":  # machines may have their own
-            continue
         having: Dict[str, List[str]] = {}
         for who, versions in parties:
             if name in versions:
@@ -169,12 +167,10 @@ def _idle(ranks: Sequence[RankFound]) -> List[str]:
 def _kernels(ranks: Sequence[RankFound], setting: str) -> Section:
     hosts, facts, _ = _columns(ranks)
     kernels = choose(setting, facts, hosts)
-    chosen = dict(zip(map(id, ranks), kernels.kernels))
 
-    def text(found: RankFound) -> str:
+    def text(found: RankFound, picked: str) -> str:
         if not found.facts["openblas"]:
             return "no OpenBLAS, so no kernel is chosen"
-        picked = chosen[id(found)]
         how = f"-blasKernel {setting} chooses {picked}" if picked else f"-blasKernel {setting} chooses none"
         return (
             f"OpenBLAS {found.facts['openblas']} takes {found.facts['own']} by itself, {how}; {found.kernel} was used"
@@ -189,9 +185,10 @@ def _kernels(ranks: Sequence[RankFound], setting: str) -> Section:
                 f"{_who(rank, ranks)}: {found.kernel} takes about {times:.1f} times as long as {best}, which its "
                 f"processor can run: leave -blasKernel {setting} out"
             )
+    lines = _grouped([text(found, picked) for found, picked in zip(ranks, kernels.kernels)])
     names = [found.kernel or str(found.facts["processor"]) for found in ranks]
     different = describe_differences([found.digest for found in ranks], names)
-    return Section("Kernels", (*_grouped(ranks, text), *kernels.notes, *different), tuple(changes))
+    return Section("Kernels", (*lines, *kernels.notes, *different), tuple(changes))
 
 
 def _speed(ranks: Sequence[RankFound]) -> Section:

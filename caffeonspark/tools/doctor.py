@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import secrets
 import threading
-from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence
+from typing import TYPE_CHECKING, Iterator, List, Sequence
 
-from .._version import __version__
 from ..causes import explained
 from ..flags import FlagTable
 from ..launchers.spark_barrier import rank_of_task, with_secret
@@ -20,7 +18,7 @@ from ..settings import FLAGS
 from ..spark.library_zip import ship_library
 from ..spark.workers import Workers, worker_environment
 from .diagnosis import RankFound, Section, diagnose, found_by_ranks
-from .examination import Question, examine
+from .examination import Question, examine, library_versions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 def look_at(config: RunConfig) -> List[Section]:
     """What there is to say of the cluster. Raises CaffeOnSparkError where training could not run on it."""
-    return diagnose(examine_cluster(config), _driver_versions(), config.settings.blasKernel)
+    return diagnose(examine_cluster(config), library_versions(), config.settings.blasKernel)
 
 
 def examine_cluster(config: RunConfig) -> List[RankFound]:
@@ -86,11 +84,6 @@ def examine_cluster(config: RunConfig) -> List[RankFound]:
             stage = rows.mapInArrow(task, "rank long, found string", barrier=True)
         answers = stage.collect()
     return found_by_ranks([json.loads(row.found) for row in sorted(answers, key=lambda row: int(row.rank))])
-
-
-def _driver_versions() -> Dict[str, str]:
-    """Of what the driver has in common with ranks; it needs no Caffe here."""
-    return {"caffeonspark": __version__, "Python": platform.python_version()}
 
 
 def report(sections: Sequence[Section]) -> List[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
 import socket
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -33,11 +32,10 @@ from ..ranks.rank import listen
 from ..runs.kernels import choose
 from ..settings import Settings
 
-__all__ = ["Question", "examine", "iteration_seconds", "measured_pairs"]
+__all__ = ["Question", "examine", "iteration_seconds", "library_versions", "measured_pairs"]
 
 _WARM_UP, _ITERATIONS = 2, 10
 _LINK_BYTES, _LINK_ROUNDS = 4 << 20, 5
-_CONNECT_SECONDS = 30.0
 
 #: LeNet's layers, as in Caffe's examples.
 _NET = """
@@ -128,7 +126,8 @@ class _Group:
         blas.use(kernel)
         engine = engine_named(self._settings.engine)
         engine.show_log(False)
-        versions, digest, used = _versions(engine), engine.arithmetic(), blas.in_use()
+        versions = {**engine.versions(), **library_versions()}
+        digest, used = engine.arithmetic(), blas.in_use()
         addresses = [(str(one["address"][0]), int(one["address"][1])) for one in told]
         with self._connect(self._rank, range(len(told)), addresses, self.listener) as comm:
             seconds = iteration_seconds(engine, comm)
@@ -155,7 +154,7 @@ class _Group:
             mine = self._listen(pair.index(self._rank)) if self._rank in pair else None
             where = [json.loads(one) for one in comm.all_gather(json.dumps(mine and mine.address).encode())]
             if mine is not None:
-                own, addresses = pair.index(self._rank), [(where[member][0], where[member][1]) for member in pair]
+                own, addresses = pair.index(self._rank), [(str(where[one][0]), int(where[one][1])) for one in pair]
                 with mine, self._connect(own, pair, addresses, mine) as two:
                     rate = _bytes_a_second(two)
                 if own == 0:
@@ -174,7 +173,7 @@ class _Group:
     ) -> TCPCommunicator:
         """A communicator of some ranks, in which this one is the ``me``-th."""
         credentials = self._credentials({number: self._identities[rank] for number, rank in enumerate(members)})
-        return connect(me, addresses, listener, credentials, connect_timeout=_CONNECT_SECONDS)
+        return connect(me, addresses, listener, credentials)
 
 
 def measured_pairs(hosts: Sequence[str]) -> List[Tuple[int, int]]:
@@ -215,18 +214,17 @@ def iteration_seconds(engine: Engine, comm: Communicator) -> float:
     return statistics.median(times[_WARM_UP:])
 
 
-def _versions(engine: Engine) -> Dict[str, str]:
+def library_versions() -> Dict[str, str]:
+    """Of what driver and ranks have in common beside the engine; by name."""
     import google.protobuf
     import pyarrow
     import pyspark
 
     return {
         "caffeonspark": __version__,
-        **engine.versions(),
-        "Python": platform.python_version(),
+        "Python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "NumPy": np.__version__,
         "PySpark": pyspark.__version__,
         "pyarrow": pyarrow.__version__,
         "protobuf": google.protobuf.__version__,
-        "Linux": os.uname().release,
     }
