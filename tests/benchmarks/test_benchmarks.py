@@ -158,7 +158,7 @@ def test_features(spark, build):
 
 @pytest.mark.skipif(not shutil.which("caffe"), reason="stock Caffe's tool is not here")
 def test_scaling(spark, build):
-    found = scaling.measure(spark, "lenet_lmdb", scaling.Work(batch=16, iterations=60, skipped=10, rounds=1))
+    found = scaling.measure(spark, "lenet_lmdb", scaling.Work(batch=64, iterations=120, skipped=10, rounds=1))
     assert [name for name, _ in found.rows] == ["two caffe trains", "two ranks that only meet", "two ranks"]
     assert all(values[0] > 0 for _, values in found.rows)
     assert [one.name for one in found.ratios] == [f"two ranks / {rival}" for rival, _ in found.rows[:2]]
