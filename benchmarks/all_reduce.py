@@ -29,8 +29,11 @@ PATIENCE = 120.0  # seconds for a side to start, and for one measurement
 OURS, RIVALS, BOUND = "ours", ("gloo", "mpich", "mpich over TCP"), "memory"
 
 _PROGRAM = pathlib.Path(__file__).parent / "all_reduce_rank.py"
-#: MPICH takes shared memory between ranks of a machine unless it is told that none are of one.
-_MPICH = {"mpich": {}, "mpich over TCP": {"MPIR_CVAR_NOLOCAL": "1", "FI_PROVIDER": "tcp"}}
+#: MPICH takes shared memory between ranks of a machine unless it, and the library below it, UCX or libfabric, may not.
+_MPICH = {
+    "mpich": {},
+    "mpich over TCP": {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp"},
+}
 
 
 class Unavailable(Exception):
@@ -45,7 +48,7 @@ class Side:
     name : of ``all_reduce_rank.SIDES``
     ranks : how many
     python : the Python of its environment
-    memory : a folder whose files are memory
+    memory : a file in memory, large enough for the arrays of all ranks
 
     Raises Unavailable.
     """
@@ -58,7 +61,7 @@ class Side:
         try:
             self._start(name, ranks, python, memory)
         except (OSError, ValueError, KeyError) as e:
-            self.close(kill=True)
+            self.close(given_up=True)
             raise Unavailable(f"{name}: {e}") from e
 
     def _start(self, name: str, ranks: int, python: str, memory: str) -> None:
@@ -125,15 +128,19 @@ class Side:
         answers = self._ask({"bytes": size, "repeats": repeats})
         return max(answer["seconds"] for answer in answers) * 1000
 
-    def close(self, kill: bool = False) -> None:
-        """The processes end when nobody asks any more."""
+    def close(self, given_up: bool = False) -> None:
+        """The processes end when nobody asks any more, unless they are ``given_up``."""
         for stream in self._streams.values():
             with contextlib.suppress(OSError):
                 stream.close()
         for process in self._processes:
-            if kill:
+            if given_up:
+                process.terminate()  # mpiexec ends its ranks then
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
                 process.kill()
-            process.wait(PATIENCE)
+                process.wait()
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -153,9 +160,11 @@ def sides(ranks: int, largest: int, rivals: Callable[[], str]) -> Iterator[Tuple
     """The sides that can be had, by name, and a line for each that cannot."""
     found: Dict[str, Side] = {}
     missing: List[str] = []
-    with tempfile.TemporaryDirectory(prefix="caffeonspark-", dir="/dev/shm") as memory, contextlib.ExitStack() as stack:
-        with open(os.path.join(memory, "arrays"), "wb") as f:
-            f.truncate(ranks * largest)
+    with contextlib.ExitStack() as stack:
+        fd = os.memfd_create("arrays")
+        stack.callback(os.close, fd)
+        os.ftruncate(fd, ranks * largest)
+        memory = f"/proc/{os.getpid()}/fd/{fd}"
         pythons = {OURS: sys.executable, BOUND: sys.executable}
         try:
             pythons.update(dict.fromkeys(RIVALS, rivals()))

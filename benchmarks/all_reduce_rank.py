@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import json
 import mmap
-import os
 import socket
 import sys
 import time
@@ -110,7 +109,7 @@ class Memory:
         return None
 
     def meet(self, told: Dict[str, Any]) -> None:
-        self.path = os.path.join(told["memory"], "arrays")
+        self.path = told["memory"]
 
     def array(self, size: int) -> np.ndarray:
         with open(self.path, "r+b") as f:
