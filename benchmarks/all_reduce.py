@@ -54,6 +54,7 @@ class Side:
     """
 
     def __init__(self, name: str, ranks: int, python: str, memory: str) -> None:
+        self._name = name
         self._processes: List[subprocess.Popen] = []
         self._streams: Dict[int, Any] = {}
         self._folder = tempfile.mkdtemp(prefix="caffeonspark-")
@@ -125,7 +126,10 @@ class Side:
 
     def milliseconds(self, size: int, repeats: int) -> float:
         """Of one all-reduce of ``size`` bytes, as the slowest rank saw it."""
-        answers = self._ask({"bytes": size, "repeats": repeats})
+        try:
+            answers = self._ask({"bytes": size, "repeats": repeats})
+        except (OSError, ValueError) as e:
+            raise RuntimeError(f"{self._name}, {size} bytes: {e}; its last words: {self._last_words()}") from e
         return max(answer["seconds"] for answer in answers) * 1000
 
     def close(self, given_up: bool = False) -> None:

@@ -64,8 +64,8 @@ def look_at(config: RunConfig) -> List[Section]:
 def examine_cluster(config: RunConfig) -> List[RankFound]:
     """What as many ranks find as training would have, in rank order. Raises CaffeOnSparkError."""
     check_spark(config)
-    check_encryption(config, _log.warning)
-    check_cluster(config, _log.warning, threading.Event())
+    check_encryption(config, _say)
+    check_cluster(config, _say, threading.Event())
     spark, context = config.spark, config.spark.sparkContext
     ship_library(context)
     question = Question(config.settings.for_ranks, os.urandom(16), bool(asked_for(config)))
@@ -84,6 +84,10 @@ def examine_cluster(config: RunConfig) -> List[RankFound]:
             stage = rows.mapInArrow(task, "rank long, found string", barrier=True)
         answers = stage.collect()
     return found_by_ranks([json.loads(row.found) for row in sorted(answers, key=lambda row: int(row.rank))])
+
+
+def _say(line: str) -> None:
+    _log.info("caffeonspark: %s", line)
 
 
 def report(sections: Sequence[Section]) -> List[str]:
