@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _USAGE = """usage: caffeonspark doctor FLAGS
        spark-submit [spark options] scripts/caffeonspark_main.py doctor FLAGS
 
-Runs a job of half a minute on the cluster that trains nothing: it looks at the executors as training with the same
+Runs a short job on the cluster, which trains nothing: it looks at the executors as training with the same
 flags would use them, and prints their software, processors, BLAS kernels and threads, how long they take for a fixed
 net, how fast they reach each other, and the room on their disks. Lines that begin with "change:" say what to change.
 """
