@@ -5,7 +5,7 @@
 # make test-yarn the tests on real HDFS and YARN daemons
 # make test-pyspark4 the tests that need Spark, on PySpark 4.0
 # make test-all  all tests, those that take longer included: full MNIST, fault injection, YARN
-# make bench   the benchmark tables
+# make bench   the benchmark tables, and benchmarks/README.md with them
 # make stubs   what editors know of the flags, anew from settings.py
 # make dist    the source distribution and the wheel, in dist/
 
@@ -43,7 +43,7 @@ test-all: check
 	$(ENV) pytest
 
 bench:
-	$(ENV) python -m benchmarks
+	$(ENV) python -m benchmarks --markdown benchmarks/README.md
 
 stubs:
 	$(ENV) python scripts/make_stubs.py

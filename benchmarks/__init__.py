@@ -1,1 +1,4 @@
-"""Benchmarks: ratios from alternating runs against a rival on the same work. ``make bench`` runs them all."""
+"""Benchmarks: ratios from alternating runs against a rival on the same work.
+
+``make bench`` runs them all and writes ``benchmarks/README.md``.
+"""

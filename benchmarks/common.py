@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
-import statistics
 import sys
-from typing import Callable, Dict, List
+from types import MappingProxyType
+from typing import Callable, Dict, Iterator, List, Mapping
 
 ROOT = pathlib.Path(__file__).parent.parent
 BUILD = ROOT / "build" / "benchmarks"
@@ -19,18 +20,33 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
 
-def session(master: str):
-    """A quiet Spark session."""
+def session(master: str, settings: Mapping[str, str] = MappingProxyType({})):
+    """A quiet Spark session with these settings more."""
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.master(master).appName("caffeonspark benchmarks")
-    for name, value in (
-        ("spark.ui.enabled", "false"),
-        ("spark.ui.showConsoleProgress", "false"),
-        ("spark.log.level", "ERROR"),
-    ):
+    quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
+    for name, value in {**quiet, **settings}.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
+
+
+@contextlib.contextmanager
+def best_kernel() -> Iterator[Dict[str, str]]:
+    """Everything that starts in the block computes with the kernel that -blasKernel auto chooses; executors with these
+    settings of Spark."""
+    from caffeonspark.engines import blas
+
+    kernel = next(iter(blas.facts()["kernels"]), "")
+    before = os.environ.get(blas.VARIABLE)
+    if kernel:
+        os.environ[blas.VARIABLE] = kernel
+    try:
+        yield {f"spark.executorEnv.{blas.VARIABLE}": kernel} if kernel else {}
+    finally:
+        os.environ.pop(blas.VARIABLE, None)
+        if before is not None:
+            os.environ[blas.VARIABLE] = before
 
 
 def mnist_lmdbs() -> pathlib.Path:
@@ -67,6 +83,21 @@ def cifar10_lmdbs() -> pathlib.Path:
     return BUILD
 
 
+def made_up_lmdbs() -> pathlib.Path:
+    """A folder with LMDBs of random images in ImageNet's sizes, for CaffeNet's speed."""
+    import numpy as np
+
+    from caffeonspark.tools import datasets
+
+    for name, count in (("ilsvrc12_val_lmdb", 50), ("ilsvrc12_train_lmdb", 256)):
+        if not (BUILD / name).exists():
+            BUILD.mkdir(parents=True, exist_ok=True)
+            random = np.random.default_rng(count)
+            images = random.integers(0, 256, (count, 3, 256, 256), np.uint8)
+            datasets.write_lmdb(str(BUILD / name), images, random.integers(0, 1000, count), digits=5)
+    return BUILD
+
+
 def _images_in(path: pathlib.Path):
     """(images, labels) of a zip with a folder for each class, in an order that mixes the classes; BGR, as Caffe has
     them."""
@@ -89,7 +120,8 @@ def prototxts(net: str, name: str, batch: int, **fields: object) -> str:
     """The project's prototxts of a net with absolute paths and its own batch size while training, the solver's with
     other values of these fields, without validation and snapshots where they are not among them; the path of the
     solver."""
-    folder = mnist_lmdbs() if net.startswith("lenet") else cifar10_lmdbs()
+    makers = {"lenet": mnist_lmdbs, "cifar10": cifar10_lmdbs, "caffenet": made_up_lmdbs}
+    folder = makers[net.partition("_")[0]]()
     text = (ROOT / "prototxt" / f"{net}_train_test.prototxt").read_text().replace("../data/", f"{folder}/")
     text = re.sub(r"batch_size: \d+", f"batch_size: {batch}", text, count=1)
     (BUILD / f"{name}.prototxt").write_text(text)
@@ -111,9 +143,3 @@ def alternate(runs: Dict[str, Callable[[], float]], rounds: int) -> Dict[str, Li
             found[name].append(value)
             print(f"  round {number + 1}: {name} {value:.3f}", file=sys.stderr, flush=True)
     return found
-
-
-def ratios(found: Dict[str, List[float]], name: str, rival: str) -> str:
-    """Median and range of the round-by-round ratio."""
-    values = sorted(a / b for a, b in zip(found[name], found[rival]))
-    return f"{statistics.median(values):.3f} ({values[0]:.3f} to {values[-1]:.3f})"

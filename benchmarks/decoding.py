@@ -6,11 +6,12 @@ import io
 import re
 import shutil
 import statistics
-import sys
+from typing import List
 
 import numpy as np
 
 from .common import BUILD, ROOT, alternate, session
+from .results import Result
 
 IMAGES, CLASSES, ITERATIONS, SKIPPED, ROUNDS = 10_000, 10, 120, 20, 3
 HELPERS = (0, 1, 2)
@@ -67,16 +68,17 @@ def share(spark, solver: str, helpers: int, times) -> float:
     return (last.loading - first.loading) / (last.training - first.training) * 100
 
 
-def main() -> None:
+def run() -> List[Result]:
     spark = session("local-cluster[1,1,1024]")
     solver = prepare(spark)
     times = {helpers: [] for helpers in HELPERS}
     runs = {f"{n} helpers": (lambda n=n: share(spark, solver, n, times)) for n in HELPERS}
     found = alternate(runs, ROUNDS)
     spark.stop()
-    print("\n10,000 JPEGs of 32x32, cifar10_quick, batch 100, one BLAS thread")
-    print("  decoding by            ms an iteration   of it waiting for the batch")
+    rows = []
     for helpers, name in zip(HELPERS, found):
         who = "the rank itself" if helpers == 0 else f"{helpers} helper process{'es' if helpers > 1 else ''}"
-        print(f"  {who:20} {statistics.median(times[helpers]):15.1f} {statistics.median(found[name]):24.1f} %")
-    sys.stdout.flush()
+        rows.append((who, (statistics.median(times[helpers]), statistics.median(found[name]))))
+    about = f"10,000 JPEGs of 32x32, cifar10_quick, batch 100, one BLAS thread, {ROUNDS} rounds"
+    columns = ("ms an iteration", "% of it waiting for the batch")
+    return [Result("decoding", "Decoding", about, columns, tuple(rows))]

@@ -16,7 +16,7 @@ from caffeonspark.comm.encryption import KeyPair
 from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.tcp import TCPCommunicator, connect
 
-from .common import ratios
+from .results import Result, ratio
 
 RANKS, ROUNDS = 2, 15
 # LeNet's parameters, and as many blobs of 4 MB as make 64 MB
@@ -77,7 +77,7 @@ def free_ports(count: int) -> List[int]:
     return ports
 
 
-def main() -> None:
+def run() -> List[Result]:
     context = multiprocessing.get_context("fork")
     pairs = [KeyPair() for _ in range(RANKS)]
     ports = {mode: free_ports(RANKS) for mode in MODES}
@@ -88,19 +88,25 @@ def main() -> None:
     found = results.get(timeout=600)
     for process in processes:
         process.join()
-    print(f"\nAll-reduce of {RANKS} ranks on one machine: milliseconds, GB/s of gradients (median of {ROUNDS} rounds)")
-    print(f"  {'':16} {'plain':>17} {'checksums':>17} {'encrypted':>17}   checksums add             encrypted / plain")
+    rows, compared = [], []
     for name, (shapes, _) in SIZES.items():
         size = sum(int(np.prod(shape)) for shape in shapes) * 4
         wall = {mode: [taken for taken, _ in found[name][mode]] for mode in MODES}
         processor = {mode: statistics.median(taken for _, taken in found[name][mode]) * 1000 for mode in MODES}
-        row = [f"  {name:16}"]
+        row = []
         for mode in MODES:
             taken = statistics.median(wall[mode])
-            row.append(f"{taken * 1000:9.3f} {size / taken / 1e9:6.2f} ".rjust(17))
-        row.append(f"  {processor['checksums'] - processor['plain']:9.3f} ms of a processor  ")
-        print(" ".join(row), f"  {ratios(wall, 'encrypted', 'plain')}")
-
-
-if __name__ == "__main__":
-    main()
+            row += [taken * 1000, size / taken / 1e9]
+        rows.append((name, (*row, processor["checksums"] - processor["plain"])))
+        compared += [ratio(wall, mode, "plain", f"{name}: {mode} / plain") for mode in ("checksums", "encrypted")]
+    columns = [f"{mode}, {unit}" for mode in MODES for unit in ("ms", "GB/s of gradients")]
+    return [
+        Result(
+            "encryption",
+            "Checksums and encryption",
+            f"all-reduce of {RANKS} ranks on one machine over TCP, medians of {ROUNDS} rounds",
+            (*columns, "checksums add, ms of a processor"),
+            tuple(rows),
+            tuple(compared),
+        )
+    ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import statistics
 import sys
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Tuple
 
-from .common import BUILD, alternate, prototxts, ratios, session
+from .common import BUILD, alternate, prototxts, session
 from .one_rank import ours, prepare, stock
+from .results import Result, medians, ratio
 
 ITERATIONS, ALONE, ROUNDS = 1000, 300, 5
 RANKS = (2, 4)
@@ -65,10 +65,10 @@ def train(spark, solver: str, ranks: int) -> Tuple[float, float, List[str]]:
     return cos.result.tests[-1].outputs["accuracy"][0], pace * 1000, kernels
 
 
-def mixed(nets: Sequence[str] = tuple(BATCHES)) -> None:
+def mixed() -> Result:
     """Accuracy and cost of ranks that do not round alike."""
-    print(f"\nRanks with {EQUAL} and {OTHER} against ranks with {EQUAL} only, {ITERATIONS} iterations")
-    for name in nets:
+    rows, notes = [], []
+    for name in BATCHES:
         for ranks in RANKS:
             solver = with_validation(name, ranks)
             found: Dict[str, Tuple[float, float, List[str]]] = {}
@@ -77,31 +77,35 @@ def mixed(nets: Sequence[str] = tuple(BATCHES)) -> None:
                 found[kind] = train(spark, solver, ranks)
                 spark.stop()
             assert len(set(found["mixed"][2])) == 2, found["mixed"][2]
-            for kind, (accuracy, pace, _) in found.items():
-                print(f"  {name:14} {ranks} ranks, {kind}: accuracy {accuracy:.4f}, {pace:8.3f} ms an iteration")
-            print(f"  {'':14} ratio of times {found['mixed'][1] / found['equal'][1]:.3f}", flush=True)
+            rows += [(f"{name}, {ranks} ranks, {kind}", taken[:2]) for kind, taken in found.items()]
+            notes.append(
+                f"{name}, {ranks} ranks: mixed / equal, one run each: {found['mixed'][1] / found['equal'][1]:.3f}"
+            )
+    about = f"ranks with {EQUAL} and {OTHER} against ranks with {EQUAL} only, {ITERATIONS} iterations"
+    columns = ("accuracy", "ms an iteration")
+    return Result("kernels_mixed", "Ranks that do not round alike", about, columns, tuple(rows), notes=tuple(notes))
 
 
-def chosen() -> None:
+def chosen() -> List[Result]:
     """One rank against ``caffe train``, with no variable set for either."""
     from caffeonspark.engines import blas
 
     os.environ.pop(blas.VARIABLE, None)
     here = blas.facts()
-    print(
-        f"\n{here['processor']}: OpenBLAS {here['openblas']} takes {here['own']}, -blasKernel auto {here['kernels'][0]}"
-    )
+    taken = f"OpenBLAS {here['openblas']} takes {here['own']}, -blasKernel auto {here['kernels'][0]}"
     spark = session("local-cluster[1,1,1024]")
+    results = []
     for net, batch in BATCHES.items():
         solver = prepare(ALONE, batch, f"{net}_alone", net)
         runs = {"caffe train": lambda: stock(solver), "one rank": lambda: ours(spark, solver, kernel="auto")}  # noqa: B023
         found = alternate(runs, ROUNDS)
-        for name, values in found.items():
-            print(f"  {net:14} {name:12} {statistics.median(values):8.3f} ms an iteration")
-        print(f"  {'':14} ratio {ratios(found, 'one rank', 'caffe train')}", flush=True)
+        about = f"batch {batch}, {taken}, {ROUNDS} rounds"
+        compared = (ratio(found, "one rank", "caffe train"),)
+        title = f"The chosen kernel, {net}"
+        results.append(Result(f"kernels_{net}", title, about, ("ms an iteration",), medians(found), compared))
     spark.stop()
+    return results
 
 
-def main() -> None:
-    chosen()
-    mixed()
+def run() -> List[Result]:
+    return [*chosen(), mixed()]

@@ -6,8 +6,10 @@ import pathlib
 import sys
 import threading
 import time
+from typing import List
 
 from .common import BUILD, session
+from .results import Result
 
 ROWS, BYTES = 1_700_000, 3 * 32 * 32  # 5.2 GB
 NET = """
@@ -69,13 +71,12 @@ def train(spark, rows: int) -> float:
     return peak.megabytes
 
 
-def main() -> None:
+def run() -> List[Result]:
     found = {}
     for rows in (10_000, ROWS):
         spark = session("local-cluster[1,1,2048]")  # new workers: a peak does not go down
         found[rows] = train(spark, rows)
         spark.stop()
-    print("\nPeak memory of a rank's process, raw images of 3x32x32 shuffled from the record store")
-    for rows, megabytes in found.items():
-        print(f"  {rows * BYTES / 1e9:6.2f} GB of records {megabytes:8.0f} MB")
-    sys.stdout.flush()
+    rows = tuple((f"{rows * BYTES / 1e9:.2f} GB of records", (megabytes,)) for rows, megabytes in found.items())
+    about = "raw images of 3x32x32 shuffled from the record store"
+    return [Result("memory", "Memory of a rank", about, ("peak of its process, MB",), rows)]

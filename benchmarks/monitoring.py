@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import statistics
 import threading
 import time
 import urllib.request
+from typing import List
 
-from .common import BUILD, alternate, ratios, session
+from .common import BUILD, alternate, session
 from .one_rank import prepare
+from .results import Result, medians, ratio
 
 ROUNDS, ITERATIONS = 5, 400
 
@@ -26,7 +27,7 @@ def look_at(url: str, over: threading.Event) -> None:
         over.wait(0.4)
 
 
-def run(spark, solver: str, watched: bool) -> float:
+def pace(spark, solver: str, watched: bool) -> float:
     """Milliseconds an iteration, by the rank's own clock."""
     from caffeonspark import Config, DataSource
     from caffeonspark.report import Observer, Web, observers_for
@@ -81,18 +82,13 @@ def driver_cost() -> float:
     return spent / 100_000 * 1e6
 
 
-def main() -> None:
+def run() -> List[Result]:
     solver = prepare(ITERATIONS)
-    print(f"\nThe driver's time for an iteration's records: {driver_cost():.1f} µs")
+    note = f"The driver's time for an iteration's records: {driver_cost():.1f} µs"
     spark = session("local-cluster[1,1,1024]")
-    runs = {"watched": lambda: run(spark, solver, True), "unwatched": lambda: run(spark, solver, False)}
+    runs = {"watched": lambda: pace(spark, solver, True), "unwatched": lambda: pace(spark, solver, False)}
     found = alternate(runs, ROUNDS)
     spark.stop()
-    print("LeNet on MNIST, one rank, one BLAS thread: milliseconds an iteration (median)")
-    for name, values in found.items():
-        print(f"  {name:10} {statistics.median(values):8.3f}")
-    print(f"  ratio      {ratios(found, 'watched', 'unwatched')}")
-
-
-if __name__ == "__main__":
-    main()
+    about = f"LeNet on MNIST, one rank, one BLAS thread, {ROUNDS} rounds; metrics, events and a page against none"
+    compared = (ratio(found, "watched", "unwatched"),)
+    return [Result("monitoring", "Watching a run", about, ("ms an iteration",), medians(found), compared, (note,))]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-import sys
 import time
+from typing import List, Sequence
 
 import numpy as np
 from google.protobuf import text_format
 
 from .common import BUILD, ROOT, alternate, session
+from .results import Result, medians, ratio
 
 ROUNDS = 5
 #: Of each net: the shape of an image, how many, the batch, and what its values are multiplied by.
@@ -18,19 +18,24 @@ NETS = {"lenet_lmdb": ((1, 28, 28), 30_000, 64, 0.00390625), "caffenet": ((3, 22
 COLUMNS = {"lenet_lmdb": ("binary", "vector", "array"), "caffenet": ("binary",)}
 
 
-def prepare(name: str):
-    """(deploy net, the same net for raw images, model): paths."""
+def deployed(name: str, shape: Sequence[int]):
+    """The deploy net of one of the project's nets, a NetParameter, with this shape of its input ``data``."""
     from caffeonspark.nets.deploy import deploy_net, set_shapes
     from caffeonspark.nets.net import TEST, TRAIN, net_in_phase
     from caffeonspark.nets.prototxt import parse_net
 
-    shape, _, batch, scale = NETS[name]
-    folder = BUILD / f"transform_{name}"
-    folder.mkdir(parents=True, exist_ok=True)
     path = ROOT / "prototxt" / f"{name}_train_test.prototxt"
     message = parse_net(path.read_bytes(), str(path))
     message = deploy_net(*(net_in_phase(message, str(path), phase) for phase in (TEST, TRAIN)))
-    deploy = set_shapes(message, {"data": (batch, *shape)})
+    return set_shapes(message, {"data": tuple(shape)})
+
+
+def prepare(name: str):
+    """(deploy net, the same net for raw images, model): paths."""
+    shape, _, batch, scale = NETS[name]
+    folder = BUILD / f"transform_{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    deploy = deployed(name, (batch, *shape))
     (folder / "deploy.prototxt").write_text(text_format.MessageToString(deploy))
     layers = [layer for layer in deploy.layer if layer.type != "Input"]
     del deploy.layer[:], deploy.input[:], deploy.input_shape[:], deploy.input_dim[:]
@@ -99,7 +104,7 @@ def frames(spark, name: str, images: np.ndarray, scale: float):
     return found
 
 
-def main() -> None:
+def run() -> List[Result]:
     import caffe
 
     from caffeonspark import CaffeModel
@@ -122,11 +127,11 @@ def main() -> None:
         for frame in given.values():
             frame.unpersist()
     spark.stop()
+    results = []
     for name, found in tables.items():
         _, count, batch, _ = NETS[name]
-        print(f"\n{name}, {count:,} rows in Spark's memory, batches of {batch}, one task, one BLAS thread (median)")
-        print("  column        rows a second     of pycaffe's")
-        for column, values in found.items():
-            share = statistics.median(a / b for a, b in zip(values, found["pycaffe"]))
-            print(f"  {column:12} {statistics.median(values):14.1f} {share:16.3f}")
-    sys.stdout.flush()
+        about = f"{count:,} rows in Spark's memory, batches of {batch}, one task, one BLAS thread, {ROUNDS} rounds"
+        compared = tuple(ratio(found, column, "pycaffe") for column in found if column != "pycaffe")
+        title = f"transform of {name}"
+        results.append(Result(f"transform_{name}", title, about, ("rows a second",), medians(found), compared))
+    return results

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
-import sys
+from typing import List
 
-from .common import alternate, ratios, session
+from .common import alternate, session
 from .one_rank import ours, prepare, stock
+from .results import Result, medians, ratio
 
 ITERATIONS, ROUNDS = 500, 5
 BATCH = 64  # of each rank; Caffe alone takes both ranks' at once
 
 
-def main() -> None:
+def run() -> List[Result]:
     alone = prepare(ITERATIONS, 2 * BATCH, "alone")
     shared = prepare(ITERATIONS, BATCH, "shared")
     spark = session("local-cluster[2,1,1024]")
@@ -25,9 +25,6 @@ def main() -> None:
         ROUNDS,
     )
     spark.stop()
-    print(f"\nLeNet on MNIST, {2 * BATCH} samples an iteration: milliseconds an iteration (median)")
-    for name, values in found.items():
-        print(f"  {name:24} {statistics.median(values):8.3f}")
-    print(f"  ratio                    {ratios(found, 'two ranks', 'caffe train')}")
-    print(f"  ratio to 2 BLAS threads  {ratios(found, 'two ranks', 'caffe train, 2 threads')}")
-    sys.stdout.flush()
+    about = f"LeNet on MNIST, {2 * BATCH} samples an iteration, {ROUNDS} rounds"
+    compared = tuple(ratio(found, "two ranks", rival) for rival in ("caffe train", "caffe train, 2 threads"))
+    return [Result("two_ranks", "Two ranks", about, ("ms an iteration",), medians(found), compared)]

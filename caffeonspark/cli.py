@@ -42,6 +42,7 @@ Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts 
 #: what it does.
 COMMANDS: Dict[str, Tuple[str, str]] = {
     "check": ("caffeonspark.tools.check", "Say of solvers and nets what runs, what differs, and what to change"),
+    "doctor": ("caffeonspark.tools.doctor", "Look at a cluster as training would use it, and say what to change"),
     "join": ("caffeonspark.tools.join", "Take ranks of a run without Spark that another machine began"),
     "local": ("caffeonspark.tools.local", "Train without Spark, on this machine and on others that join"),
     "pack": ("caffeonspark.deploy.pack", "Pack this Python environment for the nodes of a cluster"),

@@ -29,6 +29,7 @@ from tests.support.paths import ROOT
 from tests.support.prototxts import PHASES
 
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
+DOCTOR = "docs/doctor.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
 EXTENDING, DEPLOY, PREDICT = "docs/extending.md", "docs/deploy-nets.md", "docs/predict.md"
 ML, MODES = "docs/ml.md", "docs/modes.md"
@@ -137,6 +138,7 @@ USED = [
     ("caffeonspark pack", README, "deploy/test_pack.py", "pack"),
     ("caffeonspark submit", README, "deploy/test_submit.py", "submit"),
     ("caffeonspark snapshots FOLDER", README, "tools/test_snapshots_command.py", '"snapshots"'),
+    ("caffeonspark doctor", DOCTOR, "tools/test_doctor_command.py", '"doctor"'),
     ("caffeonspark upgrade IN OUT", README, "tools/test_upgrade_command.py", '"upgrade"'),
     ("--dry-run", README, "deploy/test_submit.py", "--dry-run"),
     ("--no-check", YARN, "deploy/test_submit.py", "--no-check"),

@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import threading
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ..causes import is_gone
 from ..comm.addresses import bare_host
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["SECRET_PROPERTY", "SparkBarrier"]
+__all__ = ["SECRET_PROPERTY", "SparkBarrier", "rank_of_task", "with_secret"]
 
 #: The local property with the attempt's secret; spark.redaction.regex hides values by such names.
 SECRET_PROPERTY = "caffeonspark-secret"
@@ -81,6 +81,27 @@ class SparkBarrier(Launcher):
         part_from_inference(self._context.applicationId)
 
 
+def rank_of_task() -> Tuple[int, List[str], bytes]:
+    """In a barrier task: (its rank, the address of each rank's machine, the secret that the stage was started with)."""
+    from pyspark import BarrierTaskContext
+
+    context = BarrierTaskContext.get()
+    hosts = [bare_host(info.address.rpartition(":")[0]) or "127.0.0.1" for info in context.getTaskInfos()]
+    return context.partitionId(), hosts, bytes.fromhex(context.getLocalProperty(SECRET_PROPERTY) or "")
+
+
+@contextlib.contextmanager
+def with_secret(context: Any, secret: bytes) -> Iterator[None]:
+    """Stages that this thread starts meanwhile get the secret, which is not in what their tasks run."""
+    hide_in_event_log(context, SECRET_PROPERTY)
+    context.setLocalProperty(SECRET_PROPERTY, secret.hex())
+    try:
+        yield
+    finally:  # where PySpark's threads share one of the JVM's
+        with contextlib.suppress(Exception):
+            context.setLocalProperty(SECRET_PROPERTY, None)
+
+
 @contextlib.contextmanager
 def _while_spark_is_there() -> Iterator[None]:
     """Without Spark there are no tasks and executors left to see to; what ended it is told by the stage's end."""
@@ -103,30 +124,22 @@ class _Stage(RunningRanks):
         self._group = f"caffeonspark-{secrets.token_hex(4)}"
 
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            from pyspark import BarrierTaskContext
-
-            context = BarrierTaskContext.get()
-            hosts = [bare_host(info.address.rpartition(":")[0]) or "127.0.0.1" for info in context.getTaskInfos()]
-            own = bytes.fromhex(context.getLocalProperty(SECRET_PROPERTY) or "")
-            run_rank(job, own, context.partitionId(), hosts, files, batches)
+            rank, hosts, own = rank_of_task()
+            run_rank(job, own, rank, hosts, files, batches)
             yield from ()
 
         self._ending = False
 
         def run() -> None:
             self._context.setJobGroup(self._group, "caffeonspark training", interruptOnCancel=True)
-            self._context.setLocalProperty(SECRET_PROPERTY, secret.hex())
             try:
-                with worker_environment(self._context, environment):
-                    stage = rows.mapInArrow(task, "rank int", barrier=True)
-                stage.collect()
+                with with_secret(self._context, secret):
+                    with worker_environment(self._context, environment):
+                        stage = rows.mapInArrow(task, "rank int", barrier=True)
+                    stage.collect()
             except BaseException as e:
                 self.error = None if self._ending else e
-            finally:  # where PySpark's threads share one of the JVM's
-                with contextlib.suppress(Exception):
-                    self._context.setLocalProperty(SECRET_PROPERTY, None)
 
-        hide_in_event_log(self._context, SECRET_PROPERTY)
         self._python = StuckPython(
             lambda: tasks_of_group(self._context, self._group),
             lambda executor, number: waits_for_python(self._context, executor, number),

@@ -32,6 +32,7 @@ from ..errors import CaffeOnSparkError, DataError, RankLost
 from ..nets.schema import SolverParameter
 from ..plans.job import Job
 from ..plans.made_data import tell_rank
+from ..settings import Settings
 from ..storage import EXECUTOR_SETTING, naming_full_disks, scratch_folder
 from ..sync.base import Strategy
 from ..sync.registry import strategy_for
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     from ..comm.handshake import Listener
 
-__all__ = ["run_rank"]
+__all__ = ["listen", "run_rank"]
 
 
 def run_rank(
@@ -86,6 +87,12 @@ def open_connection(job: Job, secret: bytes, rank: int, host: str) -> DriverConn
         return DriverConnection.open(job.driver, job.invitation.accept(secret), rank)
     except CaffeOnSparkError as e:
         raise type(e)(f"rank {rank} of {job.ranks} on {host}: {e.message}") from None
+
+
+def listen(settings: Settings, hosts: Sequence[str], host: str, me: int) -> Listener:
+    """A listener for other ranks on one of the ``hosts`` of the job; ``me`` as for Listener. Raises ConfigError."""
+    own = interface_address(settings.interface, ipv6=":" in host) if settings.interface else host
+    return open_listener(own, settings.ports, None, me, hosts.count(host) + 1)
 
 
 class Rank:
@@ -186,10 +193,7 @@ class Rank:
 
     def open_listener(self) -> Listener:
         """Where the other ranks connect to this one."""
-        job, host = self.job, self.host
-        own = interface_address(job.settings.interface, ipv6=":" in host) if job.settings.interface else host
-        needed = self.hosts.count(host) + 1
-        return open_listener(own, job.settings.ports, None, self.rank, needed)
+        return listen(self.job.settings, self.hosts, self.host, self.rank)
 
     # ---- data
 
