@@ -46,6 +46,14 @@ class Communicator(ABC):
         is ``ring_order`` of ``layout``: ranks sorted by host.
         """
 
+    def share(self, arrays: Sequence[np.ndarray]) -> None:
+        """Prepare for arrays that are going to be reduced again and again; every rank calls it with the same shapes.
+
+        Where ranks share memory this moves the arrays' pages into it, at their addresses, until the communicator ends.
+        It changes no result.
+        """
+        return None
+
     @abstractmethod
     def broadcast(self, arrays: Sequence[np.ndarray], root: int = 0) -> None:
         """Replace each array by the root's."""
