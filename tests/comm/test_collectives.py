@@ -1,57 +1,17 @@
 """The communicators over TCP and over shared memory against the documented order of additions, on threads and real
 sockets."""
 
-import threading
-
 import numpy as np
 import pytest
 
 from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.local import local_group
-from caffeonspark.comm.shared_memory import SharedMemoryCommunicator, share_memory
 from caffeonspark.comm.tcp import connect
 from caffeonspark.errors import CommunicationError, PeerLost, StallError
-from tests.support.guard import everyone, parties
-
-
-def tcp_group(size, encrypted=False, **options):
-    credentials = parties(size, encrypted)
-    listeners = [Listener("127.0.0.1", (0, 0), None, rank) for rank in range(size)]
-    addresses = [listener.address for listener in listeners]
-    return in_threads(
-        size, lambda rank: connect(rank, addresses, listeners[rank], credentials[rank], connect_timeout=20, **options)
-    )
-
-
-def shared_group(size, encrypted=False, **options):
-    tcp = tcp_group(size, encrypted, **options)
-    group = in_threads(size, lambda rank: share_memory(tcp[rank]))
-    assert size == 1 or all(isinstance(comm, SharedMemoryCommunicator) for comm in group)
-    return group
-
+from tests.support.exchanging import in_threads, shared_group, tcp_group
+from tests.support.guard import everyone
 
 WAYS = pytest.mark.parametrize("make_group", [tcp_group, shared_group], ids=["tcp", "shared memory"])
-
-
-def in_threads(size, run):
-    """run(rank) in a thread for each rank; the results, or the first error."""
-    results, errors = [None] * size, []
-
-    def work(rank):
-        try:
-            results[rank] = run(rank)
-        except Exception as e:
-            errors.append(e)
-
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    if errors:
-        raise errors[0]
-    return results
 
 
 def random_arrays(rank, shapes, seed=0):
