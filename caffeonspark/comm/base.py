@@ -43,8 +43,8 @@ class Communicator(ABC):
         ranks is connected (up to ``layout.MESH`` ranks), the sum is ((g0 + g1) + g2) + …, in rank order.
         Otherwise value i belongs to segment k, where ``n * k // size <= i < n * (k + 1) // size``, and its sum
         starts at the k-th rank of the ring: ((g[k] + g[k+1]) + g[k+2]) + …, indices modulo size. The ring's order
-        is ``ring_order`` of ``layout``: ranks sorted by host. All this is the same
-        whichever way the values take, over connections or through shared memory.
+        is ``ring_order`` of ``layout``: ranks sorted by host. All this is the same whichever way the values
+        take, over connections or through shared memory.
         """
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:
