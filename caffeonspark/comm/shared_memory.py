@@ -262,7 +262,7 @@ def share_memory(comm: TCPCommunicator) -> TCPCommunicator:
     try:
         with contextlib.ExitStack() as opened:
             memories = _open_all(comm.all_gather(_offer(2 * comm.size * CHUNK, opened)[1]))
-            ready = comm.all_gather(_GO if memories else b"")  # nobody needs the others' descriptors any more
+            ready = comm.all_gather(_GO if memories else b"")
     except BaseException:
         comm.abort()
         raise
