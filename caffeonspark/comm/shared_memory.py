@@ -101,7 +101,7 @@ class SharedMemoryCommunicator(TCPCommunicator):
                 return
             at = 0
             for array, (low, high) in zip(flat, pages):
-                at += self._move(array[low:high], fd, at)
+                at += self._move(array[low:high], memories[self.rank], fd, at)
         theirs = [list(_RANGE.iter_unpack(answer[: len(ranges)])) for answer in answers]
         offsets = [0] * self.size
         for number, array in enumerate(flat):
@@ -115,10 +115,10 @@ class SharedMemoryCommunicator(TCPCommunicator):
             if common[0] < common[1]:
                 self._shared[_key(array)] = _Shared(*common, views)
 
-    def _move(self, pages: np.ndarray, fd: int, offset: int) -> int:
-        """Move whole pages of memory into the memfd, where they are; their size."""
+    def _move(self, pages: np.ndarray, memory: np.ndarray, fd: int, offset: int) -> int:
+        """Make whole pages those of this rank's shared memory, which keep their address and values; their size."""
         if pages.nbytes:
-            os.pwrite(fd, pages.data.cast("B"), offset)
+            memory[offset : offset + pages.nbytes] = pages.view(np.uint8)
             _map(pages, mmap.MAP_SHARED, fd, offset)
             self._moved.append(pages)
         return pages.nbytes
