@@ -43,8 +43,17 @@ class Communicator(ABC):
         ranks is connected (up to ``layout.MESH`` ranks), the sum is ((g0 + g1) + g2) + …, in rank order.
         Otherwise value i belongs to segment k, where ``n * k // size <= i < n * (k + 1) // size``, and its sum
         starts at the k-th rank of the ring: ((g[k] + g[k+1]) + g[k+2]) + …, indices modulo size. The ring's order
-        is ``ring_order`` of ``layout``: ranks sorted by host.
+        is ``ring_order`` of ``layout``: ranks sorted by host. All this is the same whichever way the values
+        take, over connections or through shared memory.
         """
+
+    def share(self, arrays: Sequence[np.ndarray]) -> None:
+        """Prepare for arrays that are going to be reduced again and again; every rank calls it with the same shapes.
+
+        Where ranks share memory this moves the arrays' pages into it, at their addresses, until the communicator ends.
+        It changes no result.
+        """
+        return None
 
     @abstractmethod
     def broadcast(self, arrays: Sequence[np.ndarray], root: int = 0) -> None:

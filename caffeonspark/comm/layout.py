@@ -8,7 +8,7 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
-__all__ = ["CHUNK", "MESH", "SMALL", "Chunk", "layout_checksum", "ring_order", "split_into_chunks"]
+__all__ = ["CHUNK", "MESH", "SMALL", "Chunk", "cut", "layout_checksum", "ring_order", "split_into_chunks"]
 
 #: Bytes in flight at a time. 256 KB to 1 MB are equally fast; 64 KB is a third slower.
 CHUNK = 512 << 10
@@ -32,6 +32,17 @@ class Chunk:
     nbytes: int
 
 
+def _starts(flat: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum([array.size for array in flat])]).astype(np.int64)
+
+
+def cut(flat: Sequence[np.ndarray], count: int) -> List[Tuple[np.ndarray, ...]]:
+    """The concatenation of flat arrays as ``count`` parts of equal size, to one value: views of what they cover."""
+    starts = _starts(flat)
+    total = int(starts[-1])
+    return [_pieces(flat, starts, total * k // count, total * (k + 1) // count) for k in range(count)]
+
+
 def _pieces(flat: Sequence[np.ndarray], starts: np.ndarray, low: int, high: int) -> Tuple[np.ndarray, ...]:
     pieces = []
     at = int(np.searchsorted(starts, low, "right")) - 1
@@ -47,7 +58,7 @@ def _pieces(flat: Sequence[np.ndarray], starts: np.ndarray, low: int, high: int)
 def split_into_chunks(arrays: Sequence[np.ndarray], segments: int, chunk: int = CHUNK) -> List[List[Chunk]]:
     """The chunks of each segment; every segment has the same number of them, the same on every rank."""
     flat = [array.reshape(-1) for array in arrays]
-    starts = np.concatenate([[0], np.cumsum([array.size for array in flat])]).astype(np.int64)
+    starts = _starts(flat)
     total = int(starts[-1])
     bounds = [total * k // segments for k in range(segments + 1)]
     widest = max(high - low for low, high in zip(bounds, bounds[1:]))

@@ -82,7 +82,7 @@ class TCPCommunicator(Communicator):
                 for array in arrays:
                     np.multiply(array, array.dtype.type(scale), out=array)
             return
-        self._begin(layout_checksum(arrays, "all_reduce"))
+        self._begin(layout_checksum(arrays, self._all_reduce_kind(arrays)))
         if sum(array.nbytes for array in arrays) <= SMALL and len(self._links) == self.size - 1:
             self._reduce_small(arrays, scale)
         else:
@@ -130,6 +130,10 @@ class TCPCommunicator(Communicator):
 
     def abort(self) -> None:
         self.close()
+
+    def _all_reduce_kind(self, arrays: Sequence[np.ndarray]) -> str:
+        """What has to be the same on every rank, beside the arrays' sizes."""
+        return "all_reduce"
 
     # ---- one-step exchange
 

@@ -19,6 +19,7 @@ import numpy as np
 from ..comm import encryption
 from ..comm.addresses import interface_address, open_listener
 from ..comm.base import Communicator
+from ..comm.shared_memory import share_memory
 from ..comm.tcp import connect
 from ..comm.wire import FrameKind
 from ..data.batches import Batches, BatchRandom, Blocks, Feed
@@ -154,7 +155,7 @@ class Rank:
                 feeds = self.make_batches(stores)
                 # before connecting: that a rank takes its time to load is no stall of its connections
                 digest = self.load_engine(str(peers.data["kernels"][self.rank]))
-                comm = connect(
+                over_tcp = connect(
                     self.rank,
                     [(str(host), int(port)) for host, port in peers.data["addresses"]],
                     listener,
@@ -165,7 +166,7 @@ class Rank:
                 )
                 if listener.refused:
                     connection.send(FrameKind.REFUSED, hosts=dict(listener.refused))
-            with comm, contextlib.closing(self.make_trainer()) as trainer:
+            with share_memory(over_tcp) as comm, contextlib.closing(self.make_trainer()) as trainer:
                 watch_suspect(self.job, self.rank, connection, stores, feeds)
                 blocks = self.blocks(feeds)
                 strategy = self.start_strategy(trainer, comm, files, blocks)

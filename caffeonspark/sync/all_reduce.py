@@ -28,6 +28,7 @@ class AllReduce(Strategy):
     ) -> None:
         super().__init__(trainer, comm, settings, wants_stop)
         self._stats = np.zeros(2, np.float32)  # loss, votes to stop
+        comm.share(trainer.gradients)
 
     def iterate(self, load: Callable[[], None]) -> Progress:
         at, rate = self.trainer.iteration, self.trainer.rate

@@ -1,6 +1,5 @@
-"""The TCP communicator against the documented order of additions, on threads and real sockets."""
-
-import threading
+"""The communicators over TCP and over shared memory against the documented order of additions, on threads and real
+sockets."""
 
 import numpy as np
 import pytest
@@ -9,37 +8,10 @@ from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.local import local_group
 from caffeonspark.comm.tcp import connect
 from caffeonspark.errors import CommunicationError, PeerLost, StallError
-from tests.support.guard import everyone, parties
+from tests.support.exchanging import in_threads, shared_group, tcp_group
+from tests.support.guard import everyone
 
-
-def tcp_group(size, encrypted=False, **options):
-    credentials = parties(size, encrypted)
-    listeners = [Listener("127.0.0.1", (0, 0), None, rank) for rank in range(size)]
-    addresses = [listener.address for listener in listeners]
-    return in_threads(
-        size, lambda rank: connect(rank, addresses, listeners[rank], credentials[rank], connect_timeout=20, **options)
-    )
-
-
-def in_threads(size, run):
-    """run(rank) in a thread for each rank; the results, or the first error."""
-    results, errors = [None] * size, []
-
-    def work(rank):
-        try:
-            results[rank] = run(rank)
-        except Exception as e:
-            errors.append(e)
-
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    if errors:
-        raise errors[0]
-    return results
+WAYS = pytest.mark.parametrize("make_group", [tcp_group, shared_group], ids=["tcp", "shared memory"])
 
 
 def random_arrays(rank, shapes, seed=0):
@@ -77,8 +49,9 @@ SHAPES = {
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", SHAPES)
-def test_all_reduce_adds_in_the_documented_order(size, name, encrypted):
-    group = tcp_group(size, encrypted)
+@WAYS
+def test_all_reduce_adds_in_the_documented_order(make_group, size, name, encrypted):
+    group = make_group(size, encrypted)
     parts = [random_arrays(rank, SHAPES[name]) for rank in range(size)]
     local = [[array.copy() for array in arrays] for arrays in parts]
     expected = documented_mean(parts, mesh=True) if sum(a.size for a in parts[0]) < 30000 else None
@@ -113,8 +86,9 @@ def test_a_group_too_large_for_a_mesh_uses_the_ring_alone():
         comm.close()
 
 
-def test_float64_sums():
-    group = tcp_group(3)
+@WAYS
+def test_float64_sums(make_group):
+    group = make_group(3)
     values = [np.arange(5, dtype=np.float64) * 10**rank for rank in range(3)]
     in_threads(3, lambda rank: group[rank].all_reduce([values[rank]]))
     for value in values:
@@ -129,9 +103,10 @@ def test_float64_sums():
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("root", [0, 1])
-def test_broadcast_and_gather(size, root, encrypted):
+@WAYS
+def test_broadcast_and_gather(make_group, size, root, encrypted):
     root %= size
-    group = tcp_group(size, encrypted)
+    group = make_group(size, encrypted)
     parts = [random_arrays(rank, [(700, 900), (3,), (0,)]) for rank in range(size)]
     wanted = [array.copy() for array in parts[root]]
     in_threads(size, lambda rank: group[rank].broadcast(parts[rank], root))
@@ -146,16 +121,18 @@ def test_broadcast_and_gather(size, root, encrypted):
         comm.close()
 
 
-def test_ranks_out_of_step_fail_at_once():
-    group = tcp_group(2, stall_timeout=5)
+@WAYS
+def test_ranks_out_of_step_fail_at_once(make_group):
+    group = make_group(2, stall_timeout=5)
     with pytest.raises(CommunicationError):
         in_threads(2, lambda rank: group[rank].all_reduce([np.zeros(10 + rank, np.float32)]))
     for comm in group:
         comm.abort()
 
 
-def test_a_closed_peer_is_noticed_at_once():
-    group = tcp_group(3, stall_timeout=30)
+@WAYS
+def test_a_closed_peer_is_noticed_at_once(make_group):
+    group = make_group(3, stall_timeout=30)
 
     def work(rank):
         if rank == 1:
@@ -169,8 +146,9 @@ def test_a_closed_peer_is_noticed_at_once():
     assert in_threads(3, work) == [True, None, True]
 
 
-def test_a_silent_peer_is_given_up():
-    group = tcp_group(2, stall_timeout=0.5)
+@WAYS
+def test_a_silent_peer_is_given_up(make_group):
+    group = make_group(2, stall_timeout=0.5)
     with pytest.raises(StallError, match=r"rank 0 heard nothing from rank 1 for 0\.5 s"):
         group[0].all_reduce([np.zeros(5, np.float32)])
     for comm in group:

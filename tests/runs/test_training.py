@@ -22,6 +22,14 @@ def assert_same_weights(first, second, net=NET):
         np.testing.assert_array_equal(a, b)
 
 
+def test_shared_memory_is_bit_equal_to_tcp(spark, tmp_path, small_lmdb):
+    net, models = stock.lmdb_net(small_lmdb, 10), []
+    for folder, name in zip(folders(tmp_path, "memory", "tcp"), ("InSharedMemory", "OverTCP")):
+        settings = f"{SGD} weight_decay: 0.002 clip_gradients: 3 max_iter: 20"
+        models.append(train(spark, folder, settings, net, 2, sync=f"tests.support.exchanging:{name}")[1])
+    assert_same_weights(*models)
+
+
 def folders(tmp_path, *names):
     for name in names:
         (tmp_path / name).mkdir()

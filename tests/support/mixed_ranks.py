@@ -1,4 +1,4 @@
-"""Ranks as processes over TCP, each with a kernel of OpenBLAS of its own: unequal machines on one machine."""
+"""Ranks as processes, each with a kernel of OpenBLAS of its own: unequal machines on one machine."""
 
 import hashlib
 import multiprocessing
@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 from caffeonspark.comm.handshake import Credentials, Listener
+from caffeonspark.comm.shared_memory import share_memory
 from caffeonspark.comm.tcp import connect
 from caffeonspark.settings import Settings
 
@@ -31,7 +32,7 @@ def run_rank(rank, kernels, pipe, credentials, folder, solver, layers, iteration
     listener = Listener("127.0.0.1", (0, 0), credentials, rank)
     pipe.send(listener.address)
     ranks = len(kernels)
-    with connect(rank, pipe.recv(), listener, credentials, connect_timeout=60) as comm:
+    with share_memory(connect(rank, pipe.recv(), listener, credentials, connect_timeout=60)) as comm:
         try:
             data = images()
             own = pathlib.Path(folder) / f"rank{rank}"

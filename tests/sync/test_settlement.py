@@ -1,4 +1,4 @@
-"""Ranks whose processors round differently: processes with different kernels of OpenBLAS, over TCP."""
+"""Ranks whose processors round differently: processes with different kernels of OpenBLAS."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,64 @@
+"""Groups of ranks in threads, and strategies that say by which way they exchange."""
+
+import threading
+
+from caffeonspark.comm.handshake import Listener
+from caffeonspark.comm.shared_memory import SharedMemoryCommunicator, share_memory
+from caffeonspark.comm.tcp import TCPCommunicator, connect
+from caffeonspark.sync.all_reduce import AllReduce
+from tests.support.guard import parties
+
+
+def in_threads(size, run, *more):
+    """run(rank, *more) in a thread for each rank; the results, or the first error."""
+    results, errors = [None] * size, []
+
+    def work(rank):
+        try:
+            results[rank] = run(rank, *more)
+        except Exception as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+    return results
+
+
+def tcp_group(size, encrypted=False, **options):
+    credentials = parties(size, encrypted)
+    listeners = [Listener("127.0.0.1", (0, 0), None, rank) for rank in range(size)]
+    addresses = [listener.address for listener in listeners]
+    return in_threads(
+        size, lambda rank: connect(rank, addresses, listeners[rank], credentials[rank], connect_timeout=20, **options)
+    )
+
+
+def shared_group(size, encrypted=False, **options):
+    """The same over shared memory, which this machine's kernel gives."""
+    tcp = tcp_group(size, encrypted, **options)
+    group = in_threads(size, lambda rank: share_memory(tcp[rank]))
+    assert size == 1 or all(isinstance(comm, SharedMemoryCommunicator) for comm in group)
+    return group
+
+
+class InSharedMemory(AllReduce):
+    """The default, where it sums gradients up in memory that the ranks share."""
+
+    def __init__(self, trainer, comm, *args):
+        super().__init__(trainer, comm, *args)
+        assert isinstance(comm, SharedMemoryCommunicator)
+        assert any(comm._plan([array]).direct for array in trainer.gradients)
+
+
+class OverTCP(AllReduce):
+    """The same over the connections alone."""
+
+    def __init__(self, trainer, comm, *args):
+        over_tcp = TCPCommunicator(comm.rank, comm.size, comm._links, comm._order, comm.stall_timeout)
+        super().__init__(trainer, over_tcp, *args)
