@@ -62,6 +62,7 @@ class CaffeOnSparkError(Exception):
 
     @property
     def message(self) -> str:
+        """The one line that says what is wrong, where, and what to do."""
         return str(self.args[0])
 
     def _render_traceback_(self) -> List[str]:
