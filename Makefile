@@ -52,9 +52,9 @@ stubs:
 	$(ENV) python scripts/make_stubs.py
 
 docs:
-	CAFFEONSPARK_DOCS=1 $(ENV) python -m mkdocs build --quiet
+	CAFFEONSPARK_DOCS=1 NO_MKDOCS_2_WARNING=1 $(ENV) python -m mkdocs build --quiet
 
-pictures:
+pictures: docs
 	$(ENV) python scripts/make_pictures.py
 
 dist:

@@ -4,6 +4,7 @@ if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(url) {
       super();
+      const place = new URL(url, location);
       this.waiting = [];
       this.frame = document.createElement("iframe");
       this.frame.hidden = true;
@@ -13,11 +14,11 @@ if (location.protocol === "file:") {
       inside.importScripts = (...urls) =>
         urls.reduce((before, one) => before.then(() => new Promise((done, failed) => {
           const script = page.createElement("script");
-          Object.assign(script, { src: new URL(one, url).href, onload: done, onerror: failed });
+          Object.assign(script, { src: new URL(one, place).href, onload: done, onerror: failed });
           page.body.append(script);
         })), Promise.resolve());
       inside.postMessage = data => this.dispatchEvent(new MessageEvent("message", { data }));
-      inside.importScripts(url).then(() => {
+      inside.importScripts(place).then(() => {
         const send = data => inside.dispatchEvent(new MessageEvent("message", { data }));
         this.waiting.forEach(send);
         this.postMessage = send;

@@ -14,6 +14,7 @@ from caffeonspark import errors
 from caffeonspark.errors import CaffeOnSparkError
 
 PACKAGE = pathlib.Path(caffeonspark.__file__).parent
+SENTENCES = ("detail", "error", "message", "reason", "told", "what", "where")  # values that are no single name
 HEAD = """# Errors
 
 Every error that the library raises on purpose is a `CaffeOnSparkError`. Its message is one line: what is wrong, where, and
@@ -94,4 +95,4 @@ def _name(node: ast.AST) -> str:
     while isinstance(node, ast.Call) and len(node.args) == 1 and isinstance(node.func, ast.Name):
         node = node.args[0]
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return name.strip("_").upper() or "…"
+    return "…" if len(name) == 1 or name in SENTENCES else name.strip("_").upper() or "…"

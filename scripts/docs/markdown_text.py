@@ -43,6 +43,8 @@ def from_docstring(text: str) -> List[str]:
                 section = ""
             else:
                 line = f"- `{name}`" + (f": {about}" if about else "")
+        elif section in NAMED and line[4:5].isupper() and re.search(r"[\w)`]$", found[-1]):
+            found[-1] += "."  # of a type, before the sentence that says what it is
         found.append(line)
         number += 1
     return [re.sub(r"``([^`]+)``", r"`\1`", line) for line in found]
@@ -51,7 +53,8 @@ def from_docstring(text: str) -> List[str]:
 def _code(lines: List[str], number: int, found: List[str]) -> int:
     """Append the block of code that begins at a line; the number of the line behind it."""
     start = number
-    while number < len(lines) and (lines[number].startswith((">>> ", "... ", "    ")) or (number > start and lines[number] and lines[start].startswith(">>> "))):
+    prompt = lines[start].startswith(">>> ")
+    while number < len(lines) and (lines[number].startswith((">>> ", "    ")) or (prompt and lines[number])):
         number += 1
     found += ["", "```python", *(line.replace("``", "`") for line in lines[start:number]), "```", ""]
     return number
