@@ -98,8 +98,8 @@ class DataError(CaffeOnSparkError):
 class StorageError(CaffeOnSparkError):
     """A file or folder cannot be read or written.
 
-    What to do: look at the place that the message names: permissions, quotas, room, the file system's address. What could not
-    be written is kept on the driver, and the message says where.
+    What to do: look at the place that the message names: permissions, quotas, room, the file system's address. What
+    could not be written is kept on the driver, and the message says where.
     """
 
 
@@ -134,8 +134,8 @@ class InterruptedByKeyboard(Interrupted, KeyboardInterrupt):
 class InfrastructureError(CaffeOnSparkError):
     """Something under the training failed: an executor, a connection, a machine.
 
-    What to do: at first nothing, the run starts again by itself. Where it keeps failing, look at the machine or rank that the
-    message names.
+    What to do: at first nothing, the run starts again by itself. Where it keeps failing, look at the machine or rank
+    that the message names.
     """
 
     retryable = True
@@ -144,7 +144,8 @@ class InfrastructureError(CaffeOnSparkError):
 class CommunicationError(InfrastructureError):
     """The channel between the ranks failed.
 
-    What to do: look at the network between the two ends that the message names, and at firewalls (``-port``, ``-interface``).
+    What to do: look at the network between the two ends that the message names, and at firewalls (``-port``,
+    ``-interface``).
     """
 
 
@@ -172,7 +173,8 @@ class HelperLost(InfrastructureError):
 class RankLost(InfrastructureError):
     """The process of a rank ended, or its machine was lost, before its work was done.
 
-    What to do: look for a lack of memory: raise ``spark.executor.memoryOverhead``. ``report`` has the rank's last log lines.
+    What to do: look for a lack of memory: raise ``spark.executor.memoryOverhead``. ``report`` has the rank's last log
+    lines.
     """
 
 

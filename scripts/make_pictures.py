@@ -1,8 +1,8 @@
 """Make the pictures in docs/images: the page of a running job, its curve, a notebook's cell, a terminal.
 
-They are of a real run: LeNet on handwritten digits, on two executors of this machine, one of which loses its rank in the
-middle. It takes two minutes, and needs a Chromium (scripts/install-chromium) and the site ("make docs"), whose page of a
-notebook is one of the pictures.
+They are of a real run: LeNet on handwritten digits, on two executors of this machine, one of which loses its rank in
+the middle. It takes two minutes, and needs a Chromium (scripts/install-chromium) and the site ("make docs"), whose page
+of a notebook is one of the pictures.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ IMAGES = ROOT / "docs" / "images"
 NOTEBOOK = ROOT / "build" / "site" / "notebooks" / "mnist.html"
 LARGEST = 150_000  # bytes of a picture
 COLUMNS = 96
-TERMINAL = """<body style="margin:0"><pre style="margin:0;padding:14px 18px;width:max-content;background:#1e1e1e;color:#ddd;
-font:14px/1.45 'DejaVu Sans Mono',monospace">{}</pre>"""
+TERMINAL = """<body style="margin:0"><pre style="margin:0;padding:14px 18px;width:max-content;background:#1e1e1e;
+color:#ddd;font:14px/1.45 'DejaVu Sans Mono',monospace">{}</pre>"""
 
 
 def main() -> int:
@@ -62,7 +62,11 @@ def picture_run(tab: browser.Browser, folder: pathlib.Path) -> None:
         (folder / path.name.replace("digits_", "")).write_text(text.replace("digits_lenet", "lenet"))
     command = ["spark-submit", "--master", "local-cluster[2,1,1024]", "--conf", "spark.ui.enabled=false"]
     command += ["--conf", "spark.log.level=ERROR", str(ROOT / "scripts" / "caffeonspark_main.py"), "-train", "-web"]
-    screen = Screen([*command, "-conf", "lenet_solver.prototxt", "-model", "file:lenet.caffemodel", "-clusterSize", "2"], COLUMNS, folder)
+    screen = Screen(
+        [*command, "-conf", "lenet_solver.prototxt", "-model", "file:lenet.caffemodel", "-clusterSize", "2"],
+        COLUMNS,
+        folder,
+    )
     try:
         screen.wait_for(r"the run's page: \S+", 240)
         tab.open(re.search(r"the run's page: (\S+)", screen.text).group(1))
@@ -96,7 +100,9 @@ def shown(text: str) -> str:
     """What a terminal shows of a text: of each line, what was written last from its beginning."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n")
     lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
-    return "\n".join(line for line in lines if line and not re.match(r"\S+ (WARN|INFO)|WARNING: |Setting |To adjust |Using ", line))
+    return "\n".join(
+        line for line in lines if line and not re.match(r"\S+ (WARN|INFO)|WARNING: |Setting |To adjust |Using ", line)
+    )
 
 
 def picture_notebook(tab: browser.Browser) -> None:

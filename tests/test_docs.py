@@ -4,8 +4,8 @@ The convention: a block with commands has a comment before it,
 
     <!-- run by tests/one.py, tests/two.py -->      or      <!-- untried: no cluster there -->
 
-and every command and flag of the block has to be found in those files, as a word. Files that a test runs (scripts/demo) may
-stand behind it, and docs/yarn.md, whose commands tests/yarn runs as they stand.
+and every command and flag of the block has to be found in those files, as a word. Files that a test runs (scripts/demo)
+may stand behind it, and docs/yarn.md, whose commands tests/yarn runs as they stand.
 """
 
 import posixpath
@@ -25,7 +25,21 @@ from tests.test_architecture import ORDER
 PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "prototxt/README.md", "docs/notebooks/README.md"]
 PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 OURS = ("caffeonspark", "spark-submit", "make", "scripts/", "python", "data/")
-OTHERS = ("pip", "conda", "hdfs", "yarn", "caffe ", "eval", "export", "jq", "tensorboard", "docker", "kubectl", "ssh", "pre-commit")
+OTHERS = (
+    "pip",
+    "conda",
+    "hdfs",
+    "yarn",
+    "caffe ",
+    "eval",
+    "export",
+    "jq",
+    "tensorboard",
+    "docker",
+    "kubectl",
+    "ssh",
+    "pre-commit",
+)
 MARK = re.compile(r"<!-- (?:run by (?P<files>[^>]+)|untried: (?P<reason>[^>]+)) -->")
 NO_SHELL = ("python", "text", "toml", "json", "prototxt", "yaml")
 
@@ -79,9 +93,7 @@ def words_to_find(line):
     found = set()
     for number, word in enumerate(words):
         name = posixpath.basename(word)
-        if number == 0 and not word.startswith("scripts/with-env"):
-            found.add(name.rpartition(".py")[0] or name)
-        elif re.match(r"scripts/|data/\w+\.py", word) and not word.endswith("with-env"):
+        if (number == 0 or re.match(r"scripts/|data/\w+\.py", word)) and name != "with-env":
             found.add(name.rpartition(".py")[0] or name)
         elif re.match(r"--?[A-Za-z]", word) and not word.startswith("-D"):
             found.add(word.lstrip("-").partition("=")[0])
@@ -108,7 +120,9 @@ def test_commands_are_run_by_tests_or_marked(page, before, block):
     missing = [str(file) for file in files if not file.is_file()]
     assert not missing
     assert re.match(r"tests/|\.ci/", mark["files"])
-    assert all(re.match(r" ?(tests/|\.ci/|scripts/|Makefile$|docs/yarn\.md$)", name) for name in mark["files"].split(","))
+    assert all(
+        re.match(r" ?(tests/|\.ci/|scripts/|Makefile$|docs/yarn\.md$)", name) for name in mark["files"].split(",")
+    )
     text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     for line in commands(block):
         unused = [word for word in words_to_find(line) if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)]
@@ -207,5 +221,3 @@ def test_search_without_a_server(site):
         tab.wait_for("document.querySelectorAll('.md-search-result__item').length > 0")
         assert "flags" in tab.run("[...document.querySelectorAll('.md-search-result__link')].map(a => a.href).join()")
         assert not tab.complaints()
-
-

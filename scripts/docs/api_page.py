@@ -72,7 +72,11 @@ def entries(name: str) -> Iterator[Entry]:
     if inspect.ismodule(thing):
         yield Entry(name, name, thing.__doc__ or "")
         for one in thing.__all__:
-            yield Entry(f"{name}.{one}", f"{name}.{one}{_signature(getattr(thing, one))}", inspect.getdoc(getattr(thing, one)) or "")
+            yield Entry(
+                f"{name}.{one}",
+                f"{name}.{one}{_signature(getattr(thing, one))}",
+                inspect.getdoc(getattr(thing, one)) or "",
+            )
     elif inspect.isclass(thing):
         yield Entry(name, f"{name}{_signature(thing)}", inspect.getdoc(thing) or "")
         for member, value in _members(thing):
@@ -146,7 +150,16 @@ def page() -> str:
         for name in names:
             for entry in entries(name):
                 deep = "####" if "." in entry.name else "###"
-                lines += [f"{deep} {entry.name}", "", "```python", entry.said, "```", "", *from_docstring(entry.doc), ""]
+                lines += [
+                    f"{deep} {entry.name}",
+                    "",
+                    "```python",
+                    entry.said,
+                    "```",
+                    "",
+                    *from_docstring(entry.doc),
+                    "",
+                ]
                 if entry.name in PARAMS_OF:
                     lines += _params(entry.name)
     return "\n".join(lines)
@@ -160,7 +173,13 @@ def _params(name: str) -> List[str]:
         rows.append((f"`{flag.name}`", flag.help, default))
     head = f'??? note "Params of {name}"'
     said = "Each is a keyword, and has a setter and a getter."
-    return [head, "", f"    {said}", "", *(f"    {line}".rstrip() for line in table(("Param", "Meaning", "Default"), rows))]
+    return [
+        head,
+        "",
+        f"    {said}",
+        "",
+        *(f"    {line}".rstrip() for line in table(("Param", "Meaning", "Default"), rows)),
+    ]
 
 
 def main() -> int:

@@ -17,8 +17,8 @@ PACKAGE = pathlib.Path(caffeonspark.__file__).parent
 SENTENCES = ("detail", "error", "message", "reason", "told", "what", "where")  # values that are no single name
 HEAD = """# Errors
 
-Every error that the library raises on purpose is a `CaffeOnSparkError`. Its message is one line: what is wrong, where, and
-what to do. On the command line it stands on standard error behind `caffeonspark:`, and the exit status is 1.
+Every error that the library raises on purpose is a `CaffeOnSparkError`. Its message is one line: what is wrong, where,
+and what to do. On the command line it stands on standard error behind `caffeonspark:`, and the exit status is 1.
 
 The messages below are those of the code. Capitals stand for what a message names at that place, `…` for what is put
 together there. Look for a few words of yours.
@@ -44,7 +44,11 @@ def page() -> str:
     for cls in classes():
         lines += [f"## {cls.__name__}", "", *from_docstring(cls.__doc__ or ""), ""]
         if cls is not CaffeOnSparkError:
-            again = "starts again from the newest snapshot, by itself" if cls.retryable else "ends: the same would happen again"
+            again = (
+                "starts again from the newest snapshot, by itself"
+                if cls.retryable
+                else "ends: the same would happen again"
+            )
             lines += [f"A run that fails so {again}.", ""]
         for module in sorted({module for name, module in found if name == cls.__name__}):
             lines += [f"**{module}**", ""]

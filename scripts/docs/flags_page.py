@@ -30,7 +30,12 @@ def page() -> str:
     lines: List[str] = [HEAD]
     for title, flags in FLAGS.sections:
         lines += [f"## {title}", "", *table(("Flag", "Meaning", "Value", "Default"), map(_cells, flags))]
-    lines += ["## CaffeOnSpark's names", "", "Names of the same settings in CaffeOnSpark's `Config`, which are understood:", ""]
+    lines += [
+        "## CaffeOnSpark's names",
+        "",
+        "Names of the same settings in CaffeOnSpark's `Config`, which are understood:",
+        "",
+    ]
     lines += table(("There", "Here"), ((f"`{old}`", f"`{new}`") for old, new in FLAGS.aliases.items()))
     lines += ["## Commands", "", "A first word without a dash is a command. Each has its own `-help`.", ""]
     lines += table(("Command", "What it does"), _commands())

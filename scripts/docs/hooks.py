@@ -68,5 +68,3 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if page.file.src_uri.startswith("notebooks/") and page.file.name == "index":
         return re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", markdown)
     return markdown
-
-

@@ -70,7 +70,7 @@ def svg() -> str:
         start, end = y + BOX, to_y
         bend = (end - start) * 0.5
         lines.append(
-            f'<path d="M{x:.0f} {start:.0f}C{x:.0f} {start + bend:.0f} {to_x:.0f} {end - bend:.0f} {to_x:.0f} {end:.0f}" '
+            f'<path d="M{x:.0f} {start:.0f}C{x:.0f} {start + bend:.0f} {to_x:.0f} {end - bend:.0f} {to_x:.0f} {end}" '
             f'fill="none" stroke="currentColor" opacity=".45"><title>{upper} imports {lower}</title></path>'
         )
     for name, (x, y) in places.items():

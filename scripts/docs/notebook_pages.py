@@ -23,7 +23,9 @@ def page(path: pathlib.Path) -> Tuple[str, Dict[str, bytes]]:
             for output in cell["outputs"]:
                 lines += _output(output, path.stem, pictures)
     head, _, rest = "\n".join(lines).partition("\n")
-    said = f"This is [{path.name}]({path.name}) as it is saved in the repository. To run it, see [notebooks](README.md)."
+    said = (
+        f"This is [{path.name}]({path.name}) as it is saved in the repository. To run it, see [notebooks](README.md)."
+    )
     return f"{head}\n\n{said}\n{rest}", pictures
 
 

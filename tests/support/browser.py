@@ -126,7 +126,9 @@ class Browser:
         DOMRect."""
         params = {}
         if within:
-            box = self.run(f"(r => ({{x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}}))({within})")
+            box = self.run(
+                f"(r => ({{x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}}))({within})"
+            )
             params = {"captureBeyondViewport": True, "clip": {**box, "scale": 1}}
         elif whole:
             size = self.call("Page.getLayoutMetrics")["cssContentSize"]
