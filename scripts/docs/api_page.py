@@ -44,6 +44,10 @@ GROUPS = {
     "Strategies of your own": ["Strategy", "Progress", "Communicator"],
     "Observers of your own": ["Observer"],
 }
+SAID = {
+    "Spark ML": "They also have what Spark's own estimators and models have: `fit`, `transform`, `save`, `load`, "
+    "`copy`, `explainParams` and the rest."
+}
 
 
 class Entry(NamedTuple):
@@ -126,6 +130,21 @@ def _without_quotes(text: str) -> str:
     return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
 
 
+def _wrapped(said: str) -> str:
+    """A signature in lines of its parameters, where it is long."""
+    if len(said) <= 88 or "(" not in said:
+        return said
+    head, _, rest = said.partition("(")
+    lines, depth = [""], 0
+    inside, end = rest[: rest.rindex(")")], rest[rest.rindex(")") :]
+    for char in inside:
+        depth += (char in "[(") - (char in "])")
+        lines[-1] += char
+        if char == "," and not depth:
+            lines.append("")
+    return "\n".join([f"{head}(", *(f"    {line.strip()}" for line in lines), end])
+
+
 def _annotation(kind: Any) -> str:
     return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
 
@@ -146,20 +165,13 @@ def page() -> str:
     """The page's text."""
     lines: List[str] = [HEAD]
     for group, names in public().items():
-        lines += [f"## {group}", ""]
+        lines += [f"## {group}", "", SAID.get(group, ""), ""]
         for name in names:
             for entry in entries(name):
+                label = entry.name.rpartition(".")[2]
                 deep = "####" if "." in entry.name else "###"
-                lines += [
-                    f"{deep} {entry.name}",
-                    "",
-                    "```python",
-                    entry.said,
-                    "```",
-                    "",
-                    *from_docstring(entry.doc),
-                    "",
-                ]
+                lines += [f'{deep} {entry.name} {{ data-toc-label="{label}" }}', ""]
+                lines += ["```python", _wrapped(entry.said), "```", "", *from_docstring(entry.doc), ""]
                 if entry.name in PARAMS_OF:
                     lines += _params(entry.name)
     return "\n".join(lines)

@@ -44,7 +44,7 @@ def from_docstring(text: str) -> List[str]:
             else:
                 line = f"- `{name}`" + (f": {about}" if about else "")
         elif section in NAMED and line[4:5].isupper() and re.search(r"[\w)`]$", found[-1]):
-            found[-1] += "."  # of a type, before the sentence that says what it is
+            found[-1] += ":" if found[-1].endswith("`") else "."  # of a type, before what is said of it
         found.append(line)
         number += 1
     return [re.sub(r"``([^`]+)``", r"`\1`", line) for line in found]
