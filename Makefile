@@ -8,7 +8,7 @@
 # make bench   the benchmark tables
 # make stubs   what editors know of the flags, anew from settings.py
 # make docs    the documentation's site, in build/site
-# make pictures  the pictures in docs/images, anew: needs Chromium
+# make pictures the pictures in docs/images, from a real run; needs Chromium
 # make dist    the source distribution and the wheel, in dist/
 
 ENV := scripts/with-env

@@ -21,7 +21,7 @@ from caffeonspark.ml.tables import PARAMS_OF
 
 HEAD = """# Python
 
-Everything here is imported from `caffeonspark`. What else the package holds is its own and may change. The errors have
+Everything here is imported from `caffeonspark`. Other parts of the package are its own and may change. The errors have
 [a page of their own](errors.md), and so have the [flags](flags.md), which are keywords of `Config` and of the Spark ML
 classes.
 """
