@@ -94,6 +94,7 @@ def picture_run(tab: browser.Browser, folder: pathlib.Path) -> None:
 def picture_page(tab: browser.Browser, name: str) -> None:
     time.sleep(1)
     tab.screenshot(IMAGES / name, whole=True)
+    print(f"docs/images/{name}", flush=True)
 
 
 def shown(text: str) -> str:
