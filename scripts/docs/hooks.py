@@ -1,4 +1,4 @@
-"""What mkdocs is told to do in addition to its own work: pages made of the code, of the notebooks and of files at the root.
+"""What mkdocs is told to do besides its own work: pages made of the code, of notebooks and of files at the root.
 
 Nothing is written into the checkout. A page that is made here has its source in one place: the table of flags, the
 classes of errors, the docstrings, the notebooks.
