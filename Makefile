@@ -7,13 +7,15 @@
 # make test-all  all tests, those that take longer included: full MNIST, fault injection, YARN
 # make bench   the benchmark tables, and benchmarks/README.md with them
 # make stubs   what editors know of the flags, anew from settings.py
+# make docs    the documentation's site, in build/site
+# make pictures the pictures in docs/images, from a real run; needs Chromium
 # make dist    the source distribution and the wheel, in dist/
 
 ENV := scripts/with-env
 # two processes, each of which runs whole files
 TWO := -n 2 --dist loadfile
 
-.PHONY: demo test test-long test-fast test-yarn test-pyspark4 test-all check bench stubs dist clean
+.PHONY: demo test test-long test-fast test-yarn test-pyspark4 test-all check bench stubs docs pictures dist clean
 
 demo:
 	$(ENV) scripts/demo
@@ -23,6 +25,7 @@ check:
 	$(ENV) ruff check .
 	$(ENV) mypy
 	$(ENV) python scripts/make_stubs.py --check
+	$(ENV) python scripts/docs/api_page.py
 
 test: check
 	$(ENV) pytest $(TWO) -m "not slow"
@@ -47,6 +50,12 @@ bench:
 
 stubs:
 	$(ENV) python scripts/make_stubs.py
+
+docs:
+	CAFFEONSPARK_DOCS=1 NO_MKDOCS_2_WARNING=1 $(ENV) python -m mkdocs build --quiet
+
+pictures: docs
+	$(ENV) python scripts/make_pictures.py
 
 dist:
 	rm -rf dist build/lib build/bdist.* *.egg-info

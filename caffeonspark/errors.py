@@ -50,7 +50,10 @@ __all__ = [
 
 
 class CaffeOnSparkError(Exception):
-    """Base of every error this library raises on purpose."""
+    """Base of every error this library raises on purpose.
+
+    What to do: what the message says. ``report`` has further lines: a traceback, a rank's last log lines.
+    """
 
     #: Whether starting again from the newest snapshot can help.
     retryable = False
@@ -62,6 +65,7 @@ class CaffeOnSparkError(Exception):
 
     @property
     def message(self) -> str:
+        """The one line that says what is wrong, where, and what to do."""
         return str(self.args[0])
 
     def _render_traceback_(self) -> List[str]:
@@ -78,57 +82,100 @@ class CaffeOnSparkError(Exception):
 
 
 class ConfigError(CaffeOnSparkError):
-    """A flag, a prototxt file or a setting of the cluster is wrong."""
+    """A flag, a prototxt file or a setting of the cluster is wrong.
+
+    What to do: change what the message names. It was found before ranks began to train, in nearly all cases.
+    """
 
 
 class DataError(CaffeOnSparkError):
-    """A data source or one of its records cannot be used."""
+    """A data source or one of its records cannot be used.
+
+    What to do: mend or copy again the record or file that the message names, or skip a few by ``-badRecords skip``.
+    """
 
 
 class StorageError(CaffeOnSparkError):
-    """A file or folder cannot be read or written."""
+    """A file or folder cannot be read or written.
+
+    What to do: look at the place that the message names: permissions, quotas, room, the file system's address. What
+    could not be written is kept on the driver, and the message says where.
+    """
 
 
 class TrainingError(CaffeOnSparkError):
-    """Training itself failed; the same run would fail again."""
+    """Training itself failed; the same run would fail again.
+
+    What to do: what the message says; where it is the library's fault, please report it with the metrics file.
+    """
 
 
 class LossNotFinite(TrainingError):
-    """The loss became infinite or no number."""
+    """The loss became infinite or no number.
+
+    What to do: lower ``base_lr`` or scale the data, and continue from the snapshot that the message names.
+    """
 
 
 class Interrupted(CaffeOnSparkError):
-    """The run was asked to stop and stopped."""
+    """The run was asked to stop and stopped.
+
+    What to do: nothing; ``-resume`` continues from the snapshot that the message names.
+    """
 
 
 class InterruptedByKeyboard(Interrupted, KeyboardInterrupt):
-    """The run was asked to stop by Ctrl-C (SIGINT). ``except Exception`` catches it, as every error of the library."""
+    """The run was asked to stop by Ctrl-C (SIGINT). ``except Exception`` catches it, as every error of the library.
+
+    What to do: nothing; ``-resume`` continues from the snapshot that the message names.
+    """
 
 
 class InfrastructureError(CaffeOnSparkError):
-    """Something under the training failed: an executor, a connection, a machine."""
+    """Something under the training failed: an executor, a connection, a machine.
+
+    What to do: at first nothing, the run starts again by itself. Where it keeps failing, look at the machine or rank
+    that the message names.
+    """
 
     retryable = True
 
 
 class CommunicationError(InfrastructureError):
-    """The channel between the ranks failed."""
+    """The channel between the ranks failed.
+
+    What to do: look at the network between the two ends that the message names, and at firewalls (``-port``,
+    ``-interface``).
+    """
 
 
 class PeerLost(CommunicationError):
-    """A peer closed its connection or cannot be reached."""
+    """A peer closed its connection or cannot be reached.
+
+    What to do: as for ``CommunicationError``; most often the peer itself failed, and its own error is what is raised.
+    """
 
 
 class StallError(CommunicationError):
-    """Nothing moved on the channel for longer than the stall timeout."""
+    """Nothing moved on the channel for longer than the stall timeout.
+
+    What to do: see which rank is slow or stopped; raise ``-stallTimeout`` where an iteration takes that long.
+    """
 
 
 class HelperLost(InfrastructureError):
-    """A rank's helper process ended while it worked on a record that the message names."""
+    """A rank's helper process ended while it worked on a record that the message names.
+
+    What to do: look at that record; give the executors more memory where it is a large one.
+    """
 
 
 class RankLost(InfrastructureError):
-    """The process of a rank ended, or its machine was lost, before its work was done."""
+    """The process of a rank ended, or its machine was lost, before its work was done.
+
+    What to do: look for a lack of memory: raise ``spark.executor.memoryOverhead``. ``report`` has the rank's last log
+    lines.
+    """
 
 
 def _subclasses(cls: Type[CaffeOnSparkError]) -> Iterable[Type[CaffeOnSparkError]]:

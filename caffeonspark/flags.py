@@ -82,7 +82,8 @@ class FlagTable(Mapping[str, Flag]):
     """
 
     def __init__(self, *sections: Tuple[str, Sequence[Flag]], aliases: Optional[Mapping[str, str]] = None) -> None:
-        self._sections = sections
+        #: (title, flags), in the order of the help.
+        self.sections = sections
         self._flags = {flag.name: flag for _, flags in sections for flag in flags}
         self.aliases = dict(aliases or {})
 
@@ -132,7 +133,7 @@ class FlagTable(Mapping[str, Flag]):
     def help_text(self) -> str:
         """What ``-help`` prints."""
         lines: List[str] = []
-        for title, flags in self._sections:
+        for title, flags in self.sections:
             lines.append(f"{title}:")
             for flag in flags:
                 head = f"  -{flag.name} {flag.argument}".rstrip()

@@ -29,7 +29,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 #: What Debian's python3-caffe and conda's caffe bring along, built against the same libraries as Caffe.
 FROM_CAFFE = {"scripts/environment/requirements.txt": {"protobuf", "h5py"}, "conda-env.yml": {"protobuf"}}
 #: Extras that neither environment has: nothing here needs them.
-ELSEWHERE = {"mlflow", "opencv", "conda"}
+ELSEWHERE = {"mlflow", "opencv", "conda", "docs"}
 BIG = {"pyspark", "pandas", "pyarrow"}  # what -help must not need
 PIP = "what a job needs is not installed in this Python: pip install pyspark pyarrow pandas"
 
@@ -84,10 +84,17 @@ def test_environments_have_what_is_declared(name):
                 assert version not in chosen.specifier or version in requirement.specifier, (chosen, requirement)
 
 
-def test_pins_are_exact():
-    for requirement in environment("scripts/environment/requirements.txt").values():
+@pytest.mark.parametrize("name", ["requirements.txt", "docs.txt", "pyspark-4.0.txt"])
+def test_pins_are_exact(name):
+    for requirement in environment(f"scripts/environment/{name}").values():
         (specifier,) = requirement.specifier
         assert specifier.operator == "=="
+
+
+def test_what_builds_the_site_is_what_is_declared():
+    (declared,), pinned = map(Requirement, EXTRAS["docs"]), environment("scripts/environment/docs.txt")
+    (specifier,) = pinned[declared.name].specifier
+    assert specifier.version in declared.specifier
 
 
 def test_this_environment_satisfies_what_is_declared():

@@ -70,6 +70,25 @@ USED = [
     ("model.weights()", ML, "ml/test_classification.py", ".weights()"),
     ("model.predict(features)", ML, "ml/test_classification.py", "model.predict("),
     ("from caffeonspark import CaffeClassifier, nets", README, "ml/test_classification.py", "CaffeClassifier("),
+    *[
+        (
+            "from caffeonspark import CaffeOnSpark, Config, DataSource",
+            page,
+            "inference/test_inference.py",
+            "CaffeOnSpark(spark)",
+        )
+        for page in ("docs/train-lmdb.md", "docs/train-dataframe.md")
+    ],
+    *[
+        ("from caffeonspark import CaffeClassifier", page, "ml/test_classification.py", "CaffeClassifier(")
+        for page in ("docs/train-dataframe.md", "docs/fine-tune.md", "docs/search.md")
+    ],
+    *[
+        ("import CaffeClassifier, nets", page, "ml/test_classification.py", "nets.mlp(")
+        for page in ("docs/train-dataframe.md", "docs/search.md")
+    ],
+    ("import caffeonspark.compat", "docs/migration.md", "compat/test_compat.py", "import caffeonspark.compat"),
+    ("caffeonspark.Strategy", "docs/ranks.md", "support/own_strategy.py", "class Alone(Strategy)"),
     ("CaffeEstimator(conf=", README, "ml/test_estimator.py", "CaffeEstimator(conf="),
     (".fit(train)", README, "ml/test_estimator.py", ".fit(frame)"),
     ("model.transform(", README, "ml/test_estimator.py", "model.transform("),

@@ -218,6 +218,7 @@ class Config(ConfigFlags, LegacyAttributes):
 
     @property
     def isFeature(self) -> bool:
+        """Whether ``-features`` names a blob."""
         return bool(self.features)
 
     @property

@@ -156,6 +156,7 @@ class BadRecords:
 
     @property
     def total(self) -> int:
+        """How many records were skipped."""
         return sum(self.counts.values())
 
     def report(self, error: BadRecord) -> None:
@@ -184,8 +185,12 @@ class BadRecords:
             raise DataError(f"{self.describe(good)}. That is more than -badRecordsMax {self.policy.maximum:g} allows")
 
 
-#: What the data of a packed image is: a file in an image format, or raw uint8 or float32 in CHW order.
-ENCODED, RAW_BYTES, RAW_FLOATS = b"E", b"R", b"F"
+#: The kind of an image's entry that holds an image file's bytes.
+ENCODED = b"E"
+#: The kind of an image's entry that holds uint8 values, in the order channel, height, width.
+RAW_BYTES = b"R"
+#: The kind of an image's entry that holds float32 values, in the order channel, height, width.
+RAW_FLOATS = b"F"
 
 _HEAD = struct.Struct("<cIII")
 

@@ -61,6 +61,8 @@ class ModelWriter(_Writer):
 
 
 class ModelReader(MLReader):
+    """Reads a folder that a model's ``save`` wrote."""
+
     def __init__(self, cls: Any) -> None:
         super().__init__()
         self._class = cls
@@ -111,6 +113,8 @@ class EstimatorWriter(_Writer):
 
 
 class EstimatorReader(MLReader):
+    """Reads a folder that an estimator's ``save`` wrote."""
+
     def __init__(self, cls: Any) -> None:
         super().__init__()
         self._class = cls

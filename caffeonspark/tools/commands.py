@@ -47,6 +47,7 @@ def _done(output: str, what: str = "") -> None:
 
 
 def binary_to_sequence(config: Config, values: Values) -> None:
+    """Write the images of a label file as SequenceFiles; a key is a JSON list, a value an image file's bytes."""
     check_free(config.storage, values["output"], values["overwrite"])
     lines = [(name, label, name) for name, label in read_label_file(config, values["labelFile"], 2)]
     rows = labelled_rows(config, values["imageRoot"], lines, values["clusterSize"])
@@ -65,6 +66,7 @@ def binary_to_dataframe(config: Config, values: Values) -> None:
 
 
 def lmdb_to_dataframe(config: Config, values: Values) -> None:
+    """Write a database of Datums as a DataFrame, a row for each Datum."""
     check_free(config.storage, values["output"], values["overwrite"])
     rows = database_rows(config, values["imageRoot"], _lmdb_partitions(config, values))
     write_frame(config, rows, values["output"], values["outputFormat"], values["overwrite"])
@@ -72,6 +74,7 @@ def lmdb_to_dataframe(config: Config, values: Values) -> None:
 
 
 def lmdb_to_sequence(config: Config, values: Values) -> None:
+    """Write a database of Datums as SequenceFiles, in the order of its keys."""
     check_free(config.storage, values["output"], values["overwrite"])
     rows = database_rows(config, values["imageRoot"], _lmdb_partitions(config, values))
     write_sequence(config, rows, values["output"], values["codec"], values["overwrite"])
@@ -79,6 +82,7 @@ def lmdb_to_sequence(config: Config, values: Values) -> None:
 
 
 def dataframe_to_lmdb(config: Config, values: Values) -> None:
+    """Write a DataFrame of images as an LMDB; the key is ``id``, or the row's number."""
     check_free(config.storage, values["output"], values["overwrite"])
     path = values["imageRoot"]
     if not config.storage.exists(path):
@@ -90,6 +94,7 @@ def dataframe_to_lmdb(config: Config, values: Values) -> None:
 
 
 def folder_to_dataframe(config: Config, values: Values) -> None:
+    """Write images in a folder for each class as a DataFrame, with ``label`` (int) and ``class`` for each."""
     check_free(config.storage, values["output"], values["overwrite"])
     lines, classes = folder_lines(config, values["imageRoot"])
     rows = labelled_rows(config, values["imageRoot"], lines, values["clusterSize"])
@@ -105,6 +110,7 @@ def folder_to_dataframe(config: Config, values: Values) -> None:
 
 
 def idx_to_lmdb(config: Config, values: Values) -> None:
+    """Write MNIST's IDX files as an LMDB with keys of eight digits, as convert_mnist_data does."""
     with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
         found = {}
         for name in ("images", "labels"):
@@ -118,6 +124,7 @@ def idx_to_lmdb(config: Config, values: Values) -> None:
 
 
 def cifar_to_lmdb(config: Config, values: Values) -> None:
+    """Write CIFAR-10's tarball as two LMDBs, as convert_cifar_data does."""
     with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
         copy = os.path.join(folder, "cifar-10-binary.tar.gz")
         config.storage.fetch(values["imageRoot"], copy)
@@ -141,12 +148,14 @@ def _write_lmdb(
 
 
 def export(config: Config, values: Values) -> None:
+    """Write a deploy net and a model's weights for it into a folder."""
     trained = Config(config.spark(), conf=values["conf"], model=values["model"])
     for path in export_model(trained, values["output"], values["format"], values["overwrite"]):
         _done(path)
 
 
 def compute_mean(config: Config, values: Values) -> None:
+    """Write the mean image (float32) as a BlobProto, as compute_image_mean does."""
     output = values["output"]
     check_free(config.storage, output, values["overwrite"])
     mean = image_mean(config, values["imageRoot"], values["inputFormat"], _lmdb_partitions(config, values))

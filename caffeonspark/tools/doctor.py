@@ -13,7 +13,7 @@ from ..causes import explained
 from ..flags import FlagTable
 from ..launchers.spark_barrier import rank_of_task, with_secret
 from ..runs.encryption import asked_for, check_encryption
-from ..runs.preflight import check_cluster, check_spark
+from ..runs.preflight import check_cluster, check_driver
 from ..settings import FLAGS
 from ..spark.library_zip import ship_library
 from ..spark.workers import Workers, worker_environment
@@ -63,7 +63,7 @@ def look_at(config: RunConfig) -> List[Section]:
 
 def examine_cluster(config: RunConfig) -> List[RankFound]:
     """What as many ranks find as training would have, in rank order. Raises CaffeOnSparkError."""
-    check_spark(config)
+    check_driver(config)
     check_encryption(config, _say)
     check_cluster(config, _say, threading.Event())
     spark, context = config.spark, config.spark.sparkContext

@@ -121,10 +121,16 @@ class Browser:
         """The text of the first element, as it is shown."""
         return self.run(f"document.querySelector({json.dumps(selector)}).innerText")
 
-    def screenshot(self, path, whole=False):
-        """Write a PNG of the window, or of the whole page."""
+    def screenshot(self, path, whole=False, within=None):
+        """Write a PNG of the window, of the whole page, or of a part of it: ``within`` is an expression for its
+        DOMRect."""
         params = {}
-        if whole:
+        if within:
+            box = self.run(
+                f"(r => ({{x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}}))({within})"
+            )
+            params = {"captureBeyondViewport": True, "clip": {**box, "scale": 1}}
+        elif whole:
             size = self.call("Page.getLayoutMetrics")["cssContentSize"]
             params = {"captureBeyondViewport": True, "clip": {**size, "scale": 1}}
         data = self.call("Page.captureScreenshot", format="png", **params)["data"]

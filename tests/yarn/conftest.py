@@ -53,6 +53,7 @@ def hadoop(tmp_path_factory):
         if any(words in reason for words in MISSING):
             pytest.skip(reason)
         raise AssertionError(started.stderr)
+    assert subprocess.run([*mini, "status"]).returncode == 0
     conf = tmp_path_factory.mktemp("spark-conf")
     jars = pathlib.Path(os.environ["SPARK_HOME"]) / "jars"
     (conf / "spark-defaults.conf").write_text(f"spark.yarn.jars local:{jars.resolve()}/*\n")

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Lay another PySpark over the environment that build.py made, and print the folder that goes first on PYTHONPATH.
+"""Lay more packages over the environment that build.py made, and print the folder that goes first on PYTHONPATH.
 
-    other_pyspark.py ENVIRONMENT VERSION
+    overlay.py ENVIRONMENT pyspark VERSION      another PySpark
+    overlay.py ENVIRONMENT docs                 what "make docs" needs
 
-The environment stays as it is. The folder is kept in the user's cache, as build.py's are.
+The environment stays as it is. The folders are kept in the user's cache, as build.py's are.
 """
 
 import os
@@ -14,13 +15,13 @@ from typing import List
 
 from build import HERE, CannotBuild, Progress, definition_key, provide, run, say
 
-VERSIONS = ("4.0",)
+PYSPARKS = ("4.0",)
 
 
 def install(env: str, requirements: str, prefix: str) -> None:
     pip = [os.path.join(env, "bin", "python"), "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "-q"]
-    wanted = ["--only-binary", ":all:", "--no-binary", "pyspark", "-r", requirements]
-    with Progress("PySpark, installing", prefix):
+    wanted = ["--only-binary", ":all:", "--no-binary", "pyspark", "-r", os.path.join(HERE, requirements)]
+    with Progress("Python packages, installing", prefix):
         run(
             [*pip, "--target", prefix, *wanted], "Installing from PyPI", dict(os.environ, PIP_ROOT_USER_ACTION="ignore")
         )
@@ -37,17 +38,18 @@ def check_java() -> None:
 
 
 def main(words: List[str]) -> int:
-    env, version = words
-    name = f"pyspark-{version}.txt"
+    env, what = words[:2]
+    name = "-".join(words[1:])
     try:
-        if version not in VERSIONS:
-            raise CannotBuild("CAFFEONSPARK_PYSPARK is {}, or empty for 3.5".format(" or ".join(VERSIONS)))
-        check_java()
-        requirements = os.path.join(HERE, name)
-        key = "pyspark-" + definition_key(name)
+        if what == "pyspark":
+            if words[2] not in PYSPARKS:
+                raise CannotBuild("CAFFEONSPARK_PYSPARK is {}, or empty for 3.5".format(" or ".join(PYSPARKS)))
+            check_java()
+        requirements = f"{name}.txt"
+        key = f"{what}-{definition_key(requirements)}"
         print(provide(key, lambda prefix, scratch: install(env, requirements, prefix)))
     except CannotBuild as e:
-        say(f"caffeonspark: cannot get PySpark {version}: {e}")
+        say(f"caffeonspark: cannot get what {name} needs: {e}")
         return 1
     return 0
 
