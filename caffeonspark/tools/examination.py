@@ -22,7 +22,6 @@ from ..comm.encryption import KeyPair
 from ..comm.handshake import Listener
 from ..comm.layout import ring_order
 from ..comm.tcp import TCPCommunicator, connect
-from ..data.store import scratch_folder
 from ..engines import blas
 from ..engines.base import Engine
 from ..engines.registry import engine_named
@@ -31,6 +30,7 @@ from ..nets.schema import NetParameter, SolverParameter
 from ..ranks.rank import listen
 from ..runs.kernels import choose
 from ..settings import Settings
+from ..storage import scratch_folder
 
 __all__ = ["Question", "examine", "iteration_seconds", "library_versions", "measured_pairs"]
 
