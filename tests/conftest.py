@@ -8,6 +8,7 @@ import pytest
 
 from caffeonspark import log
 from caffeonspark.data.sources import fields
+from caffeonspark.engines import blas
 from tests.support.data_files import write_lmdb
 from tests.support.paths import MNIST
 from tests.support.victim import Victim
@@ -16,6 +17,9 @@ from tests.support.victim import Victim
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+# And the kernel that ranks choose, where OpenBLAS does not know the processor and would take another one.
+for _kernel in blas.facts()["kernels"][:1]:
+    os.environ.setdefault(blas.VARIABLE, _kernel)
 
 
 @pytest.fixture(scope="session", autouse=True)
