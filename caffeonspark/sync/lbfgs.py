@@ -10,7 +10,7 @@ from typing import Any, Callable, ClassVar, Dict, List, Mapping, NamedTuple, Opt
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..nets.schema import SolverParameter
 from ..plans.net_plan import NetPlan
 from ..plans.whole_data import check_whole_data
@@ -24,7 +24,7 @@ from .shards import Shard
 
 __all__ = ["LBFGS"]
 
-_ENDING = ".npz"
+_ENDING = ".lbfgs"
 _KEPT = 64e6  # bytes of weights and history, over all ranks, that are kept as training goes
 _KEEP_SECONDS = 1.0  # between two such snapshots
 _WITHOUT_EFFECT = (
@@ -253,16 +253,24 @@ class LBFGS(Strategy):
             return {}
         number, path = tempfile.mkstemp(_ENDING, dir=scratch_folder())
         pairs, numbers = self._pairs, [here.value, here.loss, self._first, *self._recent]
+        head = [float(len(pairs)), float(len(numbers)), *numbers]
         with os.fdopen(number, "wb") as f:
-            shape = (len(pairs), self._mine.size)
-            steps, changes = (np.reshape(vectors, shape) for vectors in (pairs.steps, pairs.changes))
-            np.savez(f, gradient=here.gradient, steps=steps, changes=changes, numbers=numbers)
+            for vector in (np.array(head), here.gradient, *pairs.steps, *pairs.changes):
+                f.write(np.ascontiguousarray(vector, "<f8").data)
         return {_ENDING: path}
 
     def _restore(self, path: str) -> None:
-        with np.load(path, allow_pickle=False) as found:
-            value, loss, self._first, *self._recent = (float(number) for number in found["numbers"])
-            weights = self._mine.read(self._of(self.trainer.weights))
-            self._here = _Point(weights, found["gradient"], value, loss)
-            for step, change in zip(found["steps"], found["changes"]):
-                self._pairs.add(step, change)
+        """Go on from a file that is float64 throughout: how many pairs and numbers, these, and the vectors."""
+        content = np.fromfile(path, "<f8")
+        pairs, count = (int(number) for number in content[:2]) if content.size > 2 else (0, 0)
+        size = self._mine.size
+        if count < 3 or content.size != 2 + count + (1 + 2 * pairs) * size:
+            raise DataError(
+                f"rank {self.comm.rank}'s part of the snapshot (…{_ENDING}) is of another net, or damaged: remove the "
+                "snapshot's .solverstate.json, then every rank starts from its model and solver state"
+            )
+        value, loss, self._first, *self._recent = (float(number) for number in content[2 : 2 + count])
+        gradient, *vectors = content[2 + count :].reshape(1 + 2 * pairs, size)
+        self._here = _Point(self._mine.read(self._of(self.trainer.weights)), gradient, value, loss)
+        for step, change in zip(vectors[:pairs], vectors[pairs:]):
+            self._pairs.add(step, change)

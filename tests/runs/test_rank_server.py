@@ -13,6 +13,7 @@ from caffeonspark.comm.encryption import BROKEN, KeyPair
 from caffeonspark.comm.handshake import dial
 from caffeonspark.comm.wire import Frame, Wire
 from caffeonspark.errors import CommunicationError, PeerLost, RankLost
+from caffeonspark.nets.schema import SolverParameter
 from caffeonspark.report.base import Observer
 from caffeonspark.report.result import TrainingResult
 from caffeonspark.runs import rank_server
@@ -280,7 +281,7 @@ def test_broken_seals_and_refused_connections_are_counted():
     server = types.SimpleNamespace(events=queue.Queue(), refused={"10.0.0.7": 5}, send_all=lambda kind, **data: None)
     launched = types.SimpleNamespace(running=True, error=None, stuck=lambda missing, started: {})
     launcher = types.SimpleNamespace(fresh=False)
-    config = types.SimpleNamespace(ranks=2, settings=Settings())
+    config = types.SimpleNamespace(ranks=2, settings=Settings(), solver=SolverParameter())
     result = TrainingResult(model="")
     attempt = Attempt(config, [], launcher, result, Observer(), "", None, threading.Event())
     threading.Timer(0.5, server.events.put, [Event(1, "lost", {"why": why})]).start()
@@ -303,7 +304,7 @@ def test_broken_seals_and_refused_connections_are_counted():
     ],
 )
 def test_what_no_rank_says_ends_the_attempt_with_its_rank(kind, data):
-    config = types.SimpleNamespace(ranks=2, settings=Settings())
+    config = types.SimpleNamespace(ranks=2, settings=Settings(), solver=SolverParameter())
     launcher = types.SimpleNamespace(fresh=False)
     attempt = Attempt(config, [], launcher, TrainingResult(model=""), Observer(), "", None, threading.Event())
     with pytest.raises(RankLost, match=f"rank 1 of 2 sent a '{kind}' that no rank sends"):

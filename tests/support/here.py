@@ -62,13 +62,19 @@ def run_rank(job, comm, folder, files=(), begin=ignore):
     -------
     SimpleNamespace
         ``start`` and ``weights``, the parameters before and after; ``tests``, (iteration, rows, outputs) of each
-        validation; ``records``, the indices of its records for each data layer.
+        validation; ``records``, the indices of its records for each data layer; ``history`` and ``passes``, as ranks
+        report them; ``stopped``, why it ended.
     """
-    tests = []
+    tests, history, passes, stopped = [], [], [], []
 
     def send(kind, **data):
         if kind == FrameKind.VALIDATION:
             tests.append((data["iteration"], data["rows"], data["outputs"]))
+        elif kind == FrameKind.PROGRESS:
+            history.extend(data["history"])
+            passes.extend(data["passes"])
+        elif kind == FrameKind.DONE:
+            stopped.append(data["stopped"])
 
     connection = SimpleNamespace(
         send=send, send_file=ignore, heartbeat=ignore, check=ignore, whereabouts=Whereabouts(), stopping=False
@@ -80,19 +86,21 @@ def run_rank(job, comm, folder, files=(), begin=ignore):
         def closed(one):
             return cleanup.enter_context(contextlib.closing(one))
 
-        stores, totals = load_records(job, comm.rank, [], bad, ignore, ignore)
+        stores, totals = load_records(job, comm.rank, [], bad, ignore, ignore, rank.strategy.whole_data)
         stores = [closed(store) for store in stores]
         everybodys = map(json.loads, comm.all_gather(json.dumps(totals).encode()))
         feeds = [closed(feed) for feed in rank.make_batches(stores)]
         trainer = closed(rank.make_trainer())
-        strategy = rank.start_strategy(trainer, comm, files)
+        strategy = rank.start_strategy(trainer, comm, files, rank.blocks(feeds))
         start = [array.copy() for array in trainer.weights]
         begin()
         validators = rank.make_validators(stores, trainer, comm, [sum(counts) for counts in zip(*everybodys)])
         Loop(job, rank.solver, trainer, strategy, comm, connection, feeds, validators, str(folder)).run()
         weights = [array.copy() for array in trainer.weights]
         records = [store.indices.tolist() for store in stores]
-        return SimpleNamespace(start=start, weights=weights, tests=tests, records=records)
+        found = SimpleNamespace(start=start, weights=weights, tests=tests, records=records)
+        found.history, found.passes, found.stopped = history, passes, stopped[0]
+        return found
 
 
 def run_here(config, folder, ranks=1, weights=None):

@@ -60,7 +60,7 @@ def test_what_is_said_of_a_run(plain):
     states = sorted(path.name for path in model.parent.glob("run_iter_*.solverstate"))
     assert {"run_iter_5.solverstate", "run_iter_10.solverstate"} <= set(states)
     about = json.loads((model.parent / "run_iter_5.solverstate.json").read_text())
-    assert about["parts"] == [[".npz"], [".npz"]]
+    assert about["parts"] == [[".lbfgs"], [".lbfgs"]]
     assert (about["sync"], about["lbfgsHistory"]) == ('type: "LBFGS"', 10)
 
 
