@@ -23,6 +23,7 @@ from caffeonspark.data.sources import registry as sources
 from caffeonspark.engines import registry as engines
 from caffeonspark.settings import FLAGS
 from caffeonspark.sync import registry as strategies
+from caffeonspark.tools.local import OWN_FLAGS
 from caffeonspark.tools.registry import TOOLS
 from tests.support import stock
 from tests.support.paths import ROOT
@@ -265,7 +266,7 @@ def test_source_files_in_the_pages():
 
 def test_flags_in_the_pages_exist():
     """Every `-flag` in the pages is one of ours (-train), or of one of the tools (-imageRoot)."""
-    known = {*FLAGS, *(name for tool in TOOLS.values() for name in tool.flags), "help"}
+    known = {*FLAGS, *OWN_FLAGS, *(name for tool in TOOLS.values() for name in tool.flags), "help"}
     of_others = {"backend"}  # Caffe's convert_imageset
     for page in PAGES:
         text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.S)

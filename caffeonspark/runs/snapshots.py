@@ -284,15 +284,15 @@ class SnapshotStore:
                     self._remove(uris)
             raise
         passing = bool(arriving.about.get("passing"))
+        if not passing:
+            self._say(f"saved {state_uri}")
         self._taken = {taken: its for taken, its in self._taken.items() if taken < iteration}
         self._taken[iteration] = uris
         self._remove_old()
         self._passing = {taken for taken in self._passing if taken in self._taken and taken != iteration}
         if passing:
             self._passing.add(iteration)
-            return None
-        self._say(f"saved {state_uri}")
-        return state_uri
+        return None if passing else state_uri
 
     def _remove_older(self, state: str, files: Mapping[str, str]) -> None:
         """Remove the state of an older run, whose weights are not there any more, and its parts."""

@@ -19,7 +19,7 @@ from ..launchers.joining import JoinServer, join
 from ..settings import FLAGS, Settings
 from ..storage import Storage, expand, find_file, local_path
 
-__all__ = ["join_main", "main"]
+__all__ = ["OWN_FLAGS", "join_main", "main"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _SECRET = Flag(
     f"the file with the secret that all machines of the run know (default: the variable {_VARIABLE})",
     "FILE",
 )
-_OWN = FlagTable(
+OWN_FLAGS = FlagTable(
     (
         "Ranks",
         [_NP, Flag("join", "int", 0, "how many more are waited for, from other machines", "M", minimum=0), _SECRET],
@@ -67,11 +67,11 @@ _INSTEAD = {
 def main(argv: Sequence[str]) -> int:
     """Run ``caffeonspark local``; its exit status. Raises CaffeOnSparkError."""
     if not argv or any(word in ("-help", "--help", "-h") for word in argv):
-        print(f"{_USAGE}\n{_OWN.help_text()}\n\n{FLAGS.help_text()}")
+        print(f"{_USAGE}\n{OWN_FLAGS.help_text()}\n\n{FLAGS.help_text()}")
         return 0 if argv else 1
-    table = FlagTable(("", [*_OWN.values(), *FLAGS.values()]), aliases=FLAGS.aliases)
+    table = FlagTable(("", [*OWN_FLAGS.values(), *FLAGS.values()]), aliases=FLAGS.aliases)
     given = table.parse_args(argv)
-    own = {flag.name: given.pop(flag.name, flag.default) for flag in _OWN.values()}
+    own = {flag.name: given.pop(flag.name, flag.default) for flag in OWN_FLAGS.values()}
     log.show(logging.WARNING if given.get("quiet") else logging.INFO)
     _check(given)
     given["clusterSize"] = own["np"] + own["join"]

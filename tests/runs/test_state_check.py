@@ -14,6 +14,7 @@ from caffeonspark.process import run_in_child
 from caffeonspark.runs.preflight import check_solver
 from caffeonspark.runs.snapshots import StartFiles
 from caffeonspark.runs.state_check import check_state
+from caffeonspark.settings import Settings
 from caffeonspark.storage import Storage
 from tests.support import caffe_files, stock
 
@@ -24,7 +25,7 @@ def config_of(rule):
         solver=text_format.Parse(text, SolverParameter()),
         solver_path="s.prototxt",
         storage=Storage(),
-        settings=SimpleNamespace(engine="caffe"),
+        settings=Settings(),
         text=text,
     )
 

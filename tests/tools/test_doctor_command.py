@@ -75,7 +75,7 @@ def test_nothing_to_change():
         ({"seconds": 0.03}, "An iteration of LeNet, 64 samples, all ranks at once", "1.50 times as long as the median"),
         ({"free": 1 << 30}, "Disks", "spark.local.dir"),
         ({"links": {1: 2e9, 3: 3e8}}, "Links", "rank 0 on 10.0.0.1 - rank 3 on 10.0.0.2: 0.46 of the median"),
-        ({"threads": 4}, "Processors", "OPENBLAS_NUM_THREADS to 1"),
+        ({"threads": 4}, "Processors", "OPENBLAS_NUM_THREADS) to 1"),
         ({"versions": {"Python": "3.9.2", "Caffe": "1.1"}}, "Versions", "Caffe is 1.1 on rank 0, 1.0.0 on rank 1"),
     ],
 )
