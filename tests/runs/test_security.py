@@ -175,7 +175,7 @@ layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1 r
 
 
 def make_constant_folder(folder, **flags):
-    """A run of the constant net on two ranks."""
+    """A run of the constant net on two ranks, whose gradients travel as between machines."""
     write_lmdb(folder / "lmdb", [np.full((1, 12, 12), VALUE, np.uint8)] * 100, [0] * 100)
     layer = (
         f'layer {{ name: "data" type: "Data" top: "data" data_param {{ source: "{folder}/lmdb" batch_size: {BATCH} '
@@ -190,6 +190,7 @@ def make_constant_folder(folder, **flags):
         "model": f"file:{folder}/model.caffemodel",
         "clusterSize": 2,
         "port": f"{LOW}-{HIGH}",
+        "sync": "tests.support.exchanging:OverTCP",
         **flags,
     }
 
