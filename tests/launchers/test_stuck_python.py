@@ -10,6 +10,7 @@ from caffeonspark.errors import StallError
 from caffeonspark.launchers import stuck_python
 from caffeonspark.launchers.base import RunningRanks
 from caffeonspark.launchers.stuck_python import StuckPython
+from caffeonspark.nets.schema import SolverParameter
 from caffeonspark.report.base import Observer
 from caffeonspark.report.result import TrainingResult
 from caffeonspark.runs.attempt import Attempt
@@ -93,7 +94,7 @@ class Stuck(RunningRanks):
 
 @pytest.mark.parametrize("started", [True, False])
 def test_an_attempt_ends_with_the_executor_to_replace(started, tmp_path):
-    config = types.SimpleNamespace(ranks=2, settings=Settings(), context=None)
+    config = types.SimpleNamespace(ranks=2, settings=Settings(), solver=SolverParameter(), context=None)
     launched = Stuck()
     launcher = types.SimpleNamespace(
         bind_host="127.0.0.1",

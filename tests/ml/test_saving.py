@@ -53,7 +53,10 @@ def test_an_estimator_is_replaced_by_one_that_can_be_saved(local, tmp_path):
     written = json.loads((folder / "metadata" / "part-00000").read_text())
     assert written["paramMap"].keys() == {"net", "solverOverrides"} and written["initialModel"]
     assert CaffeModel.loadLocal(folder / "initialModel").uid == model.uid
-    for gone in (CaffeClassifier(net="gone.prototxt"), CaffeClassifier(net="name: 'n'\n", initialModel=CaffeModel())):
+    for gone in (
+        CaffeClassifier(net="gone.prototxt"),
+        CaffeClassifier(net=nets.mlp(layers=[4, 3]), initialModel=CaffeModel()),
+    ):
         with pytest.raises(ConfigError, match=r"gone\.prototxt|holds no net"):
             gone.write().overwrite().save(folder)
     assert (folder / "initialModel" / "net.prototxt").exists()

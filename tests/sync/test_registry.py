@@ -154,5 +154,7 @@ def test_the_solvers_type_or_a_flag_chooses_one_that_goes_through_all_data():
         strategy_for(Settings(fullBatch=True, sync="average"))
     with pytest.raises(ConfigError, match='-tol belongs to type: "LBFGS", and this is -fullBatch: leave -tol out'):
         strategy_for(Settings(fullBatch=True, tol=1e-3))
-    with pytest.raises(ConfigError, match='-syncInterval belongs to -sync average or -sync elastic, and this is type: "LBFGS"'):
+    with pytest.raises(
+        ConfigError, match='-syncInterval belongs to -sync average or -sync elastic, and this is type: "LBFGS"'
+    ):
         strategy_for(Settings(syncInterval=3), "LBFGS")

@@ -188,7 +188,7 @@ def test_a_joined_rank_that_is_killed_and_a_machine_that_is_lost(tmp_path, small
 
 
 def test_who_does_not_know_the_secret_is_refused(tmp_path, small_lmdb):
-    words = write_job(tmp_path, small_lmdb, SLOW)
+    words = write_job(tmp_path, small_lmdb, SLOW.replace("300", "30000"))
     with Running("local", "-np", "1", *HERE, *words, **SECRET) as job:
         join = joining(job)
         other = run(*join, check=False, CAFFEONSPARK_SECRET="correct horse battery stable")
@@ -215,7 +215,10 @@ def test_who_does_not_know_the_secret_is_refused(tmp_path, small_lmdb):
     [
         (["-clusterSize", "2"], r"-clusterSize is not for caffeonspark local: -np says"),
         (["-test"], r"-test is not for caffeonspark local: it computes in Spark's tasks"),
-        (["-model", "hdfs:///m.caffemodel"], r"hdfs:///.*: only local files can be used without a SparkSession"),
+        (
+            ["-model", "hdfs:///m.caffemodel"],
+            r".*hdfs:///m\.caffemodel: only local files can be used without a SparkSession",
+        ),
         (["-weights", "hdfs:///w.caffemodel"], r"hdfs:///w.*: only local files can be used without a SparkSession"),
         (["-join", "1"], r"-join: no secret is given, by which machines are let in: -secret FILE"),
         (["-np", "0"], r"-np must be at least 1"),
