@@ -126,7 +126,7 @@ class _Group:
         blas.use(kernel)
         engine = engine_named(self._settings.engine)
         engine.show_log(False)
-        versions = {**engine.versions(), **library_versions()}
+        versions = {**library_versions(), **engine.versions()}
         digest, used = engine.arithmetic(), blas.in_use()
         addresses = [(str(one["address"][0]), int(one["address"][1])) for one in told]
         with self._connect(self._rank, range(len(told)), addresses, self.listener) as comm:
