@@ -102,12 +102,20 @@ def test_validation_sees_the_model(spark, net, tmp_path, how):
 
 
 def test_patience_ends_it(spark, tmp_path, net, how):
-    """The learning rate is 0: no validation is better than the first."""
-    settings = f"{SGD.replace('0.05', '0')} max_iter: {END} test_interval: 7 test_iter: 5"
+    """The learning rate is 0, and only BatchNorm's statistics change: it ends at the second validation in a row that is
+    not better than the best."""
+    settings = f"{SGD.replace('0.05', '0')} max_iter: {END} test_interval: 7"  # all rows, each time
     config = config_of(spark, tmp_path, net, f'net: "net.prototxt" {settings}', sync=how, patience=2)
     data, cos = DataSource(spark), CaffeOnSpark(spark)
     cos.trainWithValidation(data.getSource(config, True), data.getSource(config, False))
-    assert (cos.result.stopped, cos.result.iteration) == ("patience", 14)
+    best, since = np.inf, 0
+    for test in cos.result.tests:
+        assert since < 2
+        loss = np.mean(test.outputs["loss"])
+        best, since = (loss, 0) if loss < best else (best, since + 1)
+    assert since == 2
+    assert (cos.result.stopped, cos.result.iteration) == ("patience", cos.result.tests[-1].iteration)
+    assert cos.result.iteration < END
     assert (tmp_path / "model.caffemodel").exists()
 
 
