@@ -434,9 +434,7 @@ class EstimatorParams(HasWeightCol):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(
-        self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]
-    ) -> Self:
+    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]) -> Self:
         """the solver (default with conf: its type)"""
     def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
@@ -1005,9 +1003,7 @@ class ClassifierParams(HasWeightCol):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(
-        self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]
-    ) -> Self:
+    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]) -> Self:
         """the solver (default with conf: its type)"""
     def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
@@ -1578,9 +1574,7 @@ class RegressorParams(HasWeightCol):
         """weight decay, L2 (default with conf: the solver's)"""
     def getWeightDecay(self) -> float:
         """weight decay, L2 (default with conf: the solver's)"""
-    def setSolverType(
-        self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]
-    ) -> Self:
+    def setSolverType(self: Self, value: Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]) -> Self:
         """the solver (default with conf: its type)"""
     def getSolverType(self) -> Literal["SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "LBFGS"]:
         """the solver (default with conf: its type)"""
