@@ -122,7 +122,7 @@ def test_the_tests_need_all_extras_of_the_environments():
 
 def test_version():
     assert re.search(r"(?m)^version: (.*)$", (ROOT / "CITATION.cff").read_text()).group(1) == caffeonspark.__version__
-    assert PROJECT["dynamic"] == ["version", "license"]
+    assert PROJECT["dynamic"] == ["version", "license", "readme"]
     assert (
         f"## [{caffeonspark.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
         or "[Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
@@ -183,6 +183,21 @@ def test_the_wheel_is_the_library_and_says_what_it_is(distributions):
     assert set(metadata.get_all("Provides-Extra")) == set(EXTRAS)
     assert all(url.count("https://") == 1 for url in metadata.get_all("Project-URL"))
     assert "caffeonspark = caffeonspark.cli:main" in entry_points
+
+
+def test_the_package_page_is_the_readme_and_links_to_nothing_that_is_not_there(distributions):
+    with zipfile.ZipFile(distributions[1]) as wheel:
+        (info,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = email.message_from_string(wheel.read(info).decode())
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    page, readme = metadata.get_payload(), (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(page.splitlines()) == len(readme.splitlines())
+    links = re.findall(r"\]\(([^)]+)\)", readme)
+    elsewhere = [target for target in links if target.startswith("https://")]
+    assert re.findall(r"\]\(([^)]+)\)", page) == elsewhere
+    assert len(links) > len(elsewhere) > 1
+    for target in set(links) - set(elsewhere):
+        assert f"`{target}`" in page
 
 
 @pytest.mark.slow

@@ -33,7 +33,8 @@ README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 DOCTOR = "docs/doctor.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
 EXTENDING, DEPLOY, PREDICT = "docs/extending.md", "docs/deploy-nets.md", "docs/predict.md"
-ML, MODES = "docs/ml.md", "docs/modes.md"
+ML, MODES, RUNS, RESUME = "docs/ml.md", "docs/modes.md", "docs/runs.md", "docs/resume.md"
+LMDB, DATAFRAME, MIGRATION = "docs/train-lmdb.md", "docs/train-dataframe.md", "docs/migration.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -41,23 +42,23 @@ PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT
 USED = [
     # ---- Python
     (
-        "from caffeonspark import CaffeOnSpark, Config, DataSource",
+        "import CaffeClassifier, CaffeOnSpark, Config, DataSource, nets",
         README,
         "inference/test_inference.py",
         "CaffeOnSpark(spark)",
     ),
     ("Config(spark, conf=", README, "api/test_config.py", "Config(spark"),
     ("import caffeonspark.compat", README, "compat/test_compat.py", "import caffeonspark.compat"),
-    ("caffeonspark.compat", README, "compat/test_compat.py", "from caffeonspark.compat import"),
+    ("caffeonspark.compat", MIGRATION, "compat/test_compat.py", "from caffeonspark.compat import"),
     ("DataSource(spark)", README, "data/test_sources.py", "DataSource(spark)"),
     ("data.getSource(cfg, True)", README, "data/test_sources.py", "getSource(config, True)"),
     ("data.getSource(cfg, False)", README, "data/test_sources.py", "getSource(config, False)"),
-    ("dataframe=frame", README, "test_public_names.py", "dataframe=given"),
+    ("dataframe=frame", DATAFRAME, "test_public_names.py", "dataframe=given"),
     ("cos.trainWithValidation(", README, "data/test_sources.py", "cos.trainWithValidation("),
     ("cos.test(", README, "data/test_sources.py", "cos.test("),
-    ("cos.features(", README, "data/test_sources.py", "cos.features("),
-    ("cfg.features = ", README, "data/test_sources.py", "config.features = "),
-    ("from caffeonspark import CaffeEstimator, CaffeModel", README, "ml/test_estimator.py", "CaffeModel.load("),
+    ("cos.features(", LMDB, "data/test_sources.py", "cos.features("),
+    ("cfg.features = ", LMDB, "data/test_sources.py", "config.features = "),
+    ("from caffeonspark import CaffeEstimator, CaffeModel", ML, "ml/test_estimator.py", "CaffeModel.load("),
     (
         "from caffeonspark import CaffeClassifier, nets",
         ML,
@@ -70,7 +71,7 @@ USED = [
     ("model.summary.history", ML, "ml/test_classification.py", "summary.history"),
     ("model.weights()", ML, "ml/test_classification.py", ".weights()"),
     ("model.predict(features)", ML, "ml/test_classification.py", "model.predict("),
-    ("from caffeonspark import CaffeClassifier, nets", README, "ml/test_classification.py", "CaffeClassifier("),
+    ("CaffeClassifier(net=nets.mlp(", README, "ml/test_classification.py", "CaffeClassifier("),
     *[
         (
             "from caffeonspark import CaffeOnSpark, Config, DataSource",
@@ -78,25 +79,25 @@ USED = [
             "inference/test_inference.py",
             "CaffeOnSpark(spark)",
         )
-        for page in ("docs/train-lmdb.md", "docs/train-dataframe.md")
+        for page in (LMDB, DATAFRAME)
     ],
     *[
         ("from caffeonspark import CaffeClassifier", page, "ml/test_classification.py", "CaffeClassifier(")
-        for page in ("docs/train-dataframe.md", "docs/fine-tune.md", "docs/search.md")
+        for page in (DATAFRAME, "docs/fine-tune.md", "docs/search.md")
     ],
     *[
         ("import CaffeClassifier, nets", page, "ml/test_classification.py", "nets.mlp(")
-        for page in ("docs/train-dataframe.md", "docs/search.md")
+        for page in (DATAFRAME, "docs/search.md")
     ],
-    ("import caffeonspark.compat", "docs/migration.md", "compat/test_compat.py", "import caffeonspark.compat"),
+    ("import caffeonspark.compat", MIGRATION, "compat/test_compat.py", "import caffeonspark.compat"),
     ("caffeonspark.Strategy", "docs/ranks.md", "support/own_strategy.py", "class Alone(Strategy)"),
-    ("CaffeEstimator(conf=", README, "ml/test_estimator.py", "CaffeEstimator(conf="),
-    (".fit(train)", README, "ml/test_estimator.py", ".fit(frame)"),
-    ("model.transform(", README, "ml/test_estimator.py", "model.transform("),
-    ("model.save(", README, "ml/test_estimator.py", "model.save("),
-    ("CaffeModel.load(", README, "ml/test_estimator.py", "CaffeModel.load("),
-    ("caffeonspark.FrameSource", README, "support/own_records.py", "class Pairs(FrameSource)"),
-    ("`RangeSource`", README, "support/own_records.py", "class Lines(RangeSource)"),
+    ("CaffeEstimator(conf=", ML, "ml/test_estimator.py", "CaffeEstimator(conf="),
+    (".fit(train)", ML, "ml/test_estimator.py", ".fit(frame)"),
+    ("model.transform(", ML, "ml/test_estimator.py", "model.transform("),
+    ("model.save(", ML, "ml/test_estimator.py", "model.save("),
+    ("CaffeModel.load(", ML, "ml/test_estimator.py", "CaffeModel.load("),
+    ("caffeonspark.FrameSource", DATA, "support/own_records.py", "class Pairs(FrameSource)"),
+    ("`caffeonspark.FrameSource` or `RangeSource`", DATA, "support/own_records.py", "class Lines(RangeSource)"),
     ("`FrameSource`", DATA, "support/own_records.py", "class Pairs(FrameSource)"),
     ("`RangeSource`", DATA, "support/own_records.py", "class Lines(RangeSource)"),
     (
@@ -157,10 +158,10 @@ USED = [
     ("scripts/caffeonspark_main.py", README, "report/test_progress_bar.py", "caffeonspark_main.py"),
     ("caffeonspark pack", README, "deploy/test_pack.py", "pack"),
     ("caffeonspark submit", README, "deploy/test_submit.py", "submit"),
-    ("caffeonspark snapshots FOLDER", README, "tools/test_snapshots_command.py", '"snapshots"'),
+    ("caffeonspark snapshots FOLDER", RESUME, "tools/test_snapshots_command.py", '"snapshots"'),
     ("caffeonspark doctor", DOCTOR, "tools/test_doctor_command.py", '"doctor"'),
-    ("caffeonspark upgrade IN OUT", README, "tools/test_upgrade_command.py", '"upgrade"'),
-    ("--dry-run", README, "deploy/test_submit.py", "--dry-run"),
+    ("caffeonspark upgrade old_net.prototxt", "docs/old-prototxt.md", "tools/test_upgrade_command.py", '"upgrade"'),
+    ("--dry-run", YARN, "deploy/test_submit.py", "--dry-run"),
     ("--no-check", YARN, "deploy/test_submit.py", "--no-check"),
     ("caffeonspark LMDB2DataFrame", DATA, "tools/test_tools.py", '"LMDB2DataFrame"'),
     ("python -m caffeonspark.report", MONITORING, "test_formats_before.py", '"caffeonspark.report"'),
@@ -170,23 +171,23 @@ USED = [
     ("data/make_digits.py", DATA_SETS, "tools/test_datasets.py", "make_digits"),
     ("make_mnist.py", DATA_SETS, "tools/test_datasets.py", "make_mnist"),
     ("make_cifar10.py", DATA_SETS, "tools/test_datasets.py", "make_cifar10"),
-    ("caffeonspark.Strategy", README, "support/own_strategy.py", "class Alone(Strategy)"),
-    ("-sync average", README, "sync/test_runs.py", 'sync="average"'),
+    ("caffeonspark.Strategy", MODES, "support/own_strategy.py", "class Alone(Strategy)"),
+    ("-sync average", MODES, "sync/test_runs.py", 'sync="average"'),
     ("-sync elastic", MODES, "sync/test_runs.py", 'params=["average", "elastic"]'),
     ("-averageHistory", MODES, "sync/test_averaging.py", '"averageHistory": True'),
     ("-elasticAlpha", MODES, "sync/test_averaging.py", '"elasticAlpha": 0.05'),
     ("`rank_losses`", METRICS, "sync/test_runs.py", '"rank_losses"'),
-    ("lenet_iter_500.rank1.solverstate", README, "sync/test_runs.py", '"rank1.solverstate"'),
+    ("lenet_iter_500.rank1.solverstate", RESUME, "sync/test_runs.py", '"rank1.solverstate"'),
     # ---- the environment
-    ("CAFFEONSPARK_DEBIAN_MIRROR", README, "test_public_names.py", '"CAFFEONSPARK_DEBIAN_MIRROR"'),
+    ("CAFFEONSPARK_DEBIAN_MIRROR", "docs/install.md", "test_public_names.py", '"CAFFEONSPARK_DEBIAN_MIRROR"'),
     ("HADOOP_CONF_DIR", YARN, "deploy/test_submit.py", "HADOOP_CONF_DIR"),
     ("SPARK_DIST_CLASSPATH", YARN, "deploy/test_submit.py", "SPARK_DIST_CLASSPATH"),
     ("SPARK_LOCAL_HOSTNAME", SECURITY, "runs/test_security.py", "SPARK_LOCAL_HOSTNAME"),
-    # ---- files beside a model
-    ("lenet.metrics.jsonl", README, "runs/test_training.py", "metrics.jsonl"),
-    ("lenet.caffemodel.sha256", README, "runs/test_training.py", "sha256"),
-    ("lenet.curve.html", README, "runs/test_training.py", "curve.html"),
-    ("lenet.curve.png", README, "runs/test_training.py", "curve.png"),
+    # ---- files next to a model
+    ("lenet.metrics.jsonl", MONITORING, "runs/test_training.py", "metrics.jsonl"),
+    ("lenet.caffemodel.sha256", RUNS, "runs/test_training.py", "sha256"),
+    ("lenet.curve.html", MONITORING, "runs/test_training.py", "curve.html"),
+    ("lenet.curve.png", MONITORING, "runs/test_training.py", "curve.png"),
     ("`/state`", MONITORING, "report/test_web.py", "/state"),
 ]
 
@@ -280,10 +281,9 @@ def test_every_tool_is_shown_and_used():
     page, tests = (ROOT / DATA).read_text(), (ROOT / "tests" / "tools" / "test_tools.py").read_text()
     for name in ("test_datasets", "test_export"):
         tests += (ROOT / "tests" / "tools" / f"{name}.py").read_text()
-    readme = (ROOT / README).read_text()
+    assert "docs/data.md" in (ROOT / README).read_text()
     for name in TOOLS:
         assert f"| `{name}` |" in page
-        assert f"`{name}`" in readme
         assert f'"{name}"' in tests, f"no test runs {name}"
 
 
