@@ -156,6 +156,7 @@ def test_features(spark, build):
     np.testing.assert_allclose([row.ip2 for row in rows], wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("caffe"), reason="stock Caffe's tool is not here")
 def test_scaling(spark, build):
     found = scaling.measure(spark, "lenet_lmdb", scaling.Work(batch=64, iterations=120, skipped=10, rounds=1))

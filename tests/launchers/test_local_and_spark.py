@@ -38,6 +38,7 @@ def train_on_spark(spark, conf, folder, ranks):
     return cos.result
 
 
+@pytest.mark.long
 def test_four_ranks_are_four_executors_to_the_bit(spark, demo, tmp_path):
     conf = demo / "digits_lenet_solver.prototxt"
     result = train_on_spark(spark, conf, tmp_path / "spark", 4)
@@ -55,6 +56,7 @@ def test_four_ranks_are_four_executors_to_the_bit(spark, demo, tmp_path):
         )
 
 
+@pytest.mark.long
 def test_rows_in_parquet_are_spread_as_on_spark(spark, tmp_path, small_images):
     """Three ranks, so that shares are uneven, of rows in several files."""
     images, labels = small_images

@@ -103,6 +103,7 @@ def test_labels_that_are_no_class(digits, label, said):
         classifier(maxIter=2, batchSize=2).fit(frame)
 
 
+@pytest.mark.long
 def test_one_against_the_rest(digits, tmp_path):
     """Of pyspark.ml, with its weights, several at once, saved and loaded."""
     frame = digits.filter("label < 3").withColumn("w", F.lit(1.0))

@@ -229,6 +229,7 @@ def input_net():
     return f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {shape} }} }} }}' + CONSTANT
 
 
+@pytest.mark.long
 @needs_packets
 def test_a_capture_shows_no_gradient_when_it_is_encrypted(victim, tmp_path):
     (tmp_path / "plain").mkdir()

@@ -68,6 +68,7 @@ def test_a_run_validates_and_saves_without_spark(tmp_path, small_lmdb, small_ima
     assert "Spark" not in record["versions"] and record["versions"]["caffeonspark"]
 
 
+@pytest.mark.long
 def test_resumed_it_is_bit_equal(tmp_path, small_lmdb, undisturbed):
     run("local", "-np", "2", *write_job(tmp_path, small_lmdb, SLOW.replace("300", "100")))
     done = run("local", "-np", "2", *write_job(tmp_path, small_lmdb, SLOW, resume="true"))
@@ -75,6 +76,7 @@ def test_resumed_it_is_bit_equal(tmp_path, small_lmdb, undisturbed):
     assert model(tmp_path) == undisturbed
 
 
+@pytest.mark.long
 def test_a_killed_rank_comes_back(tmp_path, small_lmdb, undisturbed):
     with Running("local", "-np", "2", *write_job(tmp_path, small_lmdb, SLOW)) as job:
         job.wait_for("saved .*run_iter_100.solverstate")
@@ -84,6 +86,7 @@ def test_a_killed_rank_comes_back(tmp_path, small_lmdb, undisturbed):
     assert model(tmp_path) == undisturbed
 
 
+@pytest.mark.long
 def test_ctrl_c_saves_and_ends(tmp_path, small_lmdb, undisturbed):
     """A terminal's reaches all processes of the group."""
     words = write_job(tmp_path, small_lmdb, SLOW)
@@ -100,6 +103,7 @@ def test_ctrl_c_saves_and_ends(tmp_path, small_lmdb, undisturbed):
     assert model(tmp_path) == undisturbed
 
 
+@pytest.mark.long
 def test_a_second_signal_ends_it_at_once(tmp_path, small_lmdb):
     with Running("local", "-np", "2", *write_job(tmp_path, small_lmdb, "iter_size: 2000 max_iter: 30")) as job:
         job.wait_for("connecting the ranks")
@@ -167,6 +171,7 @@ def test_ranks_that_join_are_like_others(tmp_path, small_lmdb, undisturbed, flag
     assert model(tmp_path) == undisturbed
 
 
+@pytest.mark.long
 def test_a_joined_rank_that_is_killed_and_a_machine_that_is_lost(tmp_path, small_lmdb, undisturbed):
     words = write_job(tmp_path, small_lmdb, SLOW)
     with Running("local", "-np", "1", *HERE, *words, **SECRET) as job:
@@ -187,6 +192,7 @@ def test_a_joined_rank_that_is_killed_and_a_machine_that_is_lost(tmp_path, small
     assert model(tmp_path) == undisturbed
 
 
+@pytest.mark.long
 def test_who_does_not_know_the_secret_is_refused(tmp_path, small_lmdb):
     words = write_job(tmp_path, small_lmdb, SLOW.replace("300", "30000"))
     with Running("local", "-np", "1", *HERE, *words, **SECRET) as job:
