@@ -20,7 +20,6 @@ from tests.attacks.test_process_faults import (
     undisturbed,
     when_doing,
 )
-from tests.support.data_files import write_lmdb
 from tests.support.recovery import check_nothing_is_left, load, make_folder
 from tests.support.victim import Victim
 
@@ -70,15 +69,8 @@ def victim(disks):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, small_images):
-    folder = tmp_path_factory.mktemp("data")
-    write_lmdb(folder / "lmdb", *small_images)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(victim, data, tmp_path_factory):
-    return undisturbed(victim, data, tmp_path_factory.mktemp("expected"))
+def expected(victim, data_folder, tmp_path_factory):
+    return undisturbed(victim, data_folder, tmp_path_factory.mktemp("expected"))
 
 
 @contextlib.contextmanager
@@ -113,10 +105,10 @@ def filled(folder, full):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("disk", DISKS)
-def test_full(victim, disks, data, expected, disk, moment):
+def test_full(victim, disks, data_folder, expected, disk, moment):
     folder = disks["output"] / f"{disk}-{moment}".replace(" ", "-")
     folder.mkdir()
-    flags = make_folder(data, folder, **FLAGS)
+    flags = make_folder(data_folder, folder, **FLAGS)
     events, full = [], threading.Event()
     watchdog = threading.Timer(LONGEST, victim.process.kill)
     with filled(disks[disk], full):
