@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 from .common import ROOT, alternate
@@ -26,7 +27,7 @@ KILO, MEGA = 1 << 10, 1 << 20
 SIZES = (KILO, 4 * KILO, 16 * KILO, 64 * KILO, 256 * KILO, MEGA, 4 * MEGA, 16 * MEGA, 64 * MEGA, 244 * MEGA)
 ROUNDS = 7
 PATIENCE = 120.0  # seconds for a side to start, and for one measurement
-OURS, RIVALS, BOUND = "ours", ("gloo", "mpich", "mpich over TCP"), "memory"
+OURS, TCP, RIVALS, BOUND = "ours", "ours over TCP", ("gloo", "mpich", "mpich over TCP"), "memory"
 
 _PROGRAM = pathlib.Path(__file__).parent / "all_reduce_rank.py"
 #: MPICH takes shared memory between ranks of a machine unless it, and the library below it, UCX or libfabric, may not.
@@ -107,6 +108,9 @@ class Side:
         raise ValueError(f"it did not start within {PATIENCE:.0f} s")
 
     def _last_words(self) -> str:
+        deadline = time.monotonic() + 10  # a process closes its connection before it says why
+        while time.monotonic() < deadline and all(process.poll() is None for process in self._processes):
+            time.sleep(0.05)
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()
         return lines[-1] if lines else "it said nothing"
@@ -169,18 +173,18 @@ def sides(ranks: int, largest: int, rivals: Callable[[], str]) -> Iterator[Tuple
         stack.callback(os.close, fd)
         os.ftruncate(fd, ranks * largest)
         memory = f"/proc/{os.getpid()}/fd/{fd}"
-        pythons = {OURS: sys.executable, BOUND: sys.executable}
+        pythons = dict.fromkeys((OURS, TCP, BOUND), sys.executable)
         try:
             pythons.update(dict.fromkeys(RIVALS, rivals()))
         except Unavailable as e:
             missing.append(f"Not measured: {', '.join(RIVALS)}: {e}.")
-        for name in (OURS, *RIVALS, BOUND):
+        for name in (OURS, TCP, *RIVALS, BOUND):
             if name in pythons:
                 try:
                     found[name] = Side(name, ranks, pythons[name], memory)
                     stack.callback(found[name].close)
                 except Unavailable as e:
-                    if name in (OURS, BOUND):
+                    if name in (OURS, TCP, BOUND):
                         raise
                     missing.append(f"Not measured: {e}.")
         yield found, missing

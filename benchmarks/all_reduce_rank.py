@@ -20,8 +20,8 @@ from typing import Any, Dict
 import numpy as np
 
 
-class Ours:
-    """The library's communicator."""
+class OursOverTCP:
+    """The library's communicator, over connections."""
 
     def __init__(self, rank: int, ranks: int) -> None:
         from caffeonspark.comm.handshake import Listener
@@ -48,6 +48,21 @@ class Ours:
 
     def barrier(self) -> None:
         self.comm.barrier()
+
+
+class Ours(OursOverTCP):
+    """The same in memory that the ranks share, as they do on one machine."""
+
+    def meet(self, told: Dict[str, Any]) -> None:
+        from caffeonspark.comm.shared_memory import share_memory
+
+        super().meet(told)
+        self.comm = share_memory(self.comm)
+
+    def array(self, size: int) -> np.ndarray:
+        array = super().array(size)
+        self.comm.share([array])
+        return array
 
 
 class Gloo:
@@ -133,7 +148,14 @@ class Memory:
         return
 
 
-SIDES = {"ours": Ours, "gloo": Gloo, "mpich": Mpich, "mpich over TCP": Mpich, "memory": Memory}
+SIDES = {
+    "ours": Ours,
+    "ours over TCP": OursOverTCP,
+    "gloo": Gloo,
+    "mpich": Mpich,
+    "mpich over TCP": Mpich,
+    "memory": Memory,
+}
 
 
 def measure(side: Any, size: int, repeats: int, checked: bool) -> float:

@@ -109,10 +109,10 @@ def no_rivals():
 def test_all_reduce(ranks):
     """Each size once by each side; the sums are looked at where they are made."""
     found = all_reduce.measure(ranks, (1 << 10, 1 << 18), 2, no_rivals)
-    assert found.columns == ("ours, ms", "memory, ms")
+    assert found.columns == ("ours, ms", "ours over TCP, ms", "memory, ms")
     assert [name for name, _ in found.rows] == ["1 KB", "256 KB"]
     assert all(value > 0 for _, values in found.rows for value in values)
-    assert [one.at for one in found.ratios] == [1 << 10, 1 << 18]
+    assert [one.at for one in found.ratios] == [1 << 10, 1 << 10, 1 << 18, 1 << 18]
     assert found.notes == ("Not measured: gloo, mpich, mpich over TCP: there is no network.",)
 
 
