@@ -31,7 +31,7 @@ PARTS = {
     params=[
         "average",
         pytest.param("averageHistory", marks=pytest.mark.slow),
-        pytest.param("elastic", marks=pytest.mark.long),
+        pytest.param("elastic", marks=pytest.mark.slow),
     ],
 )
 def how(request):
