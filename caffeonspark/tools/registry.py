@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sequence
 
 from ..errors import ConfigError, suggest
 from ..flags import Flag, FlagTable
+from .codecs import CODECS
 
 if TYPE_CHECKING:
     from ..api.config import Config
 
-__all__ = ["CODECS", "TOOLS", "Tool", "main", "run_tool"]
+__all__ = ["TOOLS", "Tool", "main", "run_tool"]
 
 Values = Mapping[str, Any]
 
@@ -81,15 +82,6 @@ def main(name: str, argv: Sequence[str]) -> int:
         tool.run(Config(spark), values)
     return 0
 
-
-#: Hadoop's compression codecs by the names people use.
-CODECS = {
-    "none": "",
-    "default": "org.apache.hadoop.io.compress.DefaultCodec",
-    "gzip": "org.apache.hadoop.io.compress.GzipCodec",
-    "snappy": "org.apache.hadoop.io.compress.SnappyCodec",
-    "zstd": "org.apache.hadoop.io.compress.ZStandardCodec",
-}
 
 _REQUIRED = ""  # the default of flags that have to be given
 _READ = ("imageRoot", "labelFile", "images", "labels", "conf", "model")  # the flags that name what is read

@@ -20,8 +20,8 @@ from ..nets.schema import Datum
 from ..spark.jvm import has_native_hadoop
 from ..spark.library_zip import ship_library
 from ..storage import join, local_path, spark_path
+from .codecs import CODECS
 from .outputs import new_folder, watched
-from .registry import CODECS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
