@@ -37,6 +37,8 @@ ML, MODES, RUNS, RESUME = "docs/ml.md", "docs/modes.md", "docs/runs.md", "docs/r
 LMDB, DATAFRAME, MIGRATION = "docs/train-lmdb.md", "docs/train-dataframe.md", "docs/migration.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+TOP = ("caffeonspark", "tests", "scripts", "benchmarks")
+CODE_PAGES = ["docs/architecture.md", "docs/decisions.md"]
 
 # (what a page shows, the page, a test that uses it, what is to be found in that test's file)
 USED = [
@@ -256,13 +258,30 @@ def test_dotted_paths_in_the_pages(page, path):
 
 
 def test_source_files_in_the_pages():
-    """Except in the page about the code itself, which other tests look after."""
+    """Except in the pages about the code itself, which the next test looks after."""
     for page in PAGES:
-        if page != "docs/architecture.md":
+        if page not in CODE_PAGES:
             for name in re.findall(r"`(caffeonspark/[\w/.]+\.\w+)`", (ROOT / page).read_text()):
                 assert (ROOT / name).exists(), (page, name)
         for name in re.findall(r"(?<![\w./])scripts/[\w-]+(?:\.py)?", (ROOT / page).read_text()):
             assert (ROOT / name).exists(), (page, name)
+
+
+@pytest.mark.parametrize("page", CODE_PAGES)
+def test_modules_in_the_pages_about_the_code_exist(page):
+    """`runs/run.py` is in the library, `tests/…` at the root; a bare `run.py` is somewhere in the library."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.S)
+    anywhere = {path.name for path in (ROOT / "caffeonspark").rglob("*.py*")}
+    for name in re.findall(r"`([\w/.]+\.pyi?|[\w/.]+/)`", text):
+        place = ROOT / name if name.split("/")[0] in TOP else ROOT / "caffeonspark" / name
+        assert place.exists() or name in anywhere or name == "caffe_pb2.py", (page, name)
+
+
+def test_every_package_is_on_the_page_about_the_code():
+    page = (ROOT / "docs/architecture.md").read_text()
+    for path in (ROOT / "caffeonspark").iterdir():
+        if (path / "__init__.py").exists():
+            assert f"| `{path.name}/` |" in page, path.name
 
 
 def test_flags_in_the_pages_exist():
