@@ -77,7 +77,7 @@ def error_of(event: Event, ranks: int, hosts: Mapping[int, str], explain_crash: 
             "attempt's secret; spark.authenticate and spark.network.crypto.enabled keep it (docs/security.md)"
         )
     if event.kind == FrameKind.DIED:
-        return RankLost(f"{where}: its process ended without a word (killed, or out of memory?)")
+        return RankLost(f"{where}: its process ended without a message (killed, or out of memory?)")
     why = event.data.get("why", "its machine or executor is gone")
     return RankLost(f"{where}: the connection was lost ({why})")
 
