@@ -31,6 +31,7 @@ from tests.support.prototxts import PHASES
 
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 DOCTOR = "docs/doctor.md"
+BAD_RECORDS, CONVERT = "docs/bad-records.md", "docs/tools.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
 EXTENDING, DEPLOY, PREDICT = "docs/extending.md", "docs/deploy-nets.md", "docs/predict.md"
 ML, MODES, RUNS, RESUME = "docs/ml.md", "docs/modes.md", "docs/runs.md", "docs/resume.md"
@@ -110,8 +111,8 @@ USED = [
     ),
     ("def load(self):", DATA, "support/own_source.py", "def load(self):"),
     ("self.config.spark()", DATA, "support/own_source.py", "self.config.spark()"),
-    ("from caffeonspark import Config, run_tool", DATA, "tools/test_tools.py", "run_tool(name, Config(spark)"),
-    ("`CaffeModel.transform` has nulls", DATA, "data/test_bad_records.py", ".transform("),
+    ("from caffeonspark import Config, run_tool", CONVERT, "tools/test_tools.py", "run_tool(name, Config(spark)"),
+    ("`CaffeModel.transform` has nulls", BAD_RECORDS, "data/test_bad_records.py", ".transform("),
     (
         "import CaffeModel, CaffeOnSpark, Config, DataSource",
         DEPLOY,
@@ -165,7 +166,7 @@ USED = [
     ("caffeonspark upgrade old_net.prototxt", "docs/old-prototxt.md", "tools/test_upgrade_command.py", '"upgrade"'),
     ("--dry-run", YARN, "deploy/test_submit.py", "--dry-run"),
     ("--no-check", YARN, "deploy/test_submit.py", "--no-check"),
-    ("caffeonspark LMDB2DataFrame", DATA, "tools/test_tools.py", '"LMDB2DataFrame"'),
+    ("caffeonspark LMDB2DataFrame", CONVERT, "tools/test_tools.py", '"LMDB2DataFrame"'),
     ("python -m caffeonspark.report", MONITORING, "test_formats_before.py", '"caffeonspark.report"'),
     ("python -m benchmarks monitoring", MONITORING, "test_public_names.py", '"benchmarks"'),
     ("make demo", README, "test_demo.py", '"demo"'),
@@ -297,10 +298,10 @@ def test_flags_in_the_pages_exist():
 
 
 def test_every_tool_is_shown_and_used():
-    page, tests = (ROOT / DATA).read_text(), (ROOT / "tests" / "tools" / "test_tools.py").read_text()
+    page, tests = (ROOT / CONVERT).read_text(), (ROOT / "tests" / "tools" / "test_tools.py").read_text()
     for name in ("test_datasets", "test_export"):
         tests += (ROOT / "tests" / "tools" / f"{name}.py").read_text()
-    assert "docs/data.md" in (ROOT / README).read_text()
+    assert CONVERT in (ROOT / README).read_text()
     for name in TOOLS:
         assert f"| `{name}` |" in page
         assert f'"{name}"' in tests, f"no test runs {name}"
