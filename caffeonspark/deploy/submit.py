@@ -164,7 +164,7 @@ class _Job:
     # ---- Python
 
     def _python(self) -> None:
-        """The Python of the executors, and of a driver beside them."""
+        """The Python of the executors, and of a driver next to them."""
         if self.options.get("spark.pyspark.python"):
             return
         archives = [a for a in (self.options.get("spark.yarn.dist.archives") or "").split(",") if a]

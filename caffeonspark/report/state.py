@@ -155,7 +155,7 @@ class RunState(Observer):
 
     Parameters
     ----------
-    earlier : gives the records of the runs this one goes on from
+    earlier : gives the records of the runs this one continues from
     """
 
     def __init__(self, earlier: Callable[[], Iterator[Record]] = lambda: iter(())) -> None:

@@ -86,7 +86,7 @@ def stage_error(error: BaseException, who: str) -> CaffeOnSparkError:
     """What a stage means that Spark ended although ``who`` had not said good-bye.
 
     Ranks report their own errors over their lines. What comes before there is a line has been in the way of the rows
-    (a user's function, SQL, a file that is gone), or of the executor's Python: starting anew would not help.
+    (a user's function, SQL, a file that is gone), or of the executor's Python: starting again would not help.
     """
     if "No space left on device" in str(error):
         return StorageError(f"{who}: Spark's local folder is full: set {EXECUTOR_SETTING} to a larger disk")

@@ -1,4 +1,4 @@
-"""A training run on the driver: plan, launch, watch, start anew after failures, and put the model in its place."""
+"""A training run on the driver: plan, launch, watch, start again after failures, and put the model in its place."""
 
 from __future__ import annotations
 

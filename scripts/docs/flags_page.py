@@ -52,7 +52,8 @@ def _cells(flag: Flag) -> Tuple[str, ...]:
     value += ", or no value" if flag.alone is not None else ""
     if flag.default not in (None, "", [], False):
         value += f"; default `{str(flag.default).replace('True', 'true')}`"
-    return f"`{f'-{flag.name} {flag.argument}'.rstrip()}`", flag.help, value
+    argument = f" `{flag.argument}`" if flag.argument else ""
+    return f"`-{flag.name}`{argument}", flag.help, value
 
 
 def _commands() -> Iterator[Tuple[str, ...]]:

@@ -3,7 +3,7 @@
 LMDB itself maps its file into memory and believes what it finds there: a page beyond the end of a file that was cut is
 a SIGBUS, a damaged one a failed assertion and SIGABRT, and either ends the process without an error that anybody could
 report. Here every page comes by ``pread`` and is checked before it is used, so that a file may be cut, damaged, or
-rewritten while it is read, and the worst is an error that says so. Nothing is locked and nothing beside the file is
+rewritten while it is read, and the worst is an error that says so. Nothing is locked and nothing next to the file is
 touched.
 
 The format is that of LMDB 0.9 on 64-bit little-endian machines (mdb.c: MDB_page, MDB_node, MDB_db, MDB_meta). It has

@@ -87,7 +87,7 @@ class StoredTable:
     Attributes
     ----------
     files : in order
-    columns : of these columns, beside the ids
+    columns : of these columns, and of the ids
     identity : the column of the ids and its field; "" for the rows' numbers, and for all of the column
     """
 
