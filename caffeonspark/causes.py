@@ -21,7 +21,7 @@ ENVIRONMENT = (
 )
 
 #: What to say of a session that is none any more.
-STOPPED = "the Spark application was stopped: make a new SparkSession, and what is made from it anew"
+STOPPED = "the Spark application was stopped: make a new SparkSession, and make what depends on it again"
 #: What to say where the JVM does not answer.
 JVM_GONE = "Spark's JVM on the driver does not answer: it was killed, or ran out of memory (spark.driver.memory)"
 

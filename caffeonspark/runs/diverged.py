@@ -40,11 +40,11 @@ def way_on(
     elif start.point.state is not None and start.point.iteration <= last:
         place = start.names[0], start.names[1], start.point.iteration
     else:
-        return "no snapshot of this run has a finite loss: start anew, and set the solver's snapshot for the next time"
+        return "no snapshot of this run has a finite loss: start again, and set the solver's snapshot for the next time"
     weights, state, iteration = place
     return (
         f"the last snapshot with a finite loss is {state} (iteration {iteration}): with a lower base_lr in "
-        f"{config.solver_path} than {config.solver.base_lr:g}, go on by: "
+        f"{config.solver_path} than {config.solver.base_lr:g}, continue by: "
         f"{f'a fit with {flags_from(weights, state)}' if fit else _command(config, weights, state)}"
     )
 

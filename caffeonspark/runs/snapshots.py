@@ -354,7 +354,7 @@ class SnapshotStore:
             self._say(f"{state} is passed over: {problem}")
         if others and not of_this_run:
             raise ConfigError(
-                f"-resume: {others}. Give this net's solver another snapshot_prefix or folder, or begin anew without "
+                f"-resume: {others}. Give this net's solver another snapshot_prefix or folder, or start over without "
                 "-resume"
             )
         return None

@@ -201,7 +201,7 @@ class Source(ABC):
             raise ConfigError(f"{what} is {found}: it has to be one image, channels x height x width")
         mean = mean.reshape(mean.shape[-3:])
         if not np.isfinite(mean).all():
-            raise ConfigError(f"{what} holds NaN or infinite values: compute it anew, without the records that do")
+            raise ConfigError(f"{what} holds NaN or infinite values: compute it again, without the records that do")
         return mean
 
     def transform(self, param: Any) -> Transform:

@@ -410,10 +410,10 @@ class LMDBFile:
             self._no_lmdb("is a pointer of git-lfs: fetch the file itself (git lfs pull)")
         if start[12:16] == _MAGIC or start[12:16] == _MAGIC[::-1]:
             self._no_lmdb(
-                "was written on a 32-bit machine: write it anew on one like this (mdb_dump there, mdb_load here)"
+                "was written on a 32-bit machine: write it again on one like this (mdb_dump there, mdb_load here)"
             )
         if start[_PAGE.size : _PAGE.size + 4] == _MAGIC[::-1]:
-            self._no_lmdb("was written on a big-endian machine: write it anew here (mdb_dump there, mdb_load here)")
+            self._no_lmdb("was written on a big-endian machine: write it again here (mdb_dump there, mdb_load here)")
         if not start.strip(b"\0"):
             raise _Damage("begins with zeros")
         self._no_lmdb("does not begin as LMDB's files do")
@@ -427,7 +427,7 @@ class LMDBFile:
             raise _Damage(f"has no header on page {page}")
         if version != _VERSION:
             self._no_lmdb(
-                f"has version {version} of LMDB's format, and {_VERSION}, that of LMDB 0.9, is read: write it anew "
+                f"has version {version} of LMDB's format, and {_VERSION}, that of LMDB 0.9, is read: write it again "
                 "(mdb_dump, then LMDB 0.9's mdb_load)"
             )
         at = _PAGE.size + _META.size
