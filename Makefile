@@ -6,7 +6,7 @@
 # make test-pyspark4 the tests that need Spark, on PySpark 4.0
 # make test-all  all tests, those that take longer included: full MNIST, fault injection, YARN
 # make bench   the benchmark tables, and benchmarks/README.md with them
-# make stubs   what editors know of the flags, anew from settings.py
+# make stubs   what editors know of the flags, from settings.py
 # make docs    the documentation's site, in build/site
 # make pictures the pictures in docs/images, from a real run; needs Chromium
 # make dist    the source distribution and the wheel, in dist/

@@ -21,7 +21,7 @@ ENVIRONMENT = (
 )
 
 #: What to say of a session that is none any more.
-STOPPED = "the Spark application was stopped: make a new SparkSession, and what is made from it anew"
+STOPPED = "the Spark application was stopped: make a new SparkSession, and make what depends on it again"
 #: What to say where the JVM does not answer.
 JVM_GONE = "Spark's JVM on the driver does not answer: it was killed, or ran out of memory (spark.driver.memory)"
 
@@ -133,7 +133,7 @@ def _cause_in(text: str, kind: str) -> CaffeOnSparkError:
         return ConfigError(_too_little_memory(memory.group(1) or memory.group(2) or "", task is not text))
     if "Python worker exited unexpectedly" in text or "Python worker failed to connect back" in text:
         return InfrastructureError(
-            "the Python process of a task ended without a word: it was killed for want of memory (raise "
+            "the Python process of a task ended without a message: it was killed for lack of memory (raise "
             "spark.executor.memoryOverhead or lower the number of tasks an executor runs at once), or crashed (the "
             "executor's log may say more)"
         )
@@ -237,7 +237,7 @@ def _java_cause(text: str, kind: str) -> CaffeOnSparkError:
     if inner is None:
         if kind in _QUERY:
             return ConfigError(_sentence(first))
-        return InfrastructureError(f"{matches[-1].group(1)}, without a word" if matches else _sentence(first))
+        return InfrastructureError(f"{matches[-1].group(1)}, without a message" if matches else _sentence(first))
     name, message = inner
     if "FileNotFoundException" in name and not re.search(r"/(blockmgr|spark|executor)-\w+", message):
         return DataError(f"a file of the data is gone: {_sentence(message)}")

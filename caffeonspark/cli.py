@@ -38,7 +38,7 @@ _USAGE = """usage: caffeonspark FLAGS
 Trains Caffe nets on the executors of a Spark cluster, tests them, and extracts features.
 """
 
-#: What can stand before other words, beside the tools: the module whose ``main(argv)`` gives the exit status, and
+#: What can stand before other words, besides the tools: the module whose ``main(argv)`` gives the exit status, and
 #: what it does.
 COMMANDS: Dict[str, Tuple[str, str]] = {
     "check": ("caffeonspark.tools.check", "Say of solvers and nets what runs, what differs, and what to change"),

@@ -3,21 +3,21 @@
 ::
 
     CaffeOnSparkError
-    ├── ConfigError            flags, prototxt files, cluster settings: the user mends these
-    ├── DataError              a record or a data source that cannot be used
-    ├── StorageError           a file or folder that cannot be read or written
-    ├── TrainingError          training that went wrong by itself (ranks that drifted apart)
-    │   └── LossNotFinite          the loss became infinite or no number
-    ├── Interrupted            a run that was asked to stop, and did
+    ├── ConfigError            a flag, a prototxt or a cluster setting is wrong
+    ├── DataError              a record or a data source cannot be used
+    ├── StorageError           a file or folder cannot be read or written
+    ├── TrainingError          training itself went wrong (ranks drifted apart)
+    │   └── LossNotFinite          the loss became infinite or NaN
+    ├── Interrupted            the run was asked to stop, and did
     │   └── InterruptedByKeyboard  by Ctrl-C (SIGINT): a KeyboardInterrupt too
     └── InfrastructureError    a lost executor, peer or connection: worth another attempt
         ├── CommunicationError     the gradient channel
         │   ├── PeerLost               a peer closed its connection or cannot be reached
         │   └── StallError             nothing moved for the stall timeout
         ├── HelperLost             a rank's helper process ended at a record
-        └── RankLost               a rank's process ended without saying why
+        └── RankLost               a rank's process ended without a message
 
-Every message is one line that says what is wrong, where, and what to do. Errors travel from executors to
+Every message is one line: what is wrong, where, and what to do. Errors travel from executors to
 the driver as plain dictionaries (``to_wire``/``from_wire``), never pickled.
 """
 
@@ -50,9 +50,9 @@ __all__ = [
 
 
 class CaffeOnSparkError(Exception):
-    """Base of every error this library raises on purpose.
+    """Base of every error that this library raises deliberately.
 
-    What to do: what the message says. ``report`` has further lines: a traceback, a rank's last log lines.
+    What to do: follow the message. ``report`` has more lines: a traceback, a rank's last log lines.
     """
 
     #: Whether starting again from the newest snapshot can help.
@@ -65,11 +65,11 @@ class CaffeOnSparkError(Exception):
 
     @property
     def message(self) -> str:
-        """The one line that says what is wrong, where, and what to do."""
+        """The one-line message: what is wrong, where, and what to do."""
         return str(self.args[0])
 
     def _render_traceback_(self) -> List[str]:
-        """What IPython shows of it: the way through the user's own code, and the message in one line."""
+        """What IPython shows: the traceback through the user's own code, and the message in one line."""
         own: List[str] = []
         for frame, line in traceback.walk_tb(self.__traceback__):
             package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -84,34 +84,35 @@ class CaffeOnSparkError(Exception):
 class ConfigError(CaffeOnSparkError):
     """A flag, a prototxt file or a setting of the cluster is wrong.
 
-    What to do: change what the message names. It was found before ranks began to train, in nearly all cases.
+    What to do: change what the message names. Nearly all of these errors come before ranks begin to train.
     """
 
 
 class DataError(CaffeOnSparkError):
     """A data source or one of its records cannot be used.
 
-    What to do: mend or copy again the record or file that the message names, or skip a few by ``-badRecords skip``.
+    What to do: repair or copy again the record or file that the message names, or skip such records by ``-badRecords
+    skip``.
     """
 
 
 class StorageError(CaffeOnSparkError):
     """A file or folder cannot be read or written.
 
-    What to do: look at the place that the message names: permissions, quotas, room, the file system's address. What
-    could not be written is kept on the driver, and the message says where.
+    What to do: check the path that the message names: permissions, quotas, free space, the file system's address. A
+    model or snapshot that could not be written is kept on the driver, and the message names the path.
     """
 
 
 class TrainingError(CaffeOnSparkError):
     """Training itself failed; the same run would fail again.
 
-    What to do: what the message says; where it is the library's fault, please report it with the metrics file.
+    What to do: follow the message. If the library is at fault, please report it with the metrics file.
     """
 
 
 class LossNotFinite(TrainingError):
-    """The loss became infinite or no number.
+    """The loss became infinite or NaN.
 
     What to do: lower ``base_lr`` or scale the data, and continue from the snapshot that the message names.
     """
@@ -125,16 +126,16 @@ class Interrupted(CaffeOnSparkError):
 
 
 class InterruptedByKeyboard(Interrupted, KeyboardInterrupt):
-    """The run was asked to stop by Ctrl-C (SIGINT). ``except Exception`` catches it, as every error of the library.
+    """The run was asked to stop by Ctrl-C (SIGINT). ``except Exception`` catches it, like every error of the library.
 
     What to do: nothing; ``-resume`` continues from the snapshot that the message names.
     """
 
 
 class InfrastructureError(CaffeOnSparkError):
-    """Something under the training failed: an executor, a connection, a machine.
+    """The infrastructure failed: an executor, a connection, a machine.
 
-    What to do: at first nothing, the run starts again by itself. Where it keeps failing, look at the machine or rank
+    What to do: at first nothing, because the run restarts automatically. If it keeps failing, check the machine or rank
     that the message names.
     """
 
@@ -144,7 +145,7 @@ class InfrastructureError(CaffeOnSparkError):
 class CommunicationError(InfrastructureError):
     """The channel between the ranks failed.
 
-    What to do: look at the network between the two ends that the message names, and at firewalls (``-port``,
+    What to do: check the network between the two ends that the message names, and at firewalls (``-port``,
     ``-interface``).
     """
 
@@ -152,28 +153,28 @@ class CommunicationError(InfrastructureError):
 class PeerLost(CommunicationError):
     """A peer closed its connection or cannot be reached.
 
-    What to do: as for ``CommunicationError``; most often the peer itself failed, and its own error is what is raised.
+    What to do: as for ``CommunicationError``; most often the peer itself failed, and its own error is raised.
     """
 
 
 class StallError(CommunicationError):
     """Nothing moved on the channel for longer than the stall timeout.
 
-    What to do: see which rank is slow or stopped; raise ``-stallTimeout`` where an iteration takes that long.
+    What to do: find out which rank is slow or stopped; raise ``-stallTimeout`` if an iteration takes that long.
     """
 
 
 class HelperLost(InfrastructureError):
     """A rank's helper process ended while it worked on a record that the message names.
 
-    What to do: look at that record; give the executors more memory where it is a large one.
+    What to do: check that record; if it is large, give the executors more memory.
     """
 
 
 class RankLost(InfrastructureError):
     """The process of a rank ended, or its machine was lost, before its work was done.
 
-    What to do: look for a lack of memory: raise ``spark.executor.memoryOverhead``. ``report`` has the rank's last log
+    What to do: check for a lack of memory; raise ``spark.executor.memoryOverhead``. ``report`` has the rank's last log
     lines.
     """
 

@@ -38,7 +38,7 @@ class Settings:
     outputFormat: str = flag("text", "json", "format of -features: json, parquet or any Spark writer", "NAME")
     weights: str = flag("text", "", "start from these .caffemodel files (comma-separated), by layer name", "FILE")
     snapshot: str = flag("text", "", "resume from this .solverstate; needs -weights", "FILE")
-    resume: bool = flag("switch", False, "resume from the newest complete snapshot beside the model, if there is one")
+    resume: bool = flag("switch", False, "resume from the newest complete snapshot next to the model, if there is one")
     keepSnapshots: Optional[int] = flag("int", None, "keep only the newest N snapshots of the run", "N", minimum=1)
     clusterSize: Optional[int] = flag(
         "int",
@@ -117,7 +117,7 @@ class Settings:
         "text", "", "with -net: what its images go through, as in a transform_param: 'scale: 0.0039 …'", "FIELDS"
     )
     resize: bool = flag("switch", False, "resize decoded images to the layer's height and width")
-    shuffle: bool = flag("switch", False, "shuffle each rank's samples anew for every epoch")
+    shuffle: bool = flag("switch", False, "shuffle each rank's samples again for every epoch")
     readerOptions: Tuple[str, ...] = flag("names", [], "options of the Spark reader of a DataFrame", "NAME=VALUE,…")
     badRecords: str = flag(
         "choice",

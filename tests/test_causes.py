@@ -93,7 +93,7 @@ CASES = {
     "a dead worker": (
         job("org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)", "java.io.EOFException"),
         InfrastructureError,
-        "the Python process of a task ended without a word: it was killed for want of memory",
+        "the Python process of a task ended without a message: it was killed for lack of memory",
     ),
     "a full heap": (
         job("java.lang.OutOfMemoryError: Java heap space"),

@@ -31,12 +31,15 @@ from tests.support.prototxts import PHASES
 
 README, DATA, METRICS = "README.md", "docs/data.md", "docs/metrics.md"
 DOCTOR = "docs/doctor.md"
+BAD_RECORDS, CONVERT = "docs/bad-records.md", "docs/tools.md"
 MONITORING, SECURITY, YARN = "docs/monitoring.md", "docs/security.md", "docs/yarn.md"
 EXTENDING, DEPLOY, PREDICT = "docs/extending.md", "docs/deploy-nets.md", "docs/predict.md"
 ML, MODES, RUNS, RESUME = "docs/ml.md", "docs/modes.md", "docs/runs.md", "docs/resume.md"
 LMDB, DATAFRAME, MIGRATION = "docs/train-lmdb.md", "docs/train-dataframe.md", "docs/migration.md"
 STANDALONE, DATA_SETS, NETS = "docs/standalone.md", "data/README.md", "prototxt/README.md"
 PAGES = [README, DATA_SETS, NETS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+TOP = ("caffeonspark", "tests", "scripts", "benchmarks")
+CODE_PAGES = ["docs/architecture.md", "docs/decisions.md"]
 
 # (what a page shows, the page, a test that uses it, what is to be found in that test's file)
 USED = [
@@ -108,8 +111,8 @@ USED = [
     ),
     ("def load(self):", DATA, "support/own_source.py", "def load(self):"),
     ("self.config.spark()", DATA, "support/own_source.py", "self.config.spark()"),
-    ("from caffeonspark import Config, run_tool", DATA, "tools/test_tools.py", "run_tool(name, Config(spark)"),
-    ("`CaffeModel.transform` has nulls", DATA, "data/test_bad_records.py", ".transform("),
+    ("from caffeonspark import Config, run_tool", CONVERT, "tools/test_tools.py", "run_tool(name, Config(spark)"),
+    ("`CaffeModel.transform` has nulls", BAD_RECORDS, "data/test_bad_records.py", ".transform("),
     (
         "import CaffeModel, CaffeOnSpark, Config, DataSource",
         DEPLOY,
@@ -163,7 +166,7 @@ USED = [
     ("caffeonspark upgrade old_net.prototxt", "docs/old-prototxt.md", "tools/test_upgrade_command.py", '"upgrade"'),
     ("--dry-run", YARN, "deploy/test_submit.py", "--dry-run"),
     ("--no-check", YARN, "deploy/test_submit.py", "--no-check"),
-    ("caffeonspark LMDB2DataFrame", DATA, "tools/test_tools.py", '"LMDB2DataFrame"'),
+    ("caffeonspark LMDB2DataFrame", CONVERT, "tools/test_tools.py", '"LMDB2DataFrame"'),
     ("python -m caffeonspark.report", MONITORING, "test_formats_before.py", '"caffeonspark.report"'),
     ("python -m benchmarks monitoring", MONITORING, "test_public_names.py", '"benchmarks"'),
     ("make demo", README, "test_demo.py", '"demo"'),
@@ -256,13 +259,30 @@ def test_dotted_paths_in_the_pages(page, path):
 
 
 def test_source_files_in_the_pages():
-    """Except in the page about the code itself, which other tests look after."""
+    """Except in the pages about the code itself, which the next test looks after."""
     for page in PAGES:
-        if page != "docs/architecture.md":
+        if page not in CODE_PAGES:
             for name in re.findall(r"`(caffeonspark/[\w/.]+\.\w+)`", (ROOT / page).read_text()):
                 assert (ROOT / name).exists(), (page, name)
         for name in re.findall(r"(?<![\w./])scripts/[\w-]+(?:\.py)?", (ROOT / page).read_text()):
             assert (ROOT / name).exists(), (page, name)
+
+
+@pytest.mark.parametrize("page", CODE_PAGES)
+def test_modules_in_the_pages_about_the_code_exist(page):
+    """`runs/run.py` is in the library, `tests/…` at the root; a bare `run.py` is somewhere in the library."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.S)
+    anywhere = {path.name for path in (ROOT / "caffeonspark").rglob("*.py*")}
+    for name in re.findall(r"`([\w/.]+\.pyi?|[\w/.]+/)`", text):
+        place = ROOT / name if name.split("/")[0] in TOP else ROOT / "caffeonspark" / name
+        assert place.exists() or name in anywhere or name == "caffe_pb2.py", (page, name)
+
+
+def test_every_package_is_on_the_page_about_the_code():
+    page = (ROOT / "docs/architecture.md").read_text()
+    for path in (ROOT / "caffeonspark").iterdir():
+        if (path / "__init__.py").exists():
+            assert f"| `{path.name}/` |" in page, path.name
 
 
 def test_flags_in_the_pages_exist():
@@ -278,10 +298,10 @@ def test_flags_in_the_pages_exist():
 
 
 def test_every_tool_is_shown_and_used():
-    page, tests = (ROOT / DATA).read_text(), (ROOT / "tests" / "tools" / "test_tools.py").read_text()
+    page, tests = (ROOT / CONVERT).read_text(), (ROOT / "tests" / "tools" / "test_tools.py").read_text()
     for name in ("test_datasets", "test_export"):
         tests += (ROOT / "tests" / "tools" / f"{name}.py").read_text()
-    assert "docs/data.md" in (ROOT / README).read_text()
+    assert CONVERT in (ROOT / README).read_text()
     for name in TOOLS:
         assert f"| `{name}` |" in page
         assert f'"{name}"' in tests, f"no test runs {name}"

@@ -67,7 +67,7 @@ class Config(ConfigFlags, LegacyAttributes):
 
     Every flag is an attribute (``config.conf``, ``config.devices``), and so are CaffeOnSpark's own names for
     them (``config.protoFile``, ``config.modelPath``). Assigning one checks the value; assigning ``conf``
-    reads the prototxt files anew, and so does ``DataSource.getSource`` where their content is another than it was.
+    reads the prototxt files again, and so does ``DataSource.getSource`` if their content has changed.
 
     With ``net`` instead of ``conf`` a net is tested, and features are extracted, without a solver.
 

@@ -26,7 +26,7 @@ class CaffeOnSpark:
     Parameters
     ----------
     spark : SparkSession or SparkContext
-    observers : told about each training, beside those that flags ask for
+    observers : informed of each training, in addition to those that flags ask for
 
     Raises
     ------

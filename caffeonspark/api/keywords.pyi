@@ -94,7 +94,7 @@ class ConfigFlags:
     snapshot: str
     """resume from this .solverstate; needs -weights"""
     resume: bool
-    """resume from the newest complete snapshot beside the model, if there is one"""
+    """resume from the newest complete snapshot next to the model, if there is one"""
     keepSnapshots: Optional[int]
     """keep only the newest N snapshots of the run"""
     clusterSize: Optional[int]
@@ -144,7 +144,7 @@ class ConfigFlags:
     resize: bool
     """resize decoded images to the layer's height and width"""
     shuffle: bool
-    """shuffle each rank's samples anew for every epoch"""
+    """shuffle each rank's samples again for every epoch"""
     readerOptions: List[str]
     """options of the Spark reader of a DataFrame"""
     badRecords: Literal["fail", "skip"]

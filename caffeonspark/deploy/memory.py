@@ -1,4 +1,4 @@
-"""How much memory ranks, tasks and the driver take beside the JVM's heap: what YARN calls overhead.
+"""How much memory ranks, tasks and the driver take in addition to the JVM's heap: what YARN calls overhead.
 
 Estimates on the safe side of what was measured (docs/yarn.md has the figures); the engine says what it takes for a
 net. YARN adds up the resident memory of every process of a container, pages that processes share once for each.
@@ -16,7 +16,7 @@ from ..sync.base import Strategy
 
 __all__ = ["driver_overhead", "executor_overhead"]
 
-JVM = 384  # MB beside the heap: code, threads, buffers of the network and of Arrow
+JVM = 384  # MB besides the heap: code, threads, buffers of the network and of Arrow
 DAEMON = 64  # MB of the Python process that forks a Spark executor's workers
 WORKER = 256  # MB of a Python worker with the engine's library and Arrow, without a net
 SIDECAR = 128  # MB of a rank's sidecar, almost all shared with the rank
@@ -34,7 +34,7 @@ def executor_overhead(
     tasks: int,
     all_ranks: int,
 ) -> int:
-    """MB an executor needs beside its heap.
+    """MB an executor needs besides its heap.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def executor_overhead(
 
 
 def driver_overhead(engine: Optional[Engine], nets: Sequence[NetPlan]) -> int:
-    """MB the driver of cluster mode needs beside its heap: it builds each net once, and passes model files on."""
+    """MB the driver of cluster mode needs besides its heap: it builds each net once, and passes model files on."""
     if engine is None:
         return _rounded(JVM + 2 * WORKER)
     largest = max((engine.inspection_memory(net) + 3 * _model_file(net) for net in nets), default=0.0)

@@ -81,7 +81,7 @@ _LEFT_OUT: Dict[str, Tuple[str, ...]] = {
         ),
         *("etc/*", "usr/lib/ssl/*", "bin/caffe", "bin/compute_image_mean", "bin/convert_*"),
     ),
-    "compiled files, made anew": ("*.pyc",),
+    "compiled files, made again": ("*.pyc",),
 }
 _KEPT_ANYWAY = ("usr/bin/python3.9",)
 

@@ -43,7 +43,7 @@ It looks at the prototxt files and the data from this machine, asks YARN for its
   --executor-cores    -devices x spark.task.cpus
   --num-executors     -clusterSize
   spark.executor.memoryOverhead, spark.driver.memoryOverhead
-                      memory for Caffe beside the JVM, from the nets' sizes
+                      memory for Caffe besides the JVM, from the nets' sizes
   --files             local prototxt, mean and weights files, for a driver on another machine (cluster mode)
   spark.dynamicAllocation.enabled, spark.speculation
                       false: the solvers of a job run all at once, each one time
@@ -164,7 +164,7 @@ class _Job:
     # ---- Python
 
     def _python(self) -> None:
-        """The Python of the executors, and of a driver beside them."""
+        """The Python of the executors, and of a driver next to them."""
         if self.options.get("spark.pyspark.python"):
             return
         archives = [a for a in (self.options.get("spark.yarn.dist.archives") or "").split(",") if a]
@@ -274,7 +274,7 @@ class _Job:
             if not os.path.isabs(local) and os.path.abspath(local) not in sent:  # lists of files are sent
                 raise ConfigError(
                     f"{where}: source {local} is a path on this machine, and in cluster mode the driver runs on "
-                    "another: put the prototxt files and the data on hdfs: beside each other (hdfs dfs -put), use "
+                    "another: put the prototxt files and the data on hdfs: next to each other (hdfs dfs -put), use "
                     "a path that every node has, or --deploy-mode client"
                 )
 
@@ -342,7 +342,7 @@ def _check_archive(path: str) -> None:
         raise ConfigError(f"submit: --archives {path} cannot be read: {e}") from None
     if packed != library_digest():
         raise ConfigError(
-            f"submit: --archives {path} holds another version of this library: make it anew with "
+            f"submit: --archives {path} holds another version of this library: make it again with "
             f"'caffeonspark pack {path}'"
         )
 

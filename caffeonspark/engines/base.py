@@ -180,7 +180,7 @@ class Trainer(ABC):
         paths."""
 
     def change_history(self, change: Callable[[List[np.ndarray]], None]) -> None:
-        """Let ``change`` write to the solver's history: what it carries beside the weights from one iteration to the
+        """Let ``change`` write to the solver's history: what it carries besides the weights from one iteration to the
         next (momentum), as ``formats.solverstate`` reads it. Weights and iteration stay.
 
         It goes by way of a snapshot's files; an engine whose history is memory of its own can do without.
@@ -293,7 +293,7 @@ class Engine(ABC):
         """
         return
 
-    # ---- memory of a Python process beside what it has without a net, in MB
+    # ---- memory of a Python process besides what it has without a net, in MB
 
     @abstractmethod
     def training_memory(self, solver_type: str, train: NetPlan, tests: Sequence[NetPlan]) -> float:

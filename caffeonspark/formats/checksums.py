@@ -1,6 +1,6 @@
 """Checksums of models and snapshots, which tell whether a bit of a file has changed since it was written.
 
-A model's stands beside it in ``<model>.sha256``, which ``sha256sum -c`` reads, too; those of a snapshot's files stand
+A model's stands next to it in ``<model>.sha256``, which ``sha256sum -c`` reads, too; those of a snapshot's files stand
 in its ``.solverstate.json``. Files that stock Caffe wrote have none, and are taken as they are.
 """
 
@@ -48,7 +48,7 @@ def check_content(content: bytes, recorded: Optional[Mapping[str, Any]], name: s
 
 
 def store_model(storage: Storage, path: str, uri: str) -> None:
-    """Put the local file ``path`` in its place as a model, with its checksum beside it."""
+    """Put the local file ``path`` in its place as a model, with its checksum next to it."""
     found = sum_of(path)
     storage.remove(_sum_file(uri))  # never the checksum of another model
     storage.store(path, uri)
@@ -56,7 +56,7 @@ def store_model(storage: Storage, path: str, uri: str) -> None:
 
 
 def write_model(storage: Storage, uri: str, content: bytes) -> None:
-    """Make ``content`` the model at ``uri``, with its checksum beside it."""
+    """Make ``content`` the model at ``uri``, with its checksum next to it."""
     storage.remove(_sum_file(uri))
     storage.write(uri, content)
     _write_sum(storage, uri, hashlib.sha256(content).hexdigest())

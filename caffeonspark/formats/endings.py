@@ -51,7 +51,7 @@ def ending_of(path: str) -> str:
 
 
 def name_beside(model: str, ending: str) -> str:
-    """The name of a file beside a model: ``lenet.caffemodel`` and ``.metrics.jsonl`` give ``lenet.metrics.jsonl``."""
+    """The name of a file next to a model: ``lenet.caffemodel`` and ``.metrics.jsonl`` give ``lenet.metrics.jsonl``."""
     stem = with_format(model, hdf5=False)
     return (stem[: -len(_MODEL)] if stem.endswith(_MODEL) else stem) + ending
 

@@ -55,7 +55,7 @@ def refuse_versions(name: str, old: Sequence[Tuple[str, Optional[str]]], new: Se
     if old and new:
         raise DataError(
             f"{name}: layer '{new[0]}': this model has 'layer' and, of older versions of Caffe, 'layers' "
-            f"('{old[0][0]}'), which Caffe does not take: save it anew"
+            f"('{old[0][0]}'), which Caffe does not take: save it again"
         )
     kinds = [kind for _, kind in old if kind is not None]
     for layer, kind in old:

@@ -19,7 +19,7 @@ _WHAT = "solver state"
 
 @dataclass(frozen=True)
 class SolverState:
-    """What a solver needs beside the weights to go on.
+    """What a solver needs besides the weights to continue.
 
     Attributes
     ----------

@@ -3,7 +3,7 @@
 Both ends know a secret, from a file or the environment. By it they find each other in the handshake of all connections,
 and everything on theirs is encrypted. Then the driver sends frames: the job as text (``job_text``), the files it starts
 from, and what to do; nothing of it is unpickled, and nothing at all is read of who does not know the secret. A machine
-stays over all attempts of the run: it starts its ranks anew when it is told to.
+stays over all attempts of the run: it starts its ranks again when it is told to.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SILENT = 30.0  # seconds in which a machine has to take what is sent to it
 _PATIENCE = 3.0  # seconds in which the others of a failed rank end by themselves
 _MARGIN = 2.0  # seconds a machine may take to say that its ranks have ended
 
-# What the two ends say, beside files:
+# What the two ends send, besides files:
 _OFFER = "join"  # from a machine: how many ranks it takes, and its version
 _ACCEPTED = "joined"
 _REFUSED = "refused"  # and why

@@ -1,6 +1,6 @@
 """Ranks as processes of this machine, and of machines that joined it: a run without Spark.
 
-A rank's process is started anew (not forked), gets its job through a pipe, ignores the signals that are meant for the
+A rank's process is a new one (not a fork), gets its job through a pipe, ignores the signals that are meant for the
 run, which its driver handles, and is killed by the kernel when the process that started it ends, however it ends.
 """
 

@@ -181,7 +181,7 @@ def _check(about: Fit) -> None:
     check_validation(given)
     if given.get("resume") and not given.get("model"):
         raise ConfigError(
-            "resume goes on from the newest snapshot beside model, and no model is named: set it, or name a snapshot "
+            "resume continues from the newest snapshot beside model, and no model is named: set it, or name a snapshot "
             "and its weights"
         )
     if not given.get("conf") and not given.get("net"):

@@ -239,9 +239,9 @@ class EstimatorParams(HasWeightCol):
     def getSnapshot(self) -> str:
         """resume from this .solverstate; needs -weights"""
     def setResume(self: Self, value: bool) -> Self:
-        """resume from the newest complete snapshot beside the model, if there is one"""
+        """resume from the newest complete snapshot next to the model, if there is one"""
     def getResume(self) -> bool:
-        """resume from the newest complete snapshot beside the model, if there is one"""
+        """resume from the newest complete snapshot next to the model, if there is one"""
     def setKeepSnapshots(self: Self, value: Optional[int]) -> Self:
         """keep only the newest N snapshots of the run"""
     def getKeepSnapshots(self) -> Optional[int]:
@@ -323,9 +323,9 @@ class EstimatorParams(HasWeightCol):
     def getResize(self) -> bool:
         """resize decoded images to the layer's height and width"""
     def setShuffle(self: Self, value: bool) -> Self:
-        """shuffle each rank's samples anew for every epoch"""
+        """shuffle each rank's samples again for every epoch"""
     def getShuffle(self) -> bool:
-        """shuffle each rank's samples anew for every epoch"""
+        """shuffle each rank's samples again for every epoch"""
     def setReaderOptions(self: Self, value: Sequence[str]) -> Self:
         """options of the Spark reader of a DataFrame"""
     def getReaderOptions(self) -> List[str]:
@@ -808,9 +808,9 @@ class ClassifierParams(HasWeightCol):
     def getSnapshot(self) -> str:
         """resume from this .solverstate; needs -weights"""
     def setResume(self: Self, value: bool) -> Self:
-        """resume from the newest complete snapshot beside the model, if there is one"""
+        """resume from the newest complete snapshot next to the model, if there is one"""
     def getResume(self) -> bool:
-        """resume from the newest complete snapshot beside the model, if there is one"""
+        """resume from the newest complete snapshot next to the model, if there is one"""
     def setKeepSnapshots(self: Self, value: Optional[int]) -> Self:
         """keep only the newest N snapshots of the run"""
     def getKeepSnapshots(self) -> Optional[int]:
@@ -892,9 +892,9 @@ class ClassifierParams(HasWeightCol):
     def getResize(self) -> bool:
         """resize decoded images to the layer's height and width"""
     def setShuffle(self: Self, value: bool) -> Self:
-        """shuffle each rank's rows anew for every epoch"""
+        """shuffle each rank's rows again for every epoch"""
     def getShuffle(self) -> bool:
-        """shuffle each rank's rows anew for every epoch"""
+        """shuffle each rank's rows again for every epoch"""
     def setReaderOptions(self: Self, value: Sequence[str]) -> Self:
         """options of the Spark reader of a DataFrame"""
     def getReaderOptions(self) -> List[str]:
@@ -1379,9 +1379,9 @@ class RegressorParams(HasWeightCol):
     def getSnapshot(self) -> str:
         """resume from this .solverstate; needs -weights"""
     def setResume(self: Self, value: bool) -> Self:
-        """resume from the newest complete snapshot beside the model, if there is one"""
+        """resume from the newest complete snapshot next to the model, if there is one"""
     def getResume(self) -> bool:
-        """resume from the newest complete snapshot beside the model, if there is one"""
+        """resume from the newest complete snapshot next to the model, if there is one"""
     def setKeepSnapshots(self: Self, value: Optional[int]) -> Self:
         """keep only the newest N snapshots of the run"""
     def getKeepSnapshots(self) -> Optional[int]:
@@ -1463,9 +1463,9 @@ class RegressorParams(HasWeightCol):
     def getResize(self) -> bool:
         """resize decoded images to the layer's height and width"""
     def setShuffle(self: Self, value: bool) -> Self:
-        """shuffle each rank's rows anew for every epoch"""
+        """shuffle each rank's rows again for every epoch"""
     def getShuffle(self) -> bool:
-        """shuffle each rank's rows anew for every epoch"""
+        """shuffle each rank's rows again for every epoch"""
     def setReaderOptions(self: Self, value: Sequence[str]) -> Self:
         """options of the Spark reader of a DataFrame"""
     def getReaderOptions(self) -> List[str]:

@@ -114,7 +114,7 @@ _BLOB_FLAGS = ("features", "label")
 _MODEL_FLAGS = ("engine", "blasKernel", "resize", "badRecords", "badRecordsMax", "maxPixels")
 _FIT = {**table_of(Columns), **table_of(Training), **table_of(Rows)}
 _PREDICTOR = {name: one for name, one in _FIT_FLAGS.items() if name not in _BLOB_FLAGS}
-_PREDICTOR["shuffle"] = replace(FLAGS["shuffle"], default=True, help="shuffle each rank's rows anew for every epoch")
+_PREDICTOR["shuffle"] = replace(FLAGS["shuffle"], default=True, help="shuffle each rank's rows again for every epoch")
 
 
 def _only(*names: str) -> Dict[str, Flag]:

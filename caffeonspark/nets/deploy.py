@@ -159,7 +159,7 @@ def _names_loss(layer: Any) -> bool:
 
 def _is_loss(layer: Any, within: Set[str]) -> bool:
     """Whether a layer only says how good the net is; ``within`` are the blobs that other layers compute with, and that
-    may be a part of the loss beside it."""
+    may be a part of the loss next to it."""
     return _names_loss(layer) or (any(layer.loss_weight) and not within & set(layer.top))
 
 

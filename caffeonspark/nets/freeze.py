@@ -116,5 +116,5 @@ def _check_shared(net: Any, chosen: Set[str]) -> None:
         if kept and learning:
             raise ConfigError(
                 f"freeze: layer '{kept[0].name}' shares parameter '{name}' with layer '{learning[0].name}', which "
-                "would go on learning it: freeze both or neither"
+                "would still learn it: freeze both or neither"
             )

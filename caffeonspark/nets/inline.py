@@ -1,4 +1,4 @@
-"""Solvers and nets in any form, as one text that needs no file beside it: it can be kept, and read anywhere."""
+"""Solvers and nets in any form, as one text that needs no file next to it: it can be kept, and read anywhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["given_net", "given_text"]
 
 
 def given_text(conf: Any, net: Any, files: Files) -> str:
-    """What is given as a solver and as a net, as the text of one solver that needs no file beside it.
+    """What is given as a solver and as a net, as the text of one solver that needs no file next to it.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def given_text(conf: Any, net: Any, files: Files) -> str:
 
 
 def given_net(net: Any, files: Files) -> Tuple[Any, str]:
-    """A net that is given in any form, as a NetParameter that needs no file beside it; and its path, or a name for
+    """A net that is given in any form, as a NetParameter that needs no file next to it; and its path, or a name for
     people. Parameters and errors are those of ``given_text``."""
     content, path = _content(net_as_text(net), "net", "net.prototxt", files)
     return _with_files(_parsed_net(content, path), path, files), path
@@ -133,7 +133,7 @@ def _take_nets(solver: Any, path: str, files: Files) -> None:
 
 
 def _with_files(net: Any, path: str, files: Files) -> Any:
-    """A net that needs no file beside it: what the driver reads is in it, and where data lie is an absolute path."""
+    """A net that needs no file next to it: what the driver reads is in it, and where data lie is an absolute path."""
     whole = NetParameter()
     whole.CopyFrom(net)
     for layer in whole.layer:

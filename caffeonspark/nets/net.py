@@ -251,7 +251,7 @@ def solver_nets(solver: Any, path: str, files: Files) -> SolverNets:
     @functools.lru_cache(maxsize=None)  # what is old in a file is told once
     def load(name: str) -> Tuple[Any, str]:
         content = files.read(name, "the net", beside=path)
-        where = local_path(files.find(name, beside=path) or name)  # what the net names lies beside it
+        where = local_path(files.find(name, beside=path) or name)  # what the net names lies next to it
         return parse_net(content, where), where
 
     shared = [load(solver.net)] if solver.HasField("net") else []

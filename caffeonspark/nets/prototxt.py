@@ -36,7 +36,7 @@ _NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 class Files:
     """Finds the files that prototxts and flags name.
 
-    A relative path is looked for beside the prototxt that names it, then in the working directory, then
+    A relative path is looked for next to the prototxt that names it, then in the working directory, then
     among the files shipped with ``spark-submit --files``, then on the default file system. An absolute one is looked
     for on the default file system, then on the local one, then by its last part among the shipped files. What is
     embedded (``nets/embedded.py``) is its own content.

@@ -14,7 +14,7 @@ __all__ = ["Job", "ResumePoint", "Suspect", "ValidationPlan"]
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where training starts from; the files travel beside the job in Spark broadcasts.
+    """Where training starts from; the files travel separately, in Spark broadcasts.
 
     Attributes
     ----------

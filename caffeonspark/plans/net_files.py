@@ -19,7 +19,7 @@ __all__ = ["embed_files"]
 def embed_files(net: Net, message: Any, files: Files, session: Any) -> None:
     """Put the files that layers of ``message`` name into it, in place; what Python layers name goes to the executors.
 
-    They are found as all others: beside the prototxt, in the working directory, among shipped ones, or by URI.
+    They are found as all others: next to the prototxt, in the working directory, among shipped ones, or by URI.
 
     Parameters
     ----------

@@ -130,13 +130,13 @@ def _check_layer(net: LayerParameters, layer: LayerShapes, file: str) -> None:
     if len(in_file) != len(shapes):
         raise ConfigError(
             f"{where} has {_count(len(layer.blobs))} in the file and {_count(len(shapes))} in the net: give the net's "
-            "layer another name, and it starts anew"
+            "layer another name, and it starts with new weights"
         )
     for number, (blob, shape) in enumerate(zip(in_file, shapes)):
         if blob is not None and not blob.fits(shape):
             raise ConfigError(
                 f"{where}: parameter {number} is {_shape(blob.sizes)} in the file and {_shape(shape)} in the net: make "
-                "the net's layer like the file's, or give it another name, and it starts anew"
+                "the net's layer like the file's, or give it another name, and it starts with new weights"
             )
 
 

@@ -81,7 +81,7 @@ def _changes(layer: Any) -> str:
         return "takes others in every pass (pool: STOCHASTIC)"
     fillers = [filler.type for filler in layer.dummy_data_param.data_filler] if layer.type == "DummyData" else []
     if any(kind != "constant" for kind in fillers):
-        return "fills its tops anew in every pass"
+        return "fills its tops again in every pass"
     if layer.type == "Python" and not layer.bottom:
         return "makes data, which may be other data in every pass"
     return ""

@@ -35,7 +35,7 @@ def observers_for(
     Parameters
     ----------
     config : RunConfig
-    keep : whether the model stays where ``-model`` says, so that files beside it make sense
+    keep : whether the model stays where ``-model`` says, so that files next to it make sense
     own : the user's
     progress : what is shown where the program runs: True for a bar where there is a notebook or a terminal, and lines
         elsewhere; "bar" for a bar and "log" for lines wherever it is; False for warnings only, as ``-quiet``

@@ -13,7 +13,7 @@ from .state import RunState
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Draw the curve of a metrics file beside it."""
+    """Draw the curve of a metrics file next to it."""
     words = list(sys.argv[1:] if argv is None else argv)
     if len(words) != 1 or words[0].startswith("-"):
         print("usage: python -m caffeonspark.report MODEL.metrics.jsonl", file=sys.stderr)

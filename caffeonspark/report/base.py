@@ -44,7 +44,7 @@ class Observer:
         """A "snapshot", the "model" or the "best model" so far is at ``uri``; a note says so too."""
 
     def restarted(self, result: TrainingResult, error: BaseException) -> None:
-        """After ``error``, training goes on from ``result.iteration``; a note says so too."""
+        """After ``error``, training continues from ``result.iteration``; a note says so too."""
 
     def log(self, rank: int, lines: List[str]) -> None:
         """Lines of a rank's standard error (with -logRanks)."""

@@ -1,4 +1,4 @@
-"""The training curve that is left beside the model: a page of its own, and a picture where matplotlib is installed."""
+"""The training curve that is left next to the model: a page of its own, and a picture where matplotlib is installed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RANKS = ("#1e3a8a", "#c81e1e", "#92400e", "#065f46", "#5b21b6", "#155e75", "#9d
 
 
 class Curve(Observer):
-    """Leaves the curve beside the model when the run is over, however it ended.
+    """Leaves the curve next to the model when the run is over, however it ended.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The metrics file: every record of a run, a line of JSON each, beside the model.
+"""The metrics file: every record of a run, a line of JSON each, next to the model.
 
 On the driver's own disk the file grows as the run goes, for ``tail -f``. Hadoop's file systems cannot be
 appended to in general: there the file is kept in a temporary folder and stored whole now and then.
@@ -30,7 +30,7 @@ _STORED_AT = ("start", "validation", "saved", "restart", "end")
 def read_metrics(path: str, end: Optional[int] = None) -> Iterator[Record]:
     """The records of a metrics file that count, in order.
 
-    Iterations, ranks' losses and validations that were done anew, after a restart or by a run that resumed, are there
+    Iterations, ranks' losses and validations that were done again, after a restart or by a run that resumed, are there
     once: a ``start`` or ``restart`` record takes back those before it that are of its iteration or a later one. A last
     line that was cut off is left out.
 
@@ -70,7 +70,7 @@ def _lines(path: str, end: Optional[int]) -> Iterator[bytes]:
 class MetricsFile(Observer):
     """Writes the metrics file.
 
-    A run that starts at the beginning starts the file anew. One that goes on from a snapshot goes on with the file,
+    A run that starts at the beginning starts the file again. One that resumes continues the file,
     if the file knows that snapshot. A file that somebody removes is put back, whole, and its folder with it.
 
     Parameters
@@ -98,7 +98,7 @@ class MetricsFile(Observer):
         self._storage = storage
 
     def earlier(self) -> Iterator[Record]:
-        """The records that count of the runs this one goes on from."""
+        """The records that count of the runs this one continues from."""
         return read_metrics(self._path, self._kept) if self._kept else iter(())
 
     def record(self, record: Record) -> None:

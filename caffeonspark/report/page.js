@@ -97,10 +97,10 @@ function tick() {
   if (state.phase === "finished") times.push(state.stopped === "patience" ? "stopped early after " : "finished after ");
   times.push(clock(now()), over() ? "" : " so far");
   $("time").replaceChildren(...times);
-  const since = `begun ${new Date(1000 * state.begun).toLocaleString()}`;
+  const since = `started ${new Date(1000 * state.begun).toLocaleString()}`;
   if (!state.live) $("foot").textContent = `caffeonspark · ${since}`;
   else if (over()) $("foot").textContent = `${since} · ` +
-    (closed ? "the run is over, and this page gets no more news" : "the run is over");
+    (closed ? "the run is over; this page shows its end" : "the run is over");
   else $("foot").textContent = `${since} · live` + silence();
 }
 
@@ -146,7 +146,7 @@ function ranks() {
   const apart = rows.some(row => row.loss !== undefined);   // only while the ranks' models differ
   const head = make("tr", {},
     ...[["rank", ""], ["host", "left"], ["computes with", "left wide"], ["iteration", ""],
-      ...(apart ? [["its loss", ""]] : []), ["samples/s if it need not wait", "wide"],
+      ...(apart ? [["its loss", ""]] : []), ["samples/s without waiting", "wide"],
       ["training", "wide"], ["waited", "wide"], ["loaded", "wide"], ["its time", "split"]]
       .map(([name, kind]) => make("th", {class: kind}, name)));
   const seconds = value => value === undefined ? "–" : value < 60 ? `${value.toFixed(1)} s` : clock(value);

@@ -1,4 +1,4 @@
-"""The page that shows a run: the live one, and the one that is left beside the model. It needs nothing but itself."""
+"""The page that shows a run: the live one, and the one that is left next to the model. It needs nothing but itself."""
 
 from __future__ import annotations
 

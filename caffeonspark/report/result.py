@@ -147,7 +147,7 @@ class TrainingResult(ShownRun):
     stopped : why it ended before max_iter ("" if it did not): "patience", "signal", "tol" (the objective hardly falls
         any more) or "line search" (which finds no lower one)
     best : the ValidationResult whose weights are the model, with -best
-    restarts : how often it was started anew
+    restarts : how often it was started again
     timings : for each rank, its RankTiming at every report, a few in a second; of long runs, not all of them
     refused : connections that driver and ranks hung up on, because whoever it was did not know the attempt's secret
     tampered : encrypted connections that ended because what came was not what the other end had sent
@@ -188,7 +188,7 @@ class TrainingResult(ShownRun):
             del timings[1:-1:2]
 
     def rewind(self, iteration: int) -> None:
-        """Forget what came after ``iteration``: the run goes on from there."""
+        """Forget what came after ``iteration``: the run continues from there."""
         self.history = [entry for entry in self.history if entry[0] < iteration]
         self.passes = {at: passes for at, passes in self.passes.items() if at < iteration}
         self.tests = [test for test in self.tests if test.iteration < iteration]

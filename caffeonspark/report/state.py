@@ -155,7 +155,7 @@ class RunState(Observer):
 
     Parameters
     ----------
-    earlier : gives the records of the runs this one goes on from
+    earlier : gives the records of the runs this one continues from
     """
 
     def __init__(self, earlier: Callable[[], Iterator[Record]] = lambda: iter(())) -> None:
@@ -242,7 +242,7 @@ class RunState(Observer):
         self._marks.append(
             {"kind": "restart", "iteration": record["iteration"], "from": self._iteration, "why": record["error"]}
         )
-        self.phase, self._what = "starting", "starting anew"
+        self.phase, self._what = "starting", "restarting"
         self._ranks.clear()
         self._rewind(record["iteration"])
         self._speed.start(record["seconds"], record["iteration"])

@@ -23,7 +23,7 @@ _FLUSH_SECONDS = 5
 class TensorBoard(Observer):
     """Writes an event file.
 
-    What a run does anew after a restart, and what a resumed run does after its snapshot, hides what was there before:
+    What a run does again after a restart, and what a resumed run does after its snapshot, hides what was there before:
     event files have a mark for that.
 
     Parameters

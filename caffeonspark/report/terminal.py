@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def prefix_for(name: str) -> str:
-    """What a run's lines begin with: its name where it runs beside others, as fits in a pool's threads do."""
+    """What a run's lines begin with: its name where it runs in parallel with others, as fits in a pool's threads do."""
     return f"[{name}] " if name and threading.current_thread() is not threading.main_thread() else ""
 
 

@@ -133,7 +133,7 @@ class PageState:
         return "open this page as http://localhost:PORT or http://127.0.0.1:PORT\n"
 
     def json(self) -> Tuple[int, bytes]:
-        """The state's version and JSON, made anew at most twice a second."""
+        """The state's version and JSON, made again at most twice a second."""
         with self._lock:
             version, when, content = self._cached
             age = time.monotonic() - when

@@ -50,7 +50,7 @@ def are_all_cancelled(error: Interrupted) -> bool:
 def one_interruption_ends_all() -> Iterator[None]:
     """Around a run: when it is interrupted, those that wait behind it in its thread do not begin.
 
-    CrossValidator's pool of threads goes on with the next fit whatever became of the one before, and where its caller
+    CrossValidator's pool of threads continues with the next fit whatever became of the one before, and where its caller
     was interrupted nobody waits for them any more.
     """
     pooled = threading.current_thread() is not threading.main_thread()

@@ -1,4 +1,4 @@
-"""What to do when the loss became no number: where the weights were good, and how to go on from there."""
+"""What to do when the loss became no number: where the weights were good, and how to continue from there."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PRIVATE = ("readerOptions", "mlflow")  # may hold passwords
 
 
 def flags_from(weights: str, state: str) -> str:
-    """The flags of a fit that goes on from a snapshot, which has another name than the next fit's are going to have."""
+    """The flags of a fit that continues from a snapshot, whose name is not that of the next fit's."""
     return f"snapshot='{state}', weights='{weights}'"
 
 
 def way_on(
     config: RunConfig, snapshots: SnapshotStore, start: StartFiles, result: TrainingResult, fit: bool = False
 ) -> str:
-    """The last snapshot whose weights gave a finite loss, and the command, or a ``fit``'s flags, to go on from it.
+    """The last snapshot whose weights gave a finite loss, and the command, or a ``fit``'s flags, to continue from it.
 
     A snapshot's weights are judged by the loss of the iteration that comes after it: those of the newest snapshot may
     be what made the loss infinite.
@@ -40,11 +40,11 @@ def way_on(
     elif start.point.state is not None and start.point.iteration <= last:
         place = start.names[0], start.names[1], start.point.iteration
     else:
-        return "no snapshot of this run has a finite loss: start anew, and set the solver's snapshot for the next time"
+        return "no snapshot of this run has a finite loss: start again, and set the solver's snapshot for the next time"
     weights, state, iteration = place
     return (
         f"the last snapshot with a finite loss is {state} (iteration {iteration}): with a lower base_lr in "
-        f"{config.solver_path} than {config.solver.base_lr:g}, go on by: "
+        f"{config.solver_path} than {config.solver.base_lr:g}, continue by: "
         f"{f'a fit with {flags_from(weights, state)}' if fit else _command(config, weights, state)}"
     )
 

@@ -77,7 +77,7 @@ def error_of(event: Event, ranks: int, hosts: Mapping[int, str], explain_crash: 
             "attempt's secret; spark.authenticate and spark.network.crypto.enabled keep it (docs/security.md)"
         )
     if event.kind == FrameKind.DIED:
-        return RankLost(f"{where}: its process ended without a word (killed, or out of memory?)")
+        return RankLost(f"{where}: its process ended without a message (killed, or out of memory?)")
     why = event.data.get("why", "its machine or executor is gone")
     return RankLost(f"{where}: the connection was lost ({why})")
 
@@ -86,7 +86,7 @@ def stage_error(error: BaseException, who: str) -> CaffeOnSparkError:
     """What a stage means that Spark ended although ``who`` had not said good-bye.
 
     Ranks report their own errors over their lines. What comes before there is a line has been in the way of the rows
-    (a user's function, SQL, a file that is gone), or of the executor's Python: starting anew would not help.
+    (a user's function, SQL, a file that is gone), or of the executor's Python: starting again would not help.
     """
     if "No space left on device" in str(error):
         return StorageError(f"{who}: Spark's local folder is full: set {EXECUTOR_SETTING} to a larger disk")

@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 
 
 def under_own_name(config: RunConfig, uid: str) -> RunConfig:
-    """The same run with files of its own beside ``-model``: named after it and after the solver's snapshots, and uid.
+    """The same run with files of its own next to ``-model``: named after it and after the solver's snapshots, and uid.
 
-    ``-resume`` goes on from the newest whole snapshot beside the model, whose fit it ever was.
+    ``-resume`` continues from the newest whole snapshot next to the model, whose fit it ever was.
     """
     settings = config.settings
     if settings.resume and not settings.snapshot:
@@ -35,7 +35,7 @@ def under_own_name(config: RunConfig, uid: str) -> RunConfig:
 
 
 def _newest(config: RunConfig) -> Optional[Tuple[str, str]]:
-    """(weights, state) of the newest whole snapshot of this solver beside the model; others are passed over."""
+    """(weights, state) of the newest whole snapshot of this solver next to the model; others are passed over."""
     folder, hdf5 = parent(config.model_uri), is_hdf5(config.model_uri)
     pattern = re.compile(rf"({re.escape(snapshot_prefix(config))}(?:\.\w+)?_iter_(\d+)){re.escape(state_ending(hdf5))}")
     matches = map(pattern.fullmatch, config.storage.names(folder))

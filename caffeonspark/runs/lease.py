@@ -1,4 +1,4 @@
-"""One run at a time on one place: a file beside the model that says who writes there.
+"""One run at a time on one place: a file next to the model that says who writes there.
 
 It is renewed while the run lives and removed when it ends. One that is not renewed goes stale by itself, so a run whose
 machine was lost frees its place. Ages are measured by the clock of the file system, whose two times are compared;

@@ -1,4 +1,4 @@
-"""How often a run starts anew: a failure counts only while nothing is won from one to the next."""
+"""How often a run restarts: failures count until a new snapshot exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training run on the driver: plan, launch, watch, start anew after failures, and put the model in its place."""
+"""A training run on the driver: plan, launch, watch, start again after failures, and put the model in its place."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def prepare(
     check_state(config, start, found, observer.note)
     start = with_best_model(config, start, observer.note)
     if attempt > 1:
-        observer.note(f"attempt {attempt} of {cluster.application} goes on from iteration {start.point.iteration}")
+        observer.note(f"attempt {attempt} of {cluster.application} continues from iteration {start.point.iteration}")
     result.model = config.model_uri
     result.max_iter = int(solver.max_iter)
     result.samples = plan.batch_size * config.ranks * int(solver.iter_size)
@@ -296,7 +296,7 @@ class _Run:
     @explained()
     def go(self) -> None:
         """Attempts until one ends well, or the failures are too many or of a kind that repeats."""
-        lost = self.cluster.needed("the run cannot go on; -resume goes on from its newest snapshot")
+        lost = self.cluster.needed("the run cannot continue; -resume continues from its newest snapshot")
         with lost, self.signals(), self.cancelled_is_interrupted():
             while True:
                 try:
@@ -431,7 +431,7 @@ class _Run:
             newest = self.snapshots.newest_taken()
             if newest is not None:
                 how = "-resume" if self.hand_over is None else flags_from(newest.weights, newest.state)
-                saved = f"snapshot {newest.state} is saved, and {how} goes on from it"
+                saved = f"snapshot {newest.state} is saved, and {how} continues from it"
         except StorageError as e:  # it is an interruption all the same
             saved = f"its snapshots cannot be looked at ({e.message})"
         name = by or (signal.Signals(self.signal).name if self.signal else "request")

@@ -69,7 +69,7 @@ def _check_state(content: bytes, uri: str) -> None:
 
 
 def read_about(storage: Storage, state: str) -> Dict[str, Any]:
-    """What stands beside a solver state, {} where nothing does. Raises DataError if it is damaged, or a folder."""
+    """What stands next to a solver state, {} where nothing does. Raises DataError if it is damaged, or a folder."""
     uri = state + ".json"
     if not storage.exists(uri):
         return {}

@@ -40,7 +40,7 @@ __all__ = [
 def snapshot_prefix(config: RunConfig) -> str:
     """The first part of snapshots' names: of the solver's snapshot_prefix, or the solver's own name as in Caffe.
 
-    The prefix's folder does not count, as in CaffeOnSpark: snapshots go beside the model.
+    The prefix's folder does not count, as in CaffeOnSpark: snapshots go next to the model.
     """
     prefix = os.path.basename(config.solver.snapshot_prefix)
     return prefix or os.path.splitext(os.path.basename(config.solver_path))[0]
@@ -53,12 +53,12 @@ def snapshot_base(config: RunConfig) -> str:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A complete snapshot: where its files are, and what training needs to go on from it.
+    """A complete snapshot: where its files are, and what training needs to continue from it.
 
     Attributes
     ----------
     weights, state : URIs
-    parts : URIs of the ranks' own files that training goes on from, rank by rank
+    parts : URIs of the ranks' own files that training continues from, rank by rank
     point : where that is
     """
 
@@ -98,7 +98,7 @@ def _asking(sync: str) -> str:
 
 
 def learned_net_for(uri: str) -> str:
-    """What a solver state beside the weights at ``uri`` calls them: a path stock Caffe can open, if local."""
+    """What a solver state next to the weights at ``uri`` calls them: a path stock Caffe can open, if local."""
     return os.path.abspath(local_path(uri)) if is_local(uri) else uri
 
 
@@ -111,7 +111,7 @@ def read_resume_point(
     """What training starts from by ``-resume``, ``-snapshot`` and ``-weights``; the seed.
 
     The seed is the solver's random_seed, else that of the run that took the snapshot, else None. A run that is begun
-    ``again``, because its driver was lost, goes on from its own newest snapshot if it has one.
+    ``again``, because its driver was lost, continues from its own newest snapshot if it has one.
     """
     names = config.settings.weight_files
     seed = int(config.solver.random_seed) if config.solver.random_seed >= 0 else None
@@ -164,11 +164,11 @@ class _Arriving:
 
 
 class SnapshotStore:
-    """The snapshots beside the model: takes new ones, finds the newest, removes the oldest.
+    """The snapshots next to the model: takes new ones, finds the newest, removes the oldest.
 
     A snapshot is two files as Caffe names them, ``<prefix>_iter_N.caffemodel`` and ``.solverstate`` (``.h5`` added for
     HDF5), and a third, ``.solverstate.json``, with what Caffe's format has no room for. Where ranks have something of
-    their own to go on from, there are their parts, too: ``<prefix>_iter_N.rank1.solverstate``, as ``.json`` lists them.
+    their own to continue from, there are also parts: ``<prefix>_iter_N.rank1.solverstate``, as ``.json`` lists them.
     Each file is whole or not there, and the solver state comes last, so a snapshot with a state, weights and all parts
     is complete.
 
@@ -208,7 +208,7 @@ class SnapshotStore:
         ----------
         rank : whose it is
         kind : the frame's kind: weights, state or part
-        about : what the rank says of it: ``iteration``; ``ending`` of a part; of the state, what goes beside it
+        about : what the rank says of it: ``iteration``; ``ending`` of a part; of the state, what goes next to it
         path : the local file
         seed : of the run
 
@@ -326,11 +326,11 @@ class SnapshotStore:
     # ---- finding
 
     def newest_taken(self, until: float = math.inf) -> Optional[Snapshot]:
-        """The newest whole snapshot of this run, of iteration ``until`` at most; older runs' may lie beside it."""
+        """The newest whole snapshot of this run, of iteration ``until`` at most; older runs' may lie next to it."""
         return self._newest_of([iteration for iteration in self._taken if iteration <= until])
 
     def newest(self, of_this_run: bool = False) -> Optional[Snapshot]:
-        """The newest complete snapshot beside the model, of whatever run or only of this one."""
+        """The newest complete snapshot next to the model, of whatever run or only of this one."""
         names = set(self._storage.names(self._folder))
         pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+){re.escape(state_ending(self._hdf5))}")
         found = [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
@@ -354,7 +354,7 @@ class SnapshotStore:
             self._say(f"{state} is passed over: {problem}")
         if others and not of_this_run:
             raise ConfigError(
-                f"-resume: {others}. Give this net's solver another snapshot_prefix or folder, or begin anew without "
+                f"-resume: {others}. Give this net's solver another snapshot_prefix or folder, or start over without "
                 "-resume"
             )
         return None
@@ -380,7 +380,7 @@ class SnapshotStore:
         DataError
             If ``state`` is no solver state, or parts of the snapshot are missing.
         ConfigError
-            If this run cannot go on from it.
+            If this run cannot continue from it.
         """
         with tempfile.TemporaryDirectory(prefix="caffeonspark-") as folder:
             copy = os.path.join(folder, "state" + ending_of(state))

@@ -142,7 +142,7 @@ def _quiet_accumulators() -> None:
 
 
 class _Py4jTracebacks(logging.Filter):
-    """Refuses what py4j logs beside raising it, or where it only lets go of an object in a JVM that is gone."""
+    """Refuses what py4j logs in addition to raising it, or where it only lets go of an object in a JVM that is gone."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.module not in ("java_gateway", "clientserver")

@@ -180,5 +180,5 @@ def _indexed(frame: DataFrame, always: bool) -> Tuple[DataFrame, Column, int]:
 
 def has_stable_partitions(frame: DataFrame) -> bool:
     """Whether the frame's partitions are the same in every query: not where rows are exchanged between them, because
-    Spark plans that anew for the columns a query uses."""
+    Spark plans that again for the columns a query uses."""
     return not exchanges_rows(frame)

@@ -91,7 +91,7 @@ def _silence() -> None:
 
 
 def _explain(context: Any, failure: Exception) -> CaffeOnSparkError:
-    """The error to end with; YARN is told of it where it should not start this driver anew."""
+    """The error to end with; YARN is told of it where it should not start this driver again."""
     try:
         check_ended(context)
     except CaffeOnSparkError as e:

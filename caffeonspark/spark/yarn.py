@@ -192,7 +192,7 @@ def explain_refusal(text: str) -> Optional[str]:
 
 
 def attempt_number(context: Any) -> int:
-    """Which attempt of its YARN application this driver is, from 1; 1 for drivers that YARN does not start anew."""
+    """Which attempt of its YARN application this driver is, from 1; 1 for drivers that YARN does not start again."""
     digits = re.search(r"(\d+)$", application_attempt(context) or "")
     return int(digits.group(1)) if digits else 1
 
@@ -222,7 +222,7 @@ def check_ended(context: Any) -> None:
 def finish_as_failed(context: Any, message: str) -> None:
     """Tell YARN that the application failed, and why, where this driver is its application master.
 
-    YARN starts a master anew that ends without this word. Another attempt does not help where a setting or the data
+    YARN starts a master again that ends without this word. Another attempt does not help where a setting or the data
     is wrong, and the reason belongs into the application's diagnostics.
     """
     if context.getConf().get("spark.submit.deployMode", "client") != "cluster" or context.master != "yarn":

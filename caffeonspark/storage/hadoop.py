@@ -140,7 +140,7 @@ class HadoopFiles(FileSystem):
             return float(fs.getFileStatus(path).getModificationTime()) / 1000 if fs.exists(path) else None
 
     def check_replaceable(self, uri: str) -> None:
-        return  # permissions are the folder's, and a probe beside the file has met them
+        return  # permissions are the folder's, and a probe next to the file has met them
 
     def make_folder(self, uri: str) -> None:
         fs, path = self._open(uri)

@@ -18,7 +18,7 @@ __all__ = ["LocalFiles", "whole_file"]
 
 @contextlib.contextmanager
 def whole_file(path: str) -> Iterator[str]:
-    """The path of a temporary file beside ``path`` to write; it gets that name when the block has ended well.
+    """The path of a temporary file next to ``path`` to write; it gets that name when the block has ended well.
 
     A power cut leaves what was there before, or all that is new. Raises OSError where it cannot.
     """
@@ -35,7 +35,7 @@ def whole_file(path: str) -> Iterator[str]:
 
 
 def _part_of(path: str) -> str:
-    """A hidden name beside a file, not longer than names can be where the file's own is not."""
+    """A hidden name next to a file, not longer than names can be where the file's own is not."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{os.fsdecode(os.fsencode(name)[:200])}.{secrets.token_hex(4)}.part")
 
@@ -63,7 +63,7 @@ def _make_folders(path: str) -> None:
 
 @contextlib.contextmanager
 def _linked(path: str) -> Iterator[None]:
-    """A second name for a file, beside it."""
+    """A second name for a file, next to it."""
     other = _part_of(path)
     os.link(path, other, follow_symlinks=False)
     try:
@@ -73,7 +73,7 @@ def _linked(path: str) -> Iterator[None]:
 
 
 def _links_work(path: str) -> bool:
-    """Whether the file system gives files of ours second names, beside ``path``."""
+    """Whether the file system gives files of ours second names, next to ``path``."""
     own = _part_of(path)
     try:
         with open(own, "xb"), _linked(own):

@@ -2,7 +2,7 @@
 
 ``file:`` names a file of the driver's machine, and its path may be relative. Any other scheme, and a path
 without one when ``fs.defaultFS`` is not local, goes through Hadoop's client. A file is written under a temporary
-name beside its place and renamed when it is complete: it is there whole or not at all.
+name next to its place and renamed when it is complete: it is there whole or not at all.
 """
 
 from __future__ import annotations

@@ -279,7 +279,7 @@ def _elsewhere(path: str, message: str) -> str:
         if os.path.isfile(os.path.join(folder, name)):
             return f"; it is there from {folder}: start in that folder"
         if folder == os.path.dirname(folder):
-            return f"; {beside} lies beside the solver: name that" if beside else ""
+            return f"; {beside} lies next to the solver: name that" if beside else ""
         folder = os.path.dirname(folder)
 
 

@@ -215,7 +215,7 @@ def iteration_seconds(engine: Engine, comm: Communicator) -> float:
 
 
 def library_versions() -> Dict[str, str]:
-    """Of what driver and ranks have in common beside the engine; by name."""
+    """Of what driver and ranks have in common besides the engine; by name."""
     import google.protobuf
     import pyarrow
     import pyspark

@@ -21,9 +21,9 @@ from caffeonspark.ml.tables import PARAMS_OF
 
 HEAD = """# Python
 
-Everything here is imported from `caffeonspark`. Other parts of the package are its own and may change. The errors have
-[a page of their own](errors.md), and so have the [flags](flags.md), which are keywords of `Config` and of the Spark ML
-classes.
+Import everything here from `caffeonspark`. Other modules of the package are internal and may change. The
+[errors](errors.md) have a separate page. So do the [flags](flags.md), which are keywords of `Config` and of the
+Spark ML classes.
 """
 GROUPS = {
     "Train, test, extract": [
@@ -45,8 +45,8 @@ GROUPS = {
     "Observers of your own": ["Observer"],
 }
 SAID = {
-    "Spark ML": "They also have what Spark's own estimators and models have: `fit`, `transform`, `save`, `load`, "
-    "`copy`, `explainParams` and the rest."
+    "Spark ML": "They also have the methods of Spark's own estimators and models: `fit`, `transform`, `save`, `load`, "
+    "`copy`, `explainParams` and others."
 }
 
 

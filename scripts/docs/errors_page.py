@@ -17,11 +17,11 @@ PACKAGE = pathlib.Path(caffeonspark.__file__).parent
 SENTENCES = ("detail", "error", "message", "reason", "told", "what", "where")  # values that are no single name
 HEAD = """# Errors
 
-Every error that the library raises on purpose is a `CaffeOnSparkError`. Its message is one line: what is wrong, where,
-and what to do. On the command line it stands on standard error behind `caffeonspark:`, and the exit status is 1.
+Every error that the library raises deliberately is a `CaffeOnSparkError`. Its message is one line: what is wrong,
+where, and what to do. The command line prints it to standard error after `caffeonspark:`, and the exit status is 1.
 
-The messages below are those of the code. Capitals stand for what a message names at that place, `…` for what is put
-together there. Look for a few words of yours.
+The messages below are taken from the code. To find yours, search this page for some of its words. Words in capitals,
+and `…`, are replaced by names and numbers in the real message.
 """
 
 
@@ -45,11 +45,11 @@ def page() -> str:
         lines += [f"## {cls.__name__}", "", *from_docstring(cls.__doc__ or ""), ""]
         if cls is not CaffeOnSparkError:
             again = (
-                "starts again from the newest snapshot, by itself"
+                "restarts automatically from the newest snapshot"
                 if cls.retryable
-                else "ends: the same would happen again"
+                else "ends, because another attempt would fail in the same way"
             )
-            lines += [f"A run that fails so {again}.", ""]
+            lines += [f"A run with this error {again}.", ""]
         for module in sorted({module for name, module in found if name == cls.__name__}):
             lines += [f"**{module}**", ""]
             lines += [f"- {_as_text(message)}" for message in sorted(found[cls.__name__, module])]

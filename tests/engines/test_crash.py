@@ -29,7 +29,7 @@ def test_a_rank_that_caffe_ended_is_no_lost_rank():
     fatal = f"F1126 08:55:44.123456  1234 blob.cpp:34] {CHECK}"
     for log, kind, words in (
         (["something", fatal], TrainingError, f"rank 1 of 2 on host-a: Caffe ended the process: {CHECK}"),
-        (["something"], RankLost, "rank 1 of 2 on host-a: its process ended without a word"),
+        (["something"], RankLost, "rank 1 of 2 on host-a: its process ended without a message"),
     ):
         error = first_failure([(1.0, Event(1, "died", {"log": log}))], 2, {1: "host-a"}, CaffeEngine().explain_crash)
         assert type(error) is kind

@@ -456,7 +456,7 @@ def test_the_page_of_a_run_in_a_browser(spark, tmp_path, small_lmdb, tab, capsys
         2400,
         float(f"{accuracy:.5g}"),
     ]
-    tab.wait_for("document.querySelector('footer').textContent.includes('gets no more news')")
+    tab.wait_for("document.querySelector('footer').textContent.includes('this page shows its end')")
     assert tab.text("#phase") == "finished"
     assert tab.run("document.querySelector('#lost').hidden")
     with pytest.raises(OSError):

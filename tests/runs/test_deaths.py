@@ -25,7 +25,7 @@ from tests.support.guard import WAIT, everyone
 from tests.support.paths import ROOT
 from tests.support.prototxts import SOLVER
 
-LOST = RankLost("rank 1 of 2 on b: its process ended without a word")
+LOST = RankLost("rank 1 of 2 on b: its process ended without a message")
 
 
 def attempt(*events, batch=""):

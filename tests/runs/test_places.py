@@ -71,7 +71,7 @@ def test_a_second_run_is_refused_and_a_cancelled_one_ends(spark, tmp_path, small
     thread.join(60)
     (error,) = errors
     assert isinstance(error, Interrupted)
-    assert "stopped by Spark (Job " in error.message and "-resume goes on from it" in error.message
+    assert "stopped by Spark (Job " in error.message and "-resume continues from it" in error.message
     events = [json.loads(line)["event"] for line in metrics.read_text().splitlines()]
     assert "restart" not in events and events.count("start") == 1
     assert not list(tmp_path.glob(".*"))

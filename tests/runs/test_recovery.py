@@ -103,7 +103,7 @@ def test_a_signal_saves_a_snapshot_and_resume_goes_on(victim, data_folder, tmp_p
             break
     assert stopped["kind"] == ("InterruptedByKeyboard" if number == signal.SIGINT else "Interrupted")
     assert number.name in stopped["error"]
-    assert "-resume goes on from it" in stopped["error"]
+    assert "-resume continues from it" in stopped["error"]
     victim.order({**flags, "resume": True})
     events = victim.wait_for("over")
     finished = next(event for event in events if "finished" in event)

@@ -1,4 +1,4 @@
-"""What a run does between its attempts: where it goes on from, how often, and what it says at the end."""
+"""What a run does between its attempts: where it continues from, how often, and what it says at the end."""
 
 import contextlib
 import threading
@@ -163,7 +163,7 @@ def test_a_loss_that_is_no_number_names_the_last_good_snapshot_and_the_way_on(ma
     base = f"file:{tmp_path}/run_iter_30"
     assert e.value.message.startswith(
         "rank 0 of 2 on a: the loss became nan at iteration 31; the last snapshot with a finite loss is "
-        f"{base}.solverstate (iteration 30): with a lower base_lr in {tmp_path}/solver.prototxt than 0.1, go on by: "
+        f"{base}.solverstate (iteration 30): with a lower base_lr in {tmp_path}/solver.prototxt than 0.1, continue by: "
         "caffeonspark -train "
     )
     assert "-resume" not in e.value.message and "password" not in e.value.message
@@ -180,7 +180,9 @@ def test_a_fits_loss_that_is_no_number_names_the_flags_of_another_fit(make_run, 
     with pytest.raises(LossNotFinite) as e:
         run.go()
     base = f"file:{tmp_path}/run_iter_30"
-    assert e.value.message.endswith(f"go on by: a fit with snapshot='{base}.solverstate', weights='{base}.caffemodel'")
+    assert e.value.message.endswith(
+        f"continue by: a fit with snapshot='{base}.solverstate', weights='{base}.caffemodel'"
+    )
 
 
 def test_a_loss_that_is_no_number_in_the_first_iterations(make_run, tmp_path):

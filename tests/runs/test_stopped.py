@@ -57,6 +57,6 @@ def test_stopping_spark_stops_the_run(tmp_path, small_lmdb):
     )
     said, over = done.stdout.splitlines()[-2:]
     assert over == "over"
-    assert said.startswith("Interrupted stopped by ") and "-resume goes on from it" in said, done.stderr[-3000:]
+    assert said.startswith("Interrupted stopped by ") and "-resume continues from it" in said, done.stderr[-3000:]
     assert "; restart " not in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob(".*"))

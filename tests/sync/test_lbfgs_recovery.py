@@ -1,4 +1,4 @@
-"""A rank or an executor is lost in the middle of a pass: L-BFGS goes on from the iteration before, to the bit."""
+"""A rank or an executor is lost in the middle of a pass: L-BFGS continues from the iteration before, to the bit."""
 
 import numpy as np
 import pytest

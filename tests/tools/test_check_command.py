@@ -211,7 +211,7 @@ def test_a_net_that_is_named_from_another_folder(run, tmp_path, where):
     status, lines = run("solver.prototxt")
     hint = {
         "examples/net.prototxt": f"; it is there from {tmp_path}: start in that folder",
-        "elsewhere/net.prototxt": "; net.prototxt lies beside the solver: name that",
+        "elsewhere/net.prototxt": "; net.prototxt lies next to the solver: name that",
         "nowhere.prototxt": "",
     }[where]
     assert status == 1

@@ -98,7 +98,7 @@ def test_ctrl_c_saves_and_ends(tmp_path, small_lmdb, undisturbed):
         assert job.wait() == 1
         wait_until_gone(below)
         (line,) = [line for line in job.lines if line.startswith("caffeonspark: stopped by SIGINT at iteration")]
-    assert "-resume goes on from it" in line
+    assert "-resume continues from it" in line
     run("local", "-np", "2", *words, "-resume")
     assert model(tmp_path) == undisturbed
 

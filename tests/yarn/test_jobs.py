@@ -76,7 +76,7 @@ def test_lost_containers_and_a_lost_master(hadoop, cluster, job_home, trained):
     job.wait_for_log(r"restart 1 of 3 from iteration [1-9]\d*", timeout=300)
     job.wait_for_log(r"saved .*harmed_iter_300.solverstate")
     job.kill(MASTER)
-    match = job.wait_for_log(rf"attempt 2 of {job.application} goes on from iteration (\d+)", attempt=2, timeout=300)
+    match = job.wait_for_log(rf"attempt 2 of {job.application} continues from iteration (\d+)", attempt=2, timeout=300)
     assert 300 <= int(match.group(1)) < 900
     assert job.wait() == 0, job.said[-20:]
     assert hadoop.report(job.application)["Final-State"] == "SUCCEEDED"

@@ -147,7 +147,7 @@ class Source(ABC):
         return False
 
     def take_any_size(self) -> None:
-        """From now on do so: settles ``tops`` anew."""
+        """From now on do so: settles ``tops`` again."""
         raise NotImplementedError
 
     def stated_tops(self) -> Sequence[Tuple[Top, ...]]:
@@ -168,7 +168,7 @@ class Source(ABC):
         return size
 
     def source_path(self) -> str:
-        """The ``source`` field, where it is: beside the prototxt, in the working directory, or as given."""
+        """The ``source`` field, where it is: next to the prototxt, in the working directory, or as given."""
         given = self.parameters().source
         if not given:
             raise ConfigError(f"{self.where}: source is missing: name the data")
@@ -201,7 +201,7 @@ class Source(ABC):
             raise ConfigError(f"{what} is {found}: it has to be one image, channels x height x width")
         mean = mean.reshape(mean.shape[-3:])
         if not np.isfinite(mean).all():
-            raise ConfigError(f"{what} holds NaN or infinite values: compute it anew, without the records that do")
+            raise ConfigError(f"{what} holds NaN or infinite values: compute it again, without the records that do")
         return mean
 
     def transform(self, param: Any) -> Transform:

@@ -24,7 +24,7 @@ _WHAT = "HDF5Data file"
 
 @dataclass(frozen=True)
 class HDF5Reader(RangeReader):
-    """Reads rows of datasets that go on from file to file.
+    """Reads rows of datasets that continue over several files.
 
     Attributes
     ----------

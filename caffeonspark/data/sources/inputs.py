@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InputReader", "InputSource"]
 
-_SPARK_IMAGE = "SPARK_IMAGE"  # beside CaffeOnSpark's types
+_SPARK_IMAGE = "SPARK_IMAGE"  # in addition to CaffeOnSpark's types
 _KINDS_OF_IMAGES = {FILE: "ENCODED_IMAGE", IMAGE: _SPARK_IMAGE, SIZED_FILE: "ENCODED_IMAGE_WITH_DIM"}
 
 

@@ -40,7 +40,7 @@ def write_entries(folder: str, entries: Iterable[Tuple[bytes, bytes]], name: str
     rest = iter(entries)
     count, last = 0, b""
     try:
-        # without lock=False, an empty lock file would stay beside the data
+        # without lock=False, an empty lock file would stay next to the data
         with lmdb.open(folder, map_size=1 << 30, mode=0o644, lock=False, sync=False) as env:
             while True:
                 some = list(itertools.islice(rest, _TRANSACTION))

@@ -3,7 +3,7 @@
 LMDB itself maps its file into memory and believes what it finds there: a page beyond the end of a file that was cut is
 a SIGBUS, a damaged one a failed assertion and SIGABRT, and either ends the process without an error that anybody could
 report. Here every page comes by ``pread`` and is checked before it is used, so that a file may be cut, damaged, or
-rewritten while it is read, and the worst is an error that says so. Nothing is locked and nothing beside the file is
+rewritten while it is read, and the worst is an error that says so. Nothing is locked and nothing next to the file is
 touched.
 
 The format is that of LMDB 0.9 on 64-bit little-endian machines (mdb.c: MDB_page, MDB_node, MDB_db, MDB_meta). It has
@@ -410,10 +410,10 @@ class LMDBFile:
             self._no_lmdb("is a pointer of git-lfs: fetch the file itself (git lfs pull)")
         if start[12:16] == _MAGIC or start[12:16] == _MAGIC[::-1]:
             self._no_lmdb(
-                "was written on a 32-bit machine: write it anew on one like this (mdb_dump there, mdb_load here)"
+                "was written on a 32-bit machine: write it again on one like this (mdb_dump there, mdb_load here)"
             )
         if start[_PAGE.size : _PAGE.size + 4] == _MAGIC[::-1]:
-            self._no_lmdb("was written on a big-endian machine: write it anew here (mdb_dump there, mdb_load here)")
+            self._no_lmdb("was written on a big-endian machine: write it again here (mdb_dump there, mdb_load here)")
         if not start.strip(b"\0"):
             raise _Damage("begins with zeros")
         self._no_lmdb("does not begin as LMDB's files do")
@@ -427,7 +427,7 @@ class LMDBFile:
             raise _Damage(f"has no header on page {page}")
         if version != _VERSION:
             self._no_lmdb(
-                f"has version {version} of LMDB's format, and {_VERSION}, that of LMDB 0.9, is read: write it anew "
+                f"has version {version} of LMDB's format, and {_VERSION}, that of LMDB 0.9, is read: write it again "
                 "(mdb_dump, then LMDB 0.9's mdb_load)"
             )
         at = _PAGE.size + _META.size

@@ -87,7 +87,7 @@ class StoredTable:
     Attributes
     ----------
     files : in order
-    columns : of these columns, beside the ids
+    columns : of these columns, and of the ids
     identity : the column of the ids and its field; "" for the rows' numbers, and for all of the column
     """
 
@@ -258,7 +258,7 @@ class _ParquetSource(RangeSource):
         for one, file in zip(paths, opened):
             if not file.schema_arrow.equals(schema):
                 raise DataError(
-                    f"{self.where}: {one} has other columns than {os.path.basename(paths[0])}: write the rows anew, "
+                    f"{self.where}: {one} has other columns than {os.path.basename(paths[0])}: write the rows again, "
                     "or train with Spark"
                 )
         return tuple(_stored(one, file) for one, file in zip(paths, opened)), schema

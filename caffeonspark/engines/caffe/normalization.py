@@ -39,7 +39,7 @@ class LossNormalizer:
         self._net = net
         self._sum_over_ranks = sum_over_ranks
         self._ranks = ranks
-        self._factors = {number: float(ranks) for number in layers}  # right for sums, and settled anew for others
+        self._factors = {number: float(ranks) for number in layers}  # right for sums, and settled again for others
         self._ignored = {number: int(layer.loss_param.ignore_label) for number, layer in layers.items()}
         self._exchanges = self._plan([number for number, layer in layers.items() if is_counted(layer)])
         net.before_forward(self._before_forward)

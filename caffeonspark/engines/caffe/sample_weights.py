@@ -26,7 +26,7 @@ _LARGEST_LOG = -float(np.log(np.finfo(np.float32).tiny))  # Caffe takes no small
 class SampleWeigher:
     """Weighs the samples of losses, and of the gradients they begin, while the net computes.
 
-    A loss is computed anew where Caffe has computed it, so whatever is computed from it sees the right one; its
+    A loss is computed again where Caffe has computed it, so whatever is computed from it sees the right one; its
     gradient is scaled, sample by sample, where it has been computed, behind any Split.
 
     Parameters
