@@ -49,11 +49,14 @@ class Communicator(ABC):
     rank : int, from 0
     size : int
     waited : seconds spent in collectives so far, waiting for other ranks
+    overlaps : whether it is worth to begin all-reduces early and in parts, because links between machines work
+        meanwhile; the same on every rank, and a function of where the ranks are
     """
 
     rank: int
     size: int
     waited: float
+    overlaps: bool = False
 
     @abstractmethod
     def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:

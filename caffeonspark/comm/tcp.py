@@ -65,6 +65,7 @@ class TCPCommunicator(Communicator):
     stall_timeout : seconds without any byte moving after which the peers are given up
     watch : a file descriptor to wait on too, or None
     on_watch : called when ``watch`` is readable; raises to call the collective off
+    overlaps : as of Communicator
     """
 
     def __init__(
@@ -76,9 +77,11 @@ class TCPCommunicator(Communicator):
         stall_timeout: float,
         watch: Optional[int] = None,
         on_watch: Optional[Callable[[], None]] = None,
+        overlaps: bool = False,
     ) -> None:
         self.rank = rank
         self.size = size
+        self.overlaps = overlaps
         self.stall_timeout = stall_timeout
         #: Seconds spent waiting for peers, in all collectives so far.
         self.waited = 0.0
@@ -419,4 +422,5 @@ def connect(
         raise
     finally:
         listener.close()
-    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch)
+    overlaps = len({host for host, _ in addresses}) > 1
+    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch, overlaps)
