@@ -23,9 +23,9 @@ class AllReduce(Strategy):
 
     On one machine it is one collective: the gradients in the net's order, the statistics, loss and votes. Where the
     ranks' communicator works beside the solver (``Communicator.overlaps``), gradients go in buckets
-    (``sync/buckets.py``), in the order of the backward pass, each a collective that is begun while the pass still runs;
-    the last one has the statistics, loss and votes behind it. When a bucket travels changes no sum: what is in it, and
-    so the order of additions, is a function of the net.
+    (``sync/buckets.py``): of the last layers first, each a collective that is begun while the backward pass still runs.
+    In a bucket they have the net's order; the last one has the statistics, loss and votes behind it. When a bucket
+    travels changes no sum: what is in it, and so the order of additions, is a function of the net.
     """
 
     lockstep: ClassVar[bool] = True

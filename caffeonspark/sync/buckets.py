@@ -17,7 +17,7 @@ class Bucket:
 
     Attributes
     ----------
-    numbers : of the gradients, in the order in which they are concatenated
+    numbers : of the gradients, ascending, as they are concatenated
     ready : how many groups of the order are final when all of them are
     """
 
@@ -29,7 +29,8 @@ def make_buckets(order: Sequence[Sequence[int]], sizes: Sequence[int], least: in
     """The buckets, in the order in which they are exchanged: a function of the net alone.
 
     Groups that become final one after another are put together until they have ``least`` bytes. The first layer's are
-    in the last bucket, and so is what is left: behind it there is no computing that it could travel beside.
+    in the last bucket, and so is what is left: behind it there is no computing that it could travel beside. So a net of
+    less than ``least`` bytes has one bucket, which is what ranks on one machine exchange.
 
     Parameters
     ----------
@@ -42,6 +43,6 @@ def make_buckets(order: Sequence[Sequence[int]], sizes: Sequence[int], least: in
     for ready, group in enumerate(order, 1):
         numbers += group
         if ready < len(order) and sum(sizes[number] for number in numbers) >= least:
-            buckets.append(Bucket(tuple(numbers), ready))
+            buckets.append(Bucket(sorted(numbers), ready))
             numbers = []
-    return [*buckets, Bucket(tuple(numbers), len(order))]
+    return [*buckets, Bucket(sorted(numbers), len(order))]
