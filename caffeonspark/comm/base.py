@@ -4,11 +4,39 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import List, Optional, Sequence, Type
+from typing import Callable, List, Optional, Sequence, Type
 
 import numpy as np
 
-__all__ = ["Communicator"]
+__all__ = ["Communicator", "Pending"]
+
+
+class Pending(ABC):
+    """An all-reduce that was begun. Its arrays are not to be touched before it is over."""
+
+    @abstractmethod
+    def progress(self) -> bool:
+        """Do what can be done without waiting for anything; whether it is over."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Return when it is over. Those that were begun before it are over then, too."""
+
+
+class _Postponed(Pending):
+    """One that is done when it is waited for."""
+
+    def __init__(self, reduce: Callable[[], None]) -> None:
+        self._reduce = reduce
+        self._over = False
+
+    def progress(self) -> bool:
+        return self._over
+
+    def wait(self) -> None:
+        if not self._over:
+            self._over = True
+            self._reduce()
 
 
 class Communicator(ABC):
@@ -21,11 +49,14 @@ class Communicator(ABC):
     rank : int, from 0
     size : int
     waited : seconds spent in collectives so far, waiting for other ranks
+    overlaps : whether it is worth to begin all-reduces early and in parts, because links between machines work
+        meanwhile; the same on every rank, and a function of where the ranks are
     """
 
     rank: int
     size: int
     waited: float
+    overlaps: bool = False
 
     @abstractmethod
     def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:
@@ -46,6 +77,14 @@ class Communicator(ABC):
         is ``ring_order`` of ``layout``: ranks sorted by host. All this is the same whichever way the values
         take, over connections or through shared memory.
         """
+
+    def begin_all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> Pending:
+        """Begin what ``all_reduce`` does. It goes on in ``progress`` and ``wait``; the caller may compute meanwhile.
+
+        Several may be pending. They are waited for in the order in which they were begun, the same on every rank, and
+        before any other collective; when each of them makes progress is every rank's own business.
+        """
+        return _Postponed(lambda: self.all_reduce(arrays, scale))
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:
         """Prepare for arrays that are going to be reduced again and again; every rank calls it with the same shapes.

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..errors import CommunicationError
 from .layout import CHUNK, SMALL, cut
-from .tcp import TCPCommunicator
+from .tcp import Steps, TCPCommunicator
 
 __all__ = ["SharedMemoryCommunicator", "share_memory"]
 
@@ -137,12 +137,12 @@ class SharedMemoryCommunicator(TCPCommunicator):
     def _all_reduce_kind(self, arrays: Sequence[np.ndarray]) -> str:
         return f"all_reduce {[_key(array) in self._shared for array in arrays]}"
 
-    def _reduce_small(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> None:
+    def _reduce_small(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> Steps:
         dtype, count = arrays[0].dtype, sum(array.size for array in arrays)
         flat = [array.reshape(-1) for array in arrays]
         parts = [self._slots[self._half][self._order.index(rank)][0].view(dtype)[:count] for rank in range(self.size)]
         _copy_in(flat, parts[self.rank])
-        self._turn()
+        yield from self._turn()
         total = parts[0] + parts[1]
         for part in parts[2:]:
             np.add(total, part, out=total)
@@ -150,7 +150,7 @@ class SharedMemoryCommunicator(TCPCommunicator):
             np.multiply(total, dtype.type(scale), out=total)
         _copy_out(total, flat)
 
-    def _reduce_ring(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> None:
+    def _reduce_ring(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> Steps:
         """The rank at position k of the ring sums up segment k. What is shared it sums up, and writes to every rank,
         when all have come. The rest takes steps: in each a rank copies a chunk of every other's segment in, sums up
         its own segment's chunk of the step before, and copies out what the others summed up in the step before that.
@@ -178,15 +178,15 @@ class SharedMemoryCommunicator(TCPCommunicator):
                 for k in others:
                     _copy_out(before[k][k].view(dtype), plan.chunks[k][step - 2])
             if step <= count:
-                self._turn()
+                yield from self._turn()
 
-    def _turn(self) -> None:
+    def _turn(self) -> Steps:
         """Wait until every rank has done this step, and change halves."""
         links = list(self._links.values())
         for link in links:
             self._send(link, [memoryview(_GO)])
             self._receive(link, [memoryview(bytearray(1))])
-        self._drive(links)
+        yield from self._drive(links)
         self._half = 1 - self._half
 
     def _plan(self, arrays: Sequence[np.ndarray]) -> _Plan:

@@ -4,6 +4,9 @@ Large messages go round a ring: each rank sends to the next and receives from th
 all-gather as one stream of chunks, straight from and into the arrays' own memory. Small ones go to every peer at
 once. Everything waits in one ``poll``: on the connections, and on the rank's connection to the driver, which
 may call it off.
+
+A collective is a generator that moves what can be moved without waiting before it yields: one that was only begun goes
+on when it is asked to. Those that are pending run one after another.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from __future__ import annotations
 import select
 import struct
 import time
-from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
+from collections import deque
+from typing import Callable, Deque, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from ..errors import CommunicationError, PeerLost, StallError
-from .base import Communicator
+from .base import Communicator, Pending
 from .credentials import Credentials
 from .handshake import Listener, dial
 from .layout import CHUNK, MESH, SMALL, Chunk, layout_checksum, ring_order, split_into_chunks
@@ -27,6 +31,27 @@ __all__ = ["TCPCommunicator", "connect"]
 _HEAD = struct.Struct("!QI")  # number of the collective, layout_checksum of its layout
 _LENGTH = struct.Struct("!Q")
 _MOST_GATHERED = 16 << 20  # bytes of one rank: gathered is what ranks tell each other, not what they compute
+_MOST_LAYOUTS = 64  # that are remembered: callers reduce the same few lists again and again
+
+Steps = Iterator[None]  # of a collective: it yields when nothing more can be moved without waiting
+
+
+class _Begun(Pending):
+    """A collective that was begun on a TCPCommunicator."""
+
+    def __init__(self, comm: TCPCommunicator, steps: Steps) -> None:
+        self._comm = comm
+        self.steps = steps
+        self.over = False
+
+    def progress(self) -> bool:
+        if not self.over:
+            self._comm._advance()
+        return self.over
+
+    def wait(self) -> None:
+        while not self.progress():
+            self._comm._wait()
 
 
 class TCPCommunicator(Communicator):
@@ -40,6 +65,7 @@ class TCPCommunicator(Communicator):
     stall_timeout : seconds without any byte moving after which the peers are given up
     watch : a file descriptor to wait on too, or None
     on_watch : called when ``watch`` is readable; raises to call the collective off
+    overlaps : as of Communicator
     """
 
     def __init__(
@@ -51,9 +77,11 @@ class TCPCommunicator(Communicator):
         stall_timeout: float,
         watch: Optional[int] = None,
         on_watch: Optional[Callable[[], None]] = None,
+        overlaps: bool = False,
     ) -> None:
         self.rank = rank
         self.size = size
+        self.overlaps = overlaps
         self.stall_timeout = stall_timeout
         #: Seconds spent waiting for peers, in all collectives so far.
         self.waited = 0.0
@@ -70,11 +98,18 @@ class TCPCommunicator(Communicator):
         self._heard: Set[int] = set()  # and has been checked
         self._scratch = np.empty(CHUNK // 4 + 1, np.float32)
         self._layouts: Dict[Tuple[Tuple[int, int], ...], List[List[Chunk]]] = {}
+        self._pending: Deque[_Begun] = deque()
+        self._broken = ""  # by what
 
     # ---- collectives
 
     def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:
-        arrays = [array for array in arrays if array.size]
+        self.begin_all_reduce(arrays, scale).wait()
+
+    def begin_all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> Pending:
+        return self._start(self._all_reduce([array for array in arrays if array.size], scale))
+
+    def _all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> Steps:
         if not arrays:
             return
         if self.size == 1:
@@ -84,45 +119,51 @@ class TCPCommunicator(Communicator):
             return
         self._begin(layout_checksum(arrays, self._all_reduce_kind(arrays)))
         if sum(array.nbytes for array in arrays) <= SMALL and len(self._links) == self.size - 1:
-            self._reduce_small(arrays, scale)
+            yield from self._reduce_small(arrays, scale)
         else:
-            self._reduce_ring(arrays, scale)
+            yield from self._reduce_ring(arrays, scale)
 
     def broadcast(self, arrays: Sequence[np.ndarray], root: int = 0) -> None:
         arrays = [array for array in arrays if array.size]
-        if self.size == 1 or not arrays:
-            return
+        if self.size > 1 and arrays:
+            self._start(self._broadcast(arrays, root)).wait()
+
+    def _broadcast(self, arrays: Sequence[np.ndarray], root: int) -> Steps:
         self._begin(layout_checksum(arrays, f"broadcast {root}"))
         chunks = split_into_chunks(arrays, 1)[0]
         distance = (self._position - self._order.index(root)) % self.size
         sends = chunks if distance < self.size - 1 else []
         receives = chunks if distance > 0 else []
         # a chunk is passed on as soon as it is here; the root has all of them
-        self._ring(sends, receives, lag=0 if receives else len(chunks), receive_into=lambda i: chunks[i].views)
+        lag = 0 if receives else len(chunks)
+        yield from self._ring(sends, receives, lag=lag, receive_into=lambda i: chunks[i].views)
 
     def all_gather(self, data: bytes) -> List[bytes]:
         if self.size == 1:
             return [bytes(data)]
         if len(data) > _MOST_GATHERED:
             raise CommunicationError(f"{len(data)} bytes are too many to gather: {_MOST_GATHERED} at most")
-        self._begin(layout_checksum([], "all_gather"))
         gathered: Dict[int, bytes] = {self.rank: bytes(data)}
-        # round the ring, size - 1 steps: pass on what came last
+        self._start(self._all_gather(gathered)).wait()
+        return [gathered[rank] for rank in range(self.size)]
+
+    def _all_gather(self, gathered: Dict[int, bytes]) -> Steps:
+        """Complete what is gathered, by rank: round the ring, size - 1 steps, each passing on what came last."""
+        self._begin(layout_checksum([], "all_gather"))
         for step in range(self.size - 1):
             origin_out = self._order[(self._position - step) % self.size]
             origin_in = self._order[(self._position - step - 1) % self.size]
             out = gathered[origin_out]
             length = bytearray(_LENGTH.size)
-            self._exchange([memoryview(_LENGTH.pack(len(out)))], [memoryview(length)])
+            yield from self._exchange([memoryview(_LENGTH.pack(len(out)))], [memoryview(length)])
             (size,) = _LENGTH.unpack(length)
             if size > _MOST_GATHERED:
                 raise CommunicationError(
                     f"rank {self._order[self._position - 1]} announces {size} bytes, which no rank sends"
                 )
             incoming = bytearray(size)
-            self._exchange([memoryview(out)], [memoryview(incoming)])
+            yield from self._exchange([memoryview(out)], [memoryview(incoming)])
             gathered[origin_in] = bytes(incoming)
-        return [gathered[rank] for rank in range(self.size)]
 
     def close(self) -> None:
         for link in self._links.values():
@@ -131,19 +172,40 @@ class TCPCommunicator(Communicator):
     def abort(self) -> None:
         self.close()
 
+    # ---- what is pending
+
+    def _start(self, steps: Steps) -> Pending:
+        begun = _Begun(self, steps)
+        self._pending.append(begun)
+        begun.progress()
+        return begun
+
+    def _advance(self) -> None:
+        """Move what can be moved without waiting of what is pending, one collective after another."""
+        if self._broken:
+            raise CommunicationError(f"rank {self.rank} gave its collectives up when one failed: {self._broken}")
+        try:
+            while self._pending:
+                for _ in self._pending[0].steps:
+                    return
+                self._pending.popleft().over = True
+        except BaseException as e:
+            self._broken = str(e) or type(e).__name__
+            raise
+
     def _all_reduce_kind(self, arrays: Sequence[np.ndarray]) -> str:
         """What has to be the same on every rank, beside the arrays' sizes."""
         return "all_reduce"
 
     # ---- one-step exchange
 
-    def _reduce_small(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> None:
+    def _reduce_small(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> Steps:
         mine = [array.reshape(-1).data.cast("B") for array in arrays]
         boxes = {peer: [np.empty_like(array) for array in arrays] for peer in self._links}
         for peer, link in self._links.items():
             self._send(link, mine)
             self._receive(link, [box.reshape(-1).data.cast("B") for box in boxes[peer]])
-        self._drive(list(self._links.values()))
+        yield from self._drive(list(self._links.values()))
         for number, array in enumerate(arrays):
             parts = [array if rank == self.rank else boxes[rank][number] for rank in range(self.size)]
             total = parts[0] + parts[1]
@@ -155,7 +217,7 @@ class TCPCommunicator(Communicator):
 
     # ---- ring
 
-    def _reduce_ring(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> None:
+    def _reduce_ring(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> Steps:
         segments = self._segments(arrays)
         size, position, per_segment = self.size, self._position, len(segments[0])
         sends: List[Chunk] = []
@@ -185,12 +247,12 @@ class TCPCommunicator(Communicator):
                 if scale is not None and number >= finishing:
                     np.multiply(piece, piece.dtype.type(scale), out=piece)
 
-        self._ring(sends, receives, per_segment, receive_into, received)
+        yield from self._ring(sends, receives, per_segment, receive_into, received)
 
     def _segments(self, arrays: Sequence[np.ndarray]) -> List[List[Chunk]]:
         key = tuple((array.ctypes.data, array.nbytes) for array in arrays)
         if key not in self._layouts:
-            if len(self._layouts) > 16:  # callers reduce the same few lists again and again
+            if len(self._layouts) >= _MOST_LAYOUTS:
                 self._layouts.clear()
             self._layouts[key] = split_into_chunks(arrays, self.size)
         return self._layouts[key]
@@ -205,7 +267,7 @@ class TCPCommunicator(Communicator):
         lag: int,
         receive_into: Callable[[int], Sequence[memoryview]],
         received: Callable[[int], None] = lambda number: None,
-    ) -> None:
+    ) -> Steps:
         """Send and receive chunks; the i-th leaves once the (i - lag)-th has arrived."""
         assert self._next is not None and self._previous is not None
         sent = arrived = 0
@@ -227,7 +289,7 @@ class TCPCommunicator(Communicator):
                     arrived += 1
                     moved += 1
             if not moved:
-                self._wait()
+                yield
 
     # ---- moving bytes
 
@@ -262,17 +324,17 @@ class TCPCommunicator(Communicator):
 
         link.begin_receive([memoryview(head)], then=check)
 
-    def _exchange(self, out: Sequence[memoryview], into: Sequence[memoryview]) -> None:
+    def _exchange(self, out: Sequence[memoryview], into: Sequence[memoryview]) -> Steps:
         """One message to the next rank of the ring, one from the previous."""
         assert self._next is not None and self._previous is not None
         self._send(self._next, out)
         self._receive(self._previous, into)
-        self._drive([self._next] if self._next is self._previous else [self._next, self._previous])
+        yield from self._drive([self._next] if self._next is self._previous else [self._next, self._previous])
 
-    def _drive(self, links: Sequence[Link]) -> None:
+    def _drive(self, links: Sequence[Link]) -> Steps:
         while any(link.sending or link.receiving for link in links):
             if not sum(link.push() + link.pull() for link in links):
-                self._wait()
+                yield
 
     def _wait(self) -> None:
         """Block until something can move; raises StallError when nothing does for too long."""
@@ -360,4 +422,5 @@ def connect(
         raise
     finally:
         listener.close()
-    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch)
+    overlaps = len({host for host, _ in addresses}) > 1
+    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch, overlaps)

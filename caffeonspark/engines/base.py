@@ -104,6 +104,20 @@ class Trainer(ABC):
         Whatever they raise ends the iteration without an update and is raised here.
         """
 
+    # ---- gradients before the iteration's end; engines need not be able to
+
+    @property
+    def final_order(self) -> List[List[int]]:
+        """The numbers of ``gradients``, in groups that a backward pass ends together, in the order in which it does:
+        the last layer's first. The same on every rank."""
+        return [list(range(len(self.gradients)))]
+
+    def watch_backward(self, layer_done: Callable[[int], None]) -> None:
+        """From now on, in the last backward pass of each ``step``, call ``layer_done`` after layers, with how many
+        groups of ``final_order`` are what ``gradients_ready`` will find; from then on they may be changed. What it
+        raises ends the iteration without an update. Called once, before the first ``step``."""
+        return
+
     # ---- passes of other numbers, for strategies that go through all data; engines need not be able to
 
     @property

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Callable, ClassVar
+from typing import Callable, ClassVar, List, Sequence
 
 import numpy as np
 
-from ..comm.base import Communicator
+from ..comm.base import Communicator, Pending
 from ..engines.base import Trainer
 from ..settings import Settings
 from .base import Progress, Strategy
+from .buckets import LEAST, make_buckets
 
 __all__ = ["AllReduce"]
 
 
 class AllReduce(Strategy):
-    """Gradients, BatchNorm's statistics, the loss and the votes to stop are exchanged in one collective.
+    """Gradients, BatchNorm's statistics, the loss and the votes to stop are exchanged in every iteration.
 
-    It comes when the gradients are ready, before they are normalised, clipped and applied. All ranks have the same
-    weights at any time, so each has the model.
+    They have come when the gradients are ready, before they are normalised, clipped and applied. All ranks have the
+    same weights at any time, so each has the model.
+
+    On one machine it is one collective: the gradients in the net's order, the statistics, loss and votes. Where the
+    ranks' communicator works beside the solver (``Communicator.overlaps``), gradients go in buckets
+    (``sync/buckets.py``): of the last layers first, each a collective that is begun while the backward pass still runs.
+    In a bucket they have the net's order; the last one has the statistics, loss and votes behind it. When a bucket
+    travels changes no sum: what is in it, and so the order of additions, is a function of the net.
     """
 
     lockstep: ClassVar[bool] = True
@@ -28,14 +35,40 @@ class AllReduce(Strategy):
     ) -> None:
         super().__init__(trainer, comm, settings, wants_stop)
         self._stats = np.zeros(2, np.float32)  # loss, votes to stop
-        comm.share(trainer.gradients)
+        self._pending: List[Pending] = []
+        gradients = trainer.gradients
+        comm.share(gradients)
+        order = trainer.final_order if comm.overlaps else [list(range(len(gradients)))]
+        self._buckets = make_buckets(order, [array.nbytes for array in gradients], LEAST)
+        if len(self._buckets) > 1:
+            trainer.watch_backward(self._layer_done)
 
     def iterate(self, load: Callable[[], None]) -> Progress:
         at, rate = self.trainer.iteration, self.trainer.rate
         self.trainer.step(load, self._exchange)
         return Progress(((at, float(self._stats[0]), rate),), bool(self._stats[1] > 0))
 
+    def _layer_done(self, final: int) -> None:
+        """Begin the buckets that are final, but for the last one, which waits for the loss; and go on with those that
+        were begun."""
+        for bucket in self._buckets[len(self._pending) : -1]:
+            if bucket.ready > final:
+                break
+            self._begin(bucket.numbers)
+        if self._pending:
+            self._pending[-1].progress()
+
     def _exchange(self, loss: float) -> None:
         self._stats[0] = loss
         self._stats[1] = self.wants_stop()
-        self.comm.all_reduce([*self.trainer.gradients, *self.trainer.statistics, self._stats], scale=self.scale)
+        for bucket in self._buckets[len(self._pending) : -1]:
+            self._begin(bucket.numbers)
+        self._begin(self._buckets[-1].numbers, [*self.trainer.statistics, self._stats])
+        for pending in self._pending:
+            pending.wait()
+        self._pending.clear()
+
+    def _begin(self, numbers: Sequence[int], more: Sequence[np.ndarray] = ()) -> None:
+        gradients = self.trainer.gradients
+        arrays = [*(gradients[number] for number in numbers), *more]
+        self._pending.append(self.comm.begin_all_reduce(arrays, scale=self.scale))

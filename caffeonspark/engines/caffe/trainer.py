@@ -16,6 +16,7 @@ from ...plans.sample_weights import WeightedLoss
 from ...storage import reserved
 from ..base import Trainer
 from .arrivals import check_arrivals
+from .backward import FinalGradients
 from .normalization import LossNormalizer, normalized_layers
 from .predictor import CaffePredictor
 from .pycaffe import caffe, parameter_blobs, places_of_layers, prototxt, unique
@@ -79,6 +80,8 @@ class CaffeTrainer(Trainer):
         self._exchange: Callable[[List[float]], None] = lambda losses: None
         self._before = 0  # passes of the step that the solver does not make itself
         self._losses: List[float] = []
+        self._final = FinalGradients(self._net, self._learnable)
+        self._last_pass = 0  # of a step whose backward pass is watched
         last = len(self._net.layers) - 1
         self._net.before_forward(lambda layer: self._load() if layer == 0 else None)
         # after every callback of the forward pass: one of them may scale losses
@@ -135,6 +138,10 @@ class CaffeTrainer(Trainer):
         return [(1.0 if rate is None else rate, 1.0 if decay is None else decay) for rate, decay in specs]
 
     @property
+    def final_order(self) -> List[List[int]]:
+        return self._final.order
+
+    @property
     def iteration(self) -> int:
         return int(self._solver.iter)
 
@@ -152,7 +159,22 @@ class CaffeTrainer(Trainer):
 
     def step(self, load: Callable[[], None], gradients_ready: Callable[[float], None]) -> None:
         self._exchange = lambda losses: gradients_ready(sum(losses) / len(losses))
-        self._run(load, lambda: self._solver.step(1))
+        self._last_pass = int(self._param.iter_size)
+        try:
+            self._run(load, lambda: self._solver.step(1))
+        finally:
+            self._last_pass = 0
+
+    def watch_backward(self, layer_done: Callable[[int], None]) -> None:
+        if self._param.debug_info:
+            return  # its last line is of all gradients after the pass, before anything has changed them
+        after = self._final.after
+
+        def ran(layer: int) -> None:
+            if len(self._losses) == self._last_pass:
+                layer_done(after[layer])
+
+        self._net.after_backward(ran)
 
     def step_over(
         self, passes: int, load: Callable[[], None], gradients_ready: Callable[[Sequence[float]], None]

@@ -1,0 +1,105 @@
+"""One rank of ``overlap``: a program that trains by a solver made of sleeps.
+
+    overlap_rank.py RANK PORT ADDRESS…
+
+It listens, says so in a line, and connects when it is told to by a line. Then it answers {"net": [[bytes, seconds],
+…], "early": whether gradients travel while backward runs, "iterations": n} with {"seconds": of each iteration}, JSON a
+line.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+import time
+from typing import Any, Callable, List
+
+import numpy as np
+
+from caffeonspark.comm.credentials import Credentials
+from caffeonspark.comm.handshake import Listener
+from caffeonspark.comm.tcp import connect
+from caffeonspark.engines.base import Trainer
+from caffeonspark.settings import Settings
+from caffeonspark.sync.all_reduce import AllReduce
+
+_libc = ctypes.PyDLL(None)  # which keeps the GIL, as pycaffe does
+
+
+def compute(seconds: float) -> None:
+    """What a layer's pass is here: nothing else of this process runs, and no processor is taken."""
+    _libc.usleep(int(seconds * 1e6))
+
+
+class Sleeping(Trainer):
+    """Layers with one parameter each, whose backward passes take so long; forward passes take no time."""
+
+    iteration, rate, inputs, statistics = 0, 0.1, {}, []  # type: ignore[assignment]
+
+    def __init__(self, layers: List[Any]) -> None:
+        self._seconds = [seconds for _, seconds in layers]
+        self._gradients = [np.zeros(size // 4, np.float32) for size, _ in layers]
+        self._layer_done: Callable[[int], None] = lambda final: None
+
+    @property
+    def gradients(self) -> List[np.ndarray]:
+        return self._gradients
+
+    weights = gradients
+
+    @property
+    def final_order(self) -> List[List[int]]:
+        return [[number] for number in reversed(range(len(self._gradients)))]
+
+    def watch_backward(self, layer_done: Callable[[int], None]) -> None:
+        self._layer_done = layer_done
+
+    def step(self, load: Callable[[], None], gradients_ready: Callable[[float], None]) -> None:
+        for number, seconds in enumerate(reversed(self._seconds), 1):
+            compute(seconds)
+            self._layer_done(number)
+        gradients_ready(0.0)
+
+    def _nothing(self, *args: Any) -> Any:
+        raise NotImplementedError
+
+    test_net = reseed = load_weights = save_weights = restore = snapshot = close = _nothing
+
+
+class Told(AllReduce):
+    """The library's strategy, that may be told to exchange all buckets at the end."""
+
+    early = True
+
+    def _layer_done(self, final: int) -> None:
+        if self.early:
+            super()._layer_done(final)
+
+
+def measure(comm: Any, request: Any) -> List[float]:
+    trainer = Sleeping(request["net"])
+    strategy = Told(trainer, comm, Settings(), lambda: False)
+    strategy.early = request["early"]
+    found = []
+    for _ in range(1 + request["iterations"]):
+        comm.barrier()
+        begin = time.perf_counter()
+        strategy.iterate(lambda: None)
+        found.append(time.perf_counter() - begin)
+    return found[1:]
+
+
+def main() -> None:
+    rank, port, hosts = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    listener = Listener(hosts[rank], (port, port), None, rank)
+    print("listening", flush=True)
+    sys.stdin.readline()
+    credentials = Credentials(bytes(32), b"benchmark nonce!")  # with checksums, as by default
+    with connect(rank, [(host, port) for host in hosts], listener, credentials) as comm:
+        for line in sys.stdin:
+            print(json.dumps({"seconds": measure(comm, json.loads(line))}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
