@@ -2,7 +2,7 @@
 
 Large messages go round a ring: each rank sends to the next and receives from the previous, reduce-scatter and
 all-gather as one stream of chunks, straight from and into the arrays' own memory. Small ones go to every peer at
-once. Everything waits in one ``poll``: on the connections, and on the rank's connection to the driver, which
+once. Where a host has several ranks and there are several hosts, ``hierarchy`` says what goes where. Everything waits in one ``poll``: on the connections, and on the rank's connection to the driver, which
 may call it off.
 """
 
@@ -19,8 +19,10 @@ from ..errors import CommunicationError, PeerLost, StallError
 from .base import Communicator
 from .credentials import Credentials
 from .handshake import Listener, dial
-from .layout import CHUNK, MESH, SMALL, Chunk, layout_checksum, ring_order, split_into_chunks
+from .hierarchy import Hierarchy
+from .layout import CHUNK, MESH, SMALL, Chunk, HostGroups, group_by_host, layout_checksum, ring_order, split_into_chunks
 from .link import Link, link_over
+from .transfers import Channel
 
 __all__ = ["TCPCommunicator", "connect"]
 
@@ -40,6 +42,7 @@ class TCPCommunicator(Communicator):
     stall_timeout : seconds without any byte moving after which the peers are given up
     watch : a file descriptor to wait on too, or None
     on_watch : called when ``watch`` is readable; raises to call the collective off
+    hosts : which ranks run where; None for ranks that are all taken for equally near
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class TCPCommunicator(Communicator):
         stall_timeout: float,
         watch: Optional[int] = None,
         on_watch: Optional[Callable[[], None]] = None,
+        hosts: Optional[HostGroups] = None,
     ) -> None:
         self.rank = rank
         self.size = size
@@ -70,10 +74,17 @@ class TCPCommunicator(Communicator):
         self._heard: Set[int] = set()  # and has been checked
         self._scratch = np.empty(CHUNK // 4 + 1, np.float32)
         self._layouts: Dict[Tuple[Tuple[int, int], ...], List[List[Chunk]]] = {}
+        self._hosts = hosts
+        self._hierarchy: Optional[Hierarchy] = None
+        if hosts is not None and len(hosts.groups) > 1 and all(peer in links for peer in hosts.peers(rank)):
+            self._hierarchy = Hierarchy(rank, hosts, links, Channel(self._send, self._receive))
 
     # ---- collectives
 
-    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:
+    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0) -> None:
+        if compressed and self._hierarchy is not None:
+            self._reduce_by_hosts([array for array in arrays[:compressed] if array.size], scale, compressed=True)
+            arrays = arrays[compressed:]
         arrays = [array for array in arrays if array.size]
         if not arrays:
             return
@@ -81,6 +92,9 @@ class TCPCommunicator(Communicator):
             if scale is not None and scale != 1:
                 for array in arrays:
                     np.multiply(array, array.dtype.type(scale), out=array)
+            return
+        if self._hosts is not None and self._hosts.hierarchical:
+            self._reduce_by_hosts(arrays, scale)
             return
         self._begin(layout_checksum(arrays, self._all_reduce_kind(arrays)))
         if sum(array.nbytes for array in arrays) <= SMALL and len(self._links) == self.size - 1:
@@ -127,6 +141,8 @@ class TCPCommunicator(Communicator):
     def close(self) -> None:
         for link in self._links.values():
             link.close()
+        if self._hierarchy is not None:
+            self._hierarchy.forget()
 
     def abort(self) -> None:
         self.close()
@@ -134,6 +150,20 @@ class TCPCommunicator(Communicator):
     def _all_reduce_kind(self, arrays: Sequence[np.ndarray]) -> str:
         """What has to be the same on every rank, beside the arrays' sizes."""
         return "all_reduce"
+
+    # ---- by hosts
+
+    def _reduce_by_hosts(
+        self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool = False
+    ) -> None:
+        if not arrays:
+            return
+        assert self._hierarchy is not None
+        compressed = compressed and arrays[0].dtype == np.float32
+        way = self._hierarchy.way(arrays, compressed)
+        self._begin(layout_checksum(arrays, f"all_reduce {way} {compressed}"))
+        for _ in self._hierarchy.reduce(arrays, scale, way, compressed):
+            self._wait()
 
     # ---- one-step exchange
 
@@ -303,13 +333,15 @@ class TCPCommunicator(Communicator):
             self.waited += time.monotonic() - start
 
 
-def neighbours(rank: int, order: Sequence[int]) -> List[int]:
-    """The peers a rank is connected to: all of them in a small group, else its neighbours in the ring."""
+def neighbours(rank: int, order: Sequence[int], hosts: HostGroups, compressed: bool = False) -> List[int]:
+    """The peers a rank is connected to: all of them in a small group, else its neighbours in the ring, and, where
+    hosts add up before they exchange, its leader, or who it leads and the other leaders."""
     size = len(order)
     if size <= MESH:
         return [peer for peer in range(size) if peer != rank]
     position = list(order).index(rank)
-    return sorted({order[(position + 1) % size], order[(position - 1) % size]})
+    ring = {order[(position + 1) % size], order[(position - 1) % size]}
+    return sorted(ring.union(hosts.peers(rank)) if hosts.hierarchical or compressed else ring)
 
 
 def connect(
@@ -321,6 +353,7 @@ def connect(
     stall_timeout: float = 120.0,
     watch: Optional[int] = None,
     on_watch: Optional[Callable[[], None]] = None,
+    compressed: bool = False,
 ) -> TCPCommunicator:
     """Connect to the peers and return the communicator; closes the listener.
 
@@ -332,10 +365,12 @@ def connect(
     credentials : this rank's, which its listener gets too
     connect_timeout : seconds for all connections to stand
     stall_timeout, watch, on_watch : see TCPCommunicator
+    compressed : whether arrays are going to be compressed between hosts, for which every two hosts are connected
     """
     listener.credentials = credentials
-    order = ring_order([host for host, _ in addresses])
-    peers = neighbours(rank, order)
+    names = [host for host, _ in addresses]
+    order, hosts = ring_order(names), group_by_host(names)
+    peers = neighbours(rank, order, hosts, compressed)
     deadline = time.monotonic() + connect_timeout
     links: Dict[int, Link] = {}
     try:
@@ -360,4 +395,4 @@ def connect(
         raise
     finally:
         listener.close()
-    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch)
+    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch, hosts)
