@@ -15,13 +15,13 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from ..errors import CommunicationError
 from . import bf16
-from .layout import CHUNK, Chunk, HostGroups, add_host_sums, spans, split_into_chunks
+from .layout import Chunk, HostGroups, add_host_sums, spans, split_into_chunks
 from .link import Link
 from .link_model import FLAT, SEGMENTS, WHOLE, LinkModel
 from .transfers import Channel, Lane, Transfer, move
@@ -254,9 +254,17 @@ class _Within:
 
 
 class _Segments:
-    """The transfers of one rank; used again for each all-reduce of the same arrays."""
+    """The transfers of one rank; used again for each all-reduce of the same arrays.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    events : what has happened in this one
+    lanes : what goes to and comes from which peer
+    copied : bytes that go from a rank of this host to another because they do not share them
+    """
+
+    def __init__(self, within: _Within) -> None:
+        self.copied = sum(piece.nbytes for stage in within.stages for piece in stage.rest)
         self.events: Set[Hashable] = set()
         self.lanes: List[Lane] = []
 
@@ -265,7 +273,7 @@ class _Follower(_Segments):
     """A rank that is not its host's leader."""
 
     def __init__(self, within: _Within) -> None:
-        super().__init__()
+        super().__init__(within)
         self._number = within.group.index(within.rank) - 1
         self._count = len(within.group) - 1
         lane = Lane(within.group[0])
@@ -324,7 +332,7 @@ class _Leader(_Segments):
         scale: Optional[float],
         residual: Optional[np.ndarray],
     ) -> None:
-        super().__init__()
+        super().__init__(within)
         self._within = within
         self._hosts = hosts
         self._host = host
@@ -350,9 +358,7 @@ class _Leader(_Segments):
         for number, peer in enumerate(followers):
             lane = Lane(peer)
             pattern, token = bytearray(4), memoryview(bytearray(_TOKEN))
-            lane.into.append(
-                Transfer(partial(_view_of, pattern), then=partial(self._check_pattern, peer, pattern))
-            )
+            lane.into.append(Transfer(partial(_view_of, pattern), then=partial(self._check_pattern, peer, pattern)))
             if within.shared:
                 lane.out.append(Transfer(partial(_list_of, token), arrived))
             largest = max(sum(piece.size for piece in stage.rest) for stage in within.stages)
@@ -394,14 +400,10 @@ class _Leader(_Segments):
             out, scratch = np.empty(self._width(), np.uint16), np.empty(self._width(), self._dtype)
             for stage in range(self._stages + _AHEAD):
                 if stage < self._stages:
-                    lane.out.append(
-                        Transfer(partial(self._contribution, other, stage, out), self._local(stage))
-                    )
+                    lane.out.append(Transfer(partial(self._contribution, other, stage, out), self._local(stage)))
                     lane.into.append(self._addition(stage, distance, scratch))
                 if stage >= _AHEAD:
-                    lane.out.append(
-                        Transfer(partial(self._result, stage - _AHEAD, out), (("final", stage - _AHEAD),))
-                    )
+                    lane.out.append(Transfer(partial(self._result, stage - _AHEAD, out), (("final", stage - _AHEAD),)))
                     lane.into.append(self._arrival(stage - _AHEAD, other, scratch))
             self.lanes.append(lane)
 
@@ -515,7 +517,8 @@ def _token_and(room: np.ndarray) -> List[memoryview]:
 
 def _starts(chunks: Sequence[Sequence[Chunk]]) -> List[List[int]]:
     """Where each chunk of each segment begins in the concatenation."""
-    at, starts = 0, []
+    at = 0
+    starts: List[List[int]] = []
     for row in chunks:
         starts.append([])
         for chunk in row:
@@ -532,14 +535,16 @@ def _added(parts: Sequence[np.ndarray]) -> np.ndarray:
     """The sum of flat arrays, one after another."""
     if len(parts) == 1:
         return parts[0]
-    total = parts[0] + parts[1]
+    total: np.ndarray = parts[0] + parts[1]
     for part in parts[2:]:
         np.add(total, part, out=total)
     return total
 
 
 def _scaled(total: np.ndarray, scale: Optional[float]) -> np.ndarray:
-    return total if scale is None else np.multiply(total, total.dtype.type(scale), out=total)
+    if scale is not None:
+        np.multiply(total, total.dtype.type(scale), out=total)
+    return total
 
 
 def _split(total: np.ndarray, arrays: Sequence[np.ndarray]) -> None:

@@ -17,6 +17,9 @@ WHOLE = "whole"
 #: Every host's leader adds up a segment, and sends it to the others.
 SEGMENTS = "segments"
 
+#: Bytes of which a rank holds a copy for each other rank or host, at most.
+_MOST_AT_ONCE = 4 << 20
+
 _NUMBERS = struct.Struct("!dddd")
 
 
@@ -60,6 +63,8 @@ class LinkModel:
 
     def best(self, nbytes: int, hosts: HostGroups, connected: bool) -> str:
         """The way that takes least; FLAT only where every pair of ranks is ``connected``."""
+        if nbytes > _MOST_AT_ONCE:
+            return SEGMENTS
         ways = [FLAT, WHOLE, SEGMENTS] if connected else [WHOLE, SEGMENTS]
         return min(ways, key=lambda way: self.seconds(way, nbytes, hosts))
 

@@ -2,8 +2,8 @@
 
 Large messages go round a ring: each rank sends to the next and receives from the previous, reduce-scatter and
 all-gather as one stream of chunks, straight from and into the arrays' own memory. Small ones go to every peer at
-once. Where a host has several ranks and there are several hosts, ``hierarchy`` says what goes where. Everything waits in one ``poll``: on the connections, and on the rank's connection to the driver, which
-may call it off.
+once. Where a host has several ranks and there are several hosts, ``hierarchy`` says what goes where. Everything waits
+in one ``poll``: on the connections, and on the rank's connection to the driver, which may call it off.
 """
 
 from __future__ import annotations
@@ -153,9 +153,7 @@ class TCPCommunicator(Communicator):
 
     # ---- by hosts
 
-    def _reduce_by_hosts(
-        self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool = False
-    ) -> None:
+    def _reduce_by_hosts(self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool = False) -> None:
         if not arrays:
             return
         assert self._hierarchy is not None
