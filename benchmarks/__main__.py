@@ -15,6 +15,7 @@ NAMES = (
     "two_ranks",
     "scaling",
     "all_reduce",
+    "links",
     "features",
     "transform",
     "decoding",
