@@ -16,6 +16,7 @@ NAMES = (
     "scaling",
     "all_reduce",
     "overlap",
+    "links",
     "features",
     "transform",
     "decoding",

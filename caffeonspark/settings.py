@@ -67,6 +67,13 @@ class Settings:
     syncInterval: int = flag(
         "int", 10, "with -sync average or elastic: a rank's iterations between averagings", "T", minimum=1
     )
+    compress: str = flag(
+        "choice",
+        "none",
+        "with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time",
+        "none|bf16",
+        choices=("none", "bf16"),
+    )
     averageHistory: bool = flag("switch", False, "with -sync average: the solver's history becomes the mean, too")
     elasticAlpha: Optional[float] = flag(
         "float",

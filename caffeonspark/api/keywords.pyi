@@ -27,6 +27,7 @@ class ConfigFlags:
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        compress: Literal["none", "bf16"] = "none",
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
         fullBatch: bool = False,
@@ -109,6 +110,8 @@ class ConfigFlags:
     """how ranks stay one model: all_reduce (gradients, every iteration), average (weights, now and then), elastic (weights tied to a centre), or MODULE:CLASS for one of your own"""
     syncInterval: int
     """with -sync average or elastic: a rank's iterations between averagings"""
+    compress: Literal["none", "bf16"]
+    """with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time"""
     averageHistory: bool
     """with -sync average: the solver's history becomes the mean, too"""
     elasticAlpha: Optional[float]

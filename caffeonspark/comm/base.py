@@ -59,32 +59,48 @@ class Communicator(ABC):
     overlaps: bool = False
 
     @abstractmethod
-    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:
+    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0) -> None:
         """Replace each array by its sum over the ranks, times ``scale``, in place and bit-equal on every rank.
 
         Parameters
         ----------
         arrays : C-contiguous arrays of one float dtype, the same shapes on every rank
         scale : factor applied to the sum, in the arrays' dtype; 1 / size gives the mean
+        compressed : so many of the arrays, from the first, may go between hosts in 16 bits where they are float32; the
+            same on every rank
 
         Notes
         -----
-        The order of the additions is part of the interface, because float addition is not associative.
-        Take the concatenation of the arrays, n values long. Up to 64 KB (``layout.SMALL``), when every pair of
+        The order of the additions is part of the interface, because float addition is not associative. It depends on
+        the arrays' sizes and the ranks' hosts alone, and is the same whichever way the values take, over connections or
+        through shared memory. Take the concatenation of the arrays, n values long.
+
+        Where all ranks are on one host, or each on its own: up to 64 KB (``layout.SMALL``), when every pair of
         ranks is connected (up to ``layout.MESH`` ranks), the sum is ((g0 + g1) + g2) + …, in rank order.
         Otherwise value i belongs to segment k, where ``n * k // size <= i < n * (k + 1) // size``, and its sum
         starts at the k-th rank of the ring: ((g[k] + g[k+1]) + g[k+2]) + …, indices modulo size. The ring's order
-        is ``ring_order`` of ``layout``: ranks sorted by host. All this is the same whichever way the values
-        take, over connections or through shared memory.
+        is ``ring_order`` of ``layout``: ranks sorted by host.
+
+        Where there are several hosts, and one of them has several ranks: the ranks of each host are added up first, in
+        rank order: P = ((g0 + g1) + g2) + …. Hosts are sorted by name. Of H hosts, value i belongs to segment k, where
+        ``n * k // H <= i < n * (k + 1) // H``, and its sum starts at host k: ((P[k] + P[k+1]) + P[k+2]) + …, indices
+        modulo H.
+
+        Compressed arrays are summed up by themselves, in the order for several hosts, and the rest as if there were
+        nothing else. Each host's P gets what rounding left of it the last time; those of the hosts that are added to
+        host k's are rounded after that, and the scaled sum is rounded once more, for host k too, so that every rank
+        has the same. Within a host nothing is compressed, nor is it where all ranks share one machine's memory.
         """
 
-    def begin_all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> Pending:
+    def begin_all_reduce(
+        self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0
+    ) -> Pending:
         """Begin what ``all_reduce`` does. It goes on in ``progress`` and ``wait``; the caller may compute meanwhile.
 
         Several may be pending. They are waited for in the order in which they were begun, the same on every rank, and
         before any other collective; when each of them makes progress is every rank's own business.
         """
-        return _Postponed(lambda: self.all_reduce(arrays, scale))
+        return _Postponed(lambda: self.all_reduce(arrays, scale, compressed))
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:
         """Prepare for arrays that are going to be reduced again and again; every rank calls it with the same shapes.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import reduce
 from typing import List, Optional, Sequence
 
 import numpy as np
 
 from ..errors import PeerLost
 from .base import Communicator
-from .layout import MESH, SMALL
+from .layout import MESH, SMALL, HostGroups, add_host_sums, group_by_host
 
 __all__ = ["LocalCommunicator", "local_group"]
 
@@ -18,7 +19,8 @@ __all__ = ["LocalCommunicator", "local_group"]
 class _Room:
     """What the ranks of a group share."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, hosts: HostGroups) -> None:
+        self.hosts = hosts
         self.barrier = threading.Barrier(size)
         self.arrays: List[Sequence[np.ndarray]] = [()] * size
         self.data = [b""] * size
@@ -33,7 +35,7 @@ class LocalCommunicator(Communicator):
         self.waited = 0.0
         self._room = room
 
-    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:
+    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0) -> None:
         if not sum(array.size for array in arrays):
             return
         self._room.arrays[self.rank] = arrays
@@ -53,6 +55,8 @@ class LocalCommunicator(Communicator):
         """The sum in the order that Communicator.all_reduce documents."""
         if self.size == 1:
             return parts[0]
+        if self._room.hosts.hierarchical:
+            return add_host_sums([reduce(np.add, [parts[r] for r in group]) for group in self._room.hosts.groups])
         count = len(parts[0])
         one_step = parts[0].nbytes <= SMALL and self.size <= MESH
         total = np.empty_like(parts[0])
@@ -96,7 +100,7 @@ class LocalCommunicator(Communicator):
             self.waited += time.monotonic() - start
 
 
-def local_group(size: int) -> List[LocalCommunicator]:
-    """The communicators of ``size`` ranks."""
-    room = _Room(size)
+def local_group(size: int, hosts: Sequence[str] = ()) -> List[LocalCommunicator]:
+    """The communicators of ``size`` ranks; sums are those of ranks on these ``hosts``, in rank order, or on one."""
+    room = _Room(size, group_by_host(hosts or ["here"] * size))
     return [LocalCommunicator(rank, size, room) for rank in range(size)]

@@ -1,4 +1,4 @@
-"""All-reduce in memory that the ranks of one machine share.
+"""All-reduce in memory that the ranks of one machine share, of all ranks or of those of each host.
 
 Shared memory is a memfd: it has no name, and goes with the last process that has it. The ranks tell each other over
 their authenticated connections where theirs is, and open the others' through ``/proc``, which lets the same user do
@@ -16,16 +16,19 @@ import hmac
 import mmap
 import os
 import struct
+import time
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import CommunicationError
-from .layout import CHUNK, SMALL, cut
+from .hierarchy import Key, SharedRange
+from .layout import CHUNK, SMALL, cut, layout_checksum
+from .link_model import LinkModel, agreed
 from .tcp import Steps, TCPCommunicator
 
-__all__ = ["SharedMemoryCommunicator", "share_memory"]
+__all__ = ["HostMemoryCommunicator", "SharedMemoryCommunicator", "share_memory"]
 
 _NAME = b"caffeonspark"
 _TOKEN = 32
@@ -37,16 +40,8 @@ _PAGE = mmap.PAGESIZE
 _MFD_CLOEXEC = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_Key = Tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _Shared:
-    """What of an array every rank has in shared memory: values ``low`` to ``high``, and each rank's, in rank order."""
-
-    low: int
-    high: int
-    views: Sequence[np.ndarray]
+_PROBE = 512 << 10  # bytes by which the rate between hosts is measured
+_PROBES = 5
 
 
 @dataclass(frozen=True)
@@ -84,58 +79,21 @@ class SharedMemoryCommunicator(TCPCommunicator):
             for half in (0, 1)
         ]
         self._half = 0
-        self._shared: Dict[_Key, _Shared] = {}
-        self._moved: List[np.ndarray] = []  # whole pages, which keep what they belong to
-        self._plans: Dict[Tuple[_Key, ...], _Plan] = {}
+        self._moved = _MovedArrays()
+        self._plans: Dict[Tuple[Key, ...], _Plan] = {}
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:
-        flat = [array.reshape(-1) for array in arrays]
-        pages = [_whole_pages(array) for array in flat]
-        with contextlib.ExitStack() as opened:
-            ranges = b"".join(_RANGE.pack(low, high) for low, high in pages)
-            size = sum((high - low) * array.itemsize for array, (low, high) in zip(flat, pages))
-            fd, offer = _offer(size, opened) if size else (-1, b"")
-            answers = self.all_gather(ranges + offer)
-            memories = _open_all([answer[len(ranges) :] for answer in answers])
-            if not all(self.all_gather(_GO if memories else b"")):
-                return
-            at = 0
-            for array, (low, high) in zip(flat, pages):
-                at += self._move(array[low:high], memories[self.rank], fd, at)
-        theirs = [list(_RANGE.iter_unpack(answer[: len(ranges)])) for answer in answers]
-        offsets = [0] * self.size
-        for number, array in enumerate(flat):
-            every = [ranges_of[number] for ranges_of in theirs]
-            common = max(low for low, _ in every), min(high for _, high in every)
-            views = []
-            for rank, (low, high) in enumerate(every):
-                values = memories[rank][offsets[rank] :][: (high - low) * array.itemsize].view(array.dtype)
-                views.append(values[max(0, common[0] - low) : max(0, common[1] - low)])
-                offsets[rank] += values.nbytes
-            if common[0] < common[1]:
-                self._shared[_key(array)] = _Shared(*common, views)
-
-    def _move(self, pages: np.ndarray, memory: np.ndarray, fd: int, offset: int) -> int:
-        """Make whole pages those of this rank's shared memory, which keep their address and values; their size."""
-        if pages.nbytes:
-            memory[offset : offset + pages.nbytes] = pages.view(np.uint8)
-            _map(pages, mmap.MAP_SHARED, fd, offset)
-            self._moved.append(pages)
-        return pages.nbytes
+        self._moved.share(self, arrays, range(self.size))
 
     def close(self) -> None:
         super().close()
-        self._slots, self._shared, self._plans = [], {}, {}
-        while self._moved:  # the process may live on, and its allocator needs memory of its own
-            pages = self._moved.pop()
-            values = pages.copy()
-            _map(pages, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
-            pages[...] = values
+        self._slots, self._plans = [], {}
+        self._moved.release()
 
     # ---- all-reduce
 
     def _all_reduce_kind(self, arrays: Sequence[np.ndarray]) -> str:
-        return f"all_reduce {[_key(array) in self._shared for array in arrays]}"
+        return f"all_reduce {[_key(array) in self._moved.ranges for array in arrays]}"
 
     def _reduce_small(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> Steps:
         dtype, count = arrays[0].dtype, sum(array.size for array in arrays)
@@ -203,7 +161,7 @@ class SharedMemoryCommunicator(TCPCommunicator):
         rest: List[List[np.ndarray]] = [[] for _ in range(self.size)]
         total, start = sum(array.size for array in flat), 0
         for array in flat:
-            shared = self._shared.get(_key(array), _Shared(0, 0, ()))
+            shared = self._moved.ranges.get(_key(array), SharedRange(0, 0, {}))
             for k in range(self.size):
                 low = max(0, total * k // self.size - start)
                 high = min(array.size, total * (k + 1) // self.size - start)
@@ -222,7 +180,74 @@ class SharedMemoryCommunicator(TCPCommunicator):
         return _Plan(direct, [cut(pieces, count) for pieces in rest])
 
 
-def _key(array: np.ndarray) -> _Key:
+class HostMemoryCommunicator(TCPCommunicator):
+    """A communicator for ranks of several hosts, of which those of one host use each other's memory where they can.
+
+    Parameters
+    ----------
+    comm : what it goes on from; not to be used any more. Every rank makes one, and they measure their links
+    """
+
+    def __init__(self, comm: TCPCommunicator) -> None:
+        super().__init__(
+            comm.rank,
+            comm.size,
+            comm._links,
+            comm._order,
+            comm.stall_timeout,
+            comm._watch,
+            comm._on_watch,
+            comm.overlaps,
+            comm._hosts,
+        )
+        self.waited, self._sequence = comm.waited, comm._sequence
+        assert self._hosts is not None and self._hierarchy is not None
+        self._group = self._hosts.groups[self._hosts.host_of(self.rank)]
+        self._moved = _MovedArrays()
+        self._hierarchy.model = agreed(self.all_gather(self._measure().pack()))
+
+    def share(self, arrays: Sequence[np.ndarray]) -> None:
+        assert self._hierarchy is not None
+        self._moved.share(self, arrays, self._group)
+        self._hierarchy.shared = self._moved.ranges
+
+    def close(self) -> None:
+        super().close()
+        self._moved.release()
+
+    def _measure(self) -> LinkModel:
+        """What this rank's links take, and its memory; all ranks measure at the same time, as they exchange."""
+        assert self._hosts is not None
+        leader, leaders = self._group[0], [peer for peer in self._hosts.leaders if peer != self.rank]
+        locals_ = [leader] if self.rank != leader else list(self._group[1:])
+        self._begin(layout_checksum([], "measure within"))
+        within = self._seconds(locals_, 1)
+        self.barrier()
+        self._begin(layout_checksum([], "measure between"))
+        between, rate = 0.0, 0.0
+        if self.rank == leader:
+            between = self._seconds(leaders, 1)
+            rate = max(0.0, self._seconds(leaders, _PROBE // len(leaders)) - between) / _PROBE
+        numbers = np.zeros(_PROBE // 4, np.float32)
+        begin = time.perf_counter()
+        np.add(numbers, numbers, out=numbers)
+        return LinkModel(between, within, rate, (time.perf_counter() - begin) / _PROBE)
+
+    def _seconds(self, peers: Sequence[int], nbytes: int) -> float:
+        """The shortest time in which so many bytes went to and came from each of these peers at once."""
+        links, data, room = [self._links[peer] for peer in peers], bytes(nbytes), bytearray(nbytes)
+        times = [0.0]
+        for _ in range(1 + _PROBES if links else 0):
+            begin = time.perf_counter()
+            for link in links:
+                self._send(link, [memoryview(data)])
+                self._receive(link, [memoryview(room)])
+            self._start(self._drive(links)).wait()
+            times.append(time.perf_counter() - begin)
+        return min(times[2:], default=0.0)  # the first has to wait for who comes last
+
+
+def _key(array: np.ndarray) -> Key:
     return array.ctypes.data, array.nbytes
 
 
@@ -254,9 +279,78 @@ def _sum(own: np.ndarray, theirs: Sequence[np.ndarray], scale: Optional[float]) 
 # ---- memory
 
 
+class _MovedArrays:
+    """Arrays of one rank whose whole pages are in memory that it shares with some others.
+
+    Attributes
+    ----------
+    ranges : by array (address and bytes), what of it all of them share
+    """
+
+    def __init__(self) -> None:
+        self.ranges: Dict[Key, SharedRange] = {}
+        self._pages: List[np.ndarray] = []  # which keep what they belong to
+
+    def share(self, comm: TCPCommunicator, arrays: Sequence[np.ndarray], members: Sequence[int]) -> None:
+        """Move these arrays, where all of the ``members`` can open each other's memory. Every rank of ``comm`` calls
+        it, each with its own members, of which it is one."""
+        flat = [array.reshape(-1) for array in arrays]
+        pages = [_whole_pages(array) if len(members) > 1 else (0, 0) for array in flat]
+        with contextlib.ExitStack() as opened:
+            ranges = b"".join(_RANGE.pack(low, high) for low, high in pages)
+            size = sum((high - low) * array.itemsize for array, (low, high) in zip(flat, pages))
+            fd, offer = _offer(size, opened) if size else (-1, b"")
+            gathered = comm.all_gather(ranges + offer)
+            answers = {rank: gathered[rank] for rank in members}
+            memories = dict(zip(members, _open_all([answer[len(ranges) :] for answer in answers.values()])))
+            ready = comm.all_gather(_GO if memories else b"")
+            if not all(ready[rank] for rank in members):
+                return
+            at = 0
+            for array, (low, high) in zip(flat, pages):
+                at += self._move(array[low:high], memories[comm.rank], fd, at)
+        theirs = {rank: list(_RANGE.iter_unpack(answer[: len(ranges)])) for rank, answer in answers.items()}
+        offsets = dict.fromkeys(members, 0)
+        for number, array in enumerate(flat):
+            every = {rank: ranges_of[number] for rank, ranges_of in theirs.items()}
+            common = max(low for low, _ in every.values()), min(high for _, high in every.values())
+            views = {}
+            for rank, (low, high) in every.items():
+                values = memories[rank][offsets[rank] :][: (high - low) * array.itemsize].view(array.dtype)
+                views[rank] = values[max(0, common[0] - low) : max(0, common[1] - low)]
+                offsets[rank] += values.nbytes
+            if common[0] < common[1]:
+                self.ranges[_key(array)] = SharedRange(*common, views)
+
+    def _move(self, pages: np.ndarray, memory: np.ndarray, fd: int, offset: int) -> int:
+        """Make whole pages those of this rank's shared memory, which keep their address and values; their size."""
+        if pages.nbytes:
+            memory[offset : offset + pages.nbytes] = pages.view(np.uint8)
+            _map(pages, mmap.MAP_SHARED, fd, offset)
+            self._pages.append(pages)
+        return pages.nbytes
+
+    def release(self) -> None:
+        """Give the arrays memory of their own again, with the values they have: the process may live on, and its
+        allocator needs it."""
+        self.ranges = {}
+        while self._pages:
+            pages = self._pages.pop()
+            values = pages.copy()
+            _map(pages, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+            pages[...] = values
+
+
 def share_memory(comm: TCPCommunicator) -> TCPCommunicator:
-    """A communicator over memory that all ranks share, or ``comm`` itself where they do not run on one machine, or
-    its kernel does not let them. Every rank calls it, and gets the same. It aborts ``comm`` when it raises."""
+    """A communicator over memory that all ranks share, or those of each host where several hosts have several, or
+    ``comm`` itself where they do not run on one machine, or its kernel does not let them. Every rank calls it, and gets
+    the same. It aborts ``comm`` when it raises."""
+    if comm._hosts is not None and comm._hosts.hierarchical:
+        try:
+            return HostMemoryCommunicator(comm)
+        except BaseException:
+            comm.abort()
+            raise
     if comm.size == 1 or len(comm._links) < comm.size - 1:
         return comm
     try:

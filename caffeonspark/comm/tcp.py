@@ -2,8 +2,8 @@
 
 Large messages go round a ring: each rank sends to the next and receives from the previous, reduce-scatter and
 all-gather as one stream of chunks, straight from and into the arrays' own memory. Small ones go to every peer at
-once. Everything waits in one ``poll``: on the connections, and on the rank's connection to the driver, which
-may call it off.
+once. Where a host has several ranks and there are several hosts, ``hierarchy`` says what goes where. Everything waits
+in one ``poll``: on the connections, and on the rank's connection to the driver, which may call it off.
 
 A collective is a generator that moves what can be moved without waiting before it yields: one that was only begun goes
 on when it is asked to. Those that are pending run one after another.
@@ -23,8 +23,10 @@ from ..errors import CommunicationError, PeerLost, StallError
 from .base import Communicator, Pending
 from .credentials import Credentials
 from .handshake import Listener, dial
-from .layout import CHUNK, MESH, SMALL, Chunk, layout_checksum, ring_order, split_into_chunks
+from .hierarchy import Hierarchy
+from .layout import CHUNK, MESH, SMALL, Chunk, HostGroups, group_by_host, layout_checksum, ring_order, split_into_chunks
 from .link import Link, link_over
+from .transfers import Channel
 
 __all__ = ["TCPCommunicator", "connect"]
 
@@ -66,6 +68,7 @@ class TCPCommunicator(Communicator):
     watch : a file descriptor to wait on too, or None
     on_watch : called when ``watch`` is readable; raises to call the collective off
     overlaps : as of Communicator
+    hosts : which ranks run where; None for ranks that are all taken for equally near
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class TCPCommunicator(Communicator):
         watch: Optional[int] = None,
         on_watch: Optional[Callable[[], None]] = None,
         overlaps: bool = False,
+        hosts: Optional[HostGroups] = None,
     ) -> None:
         self.rank = rank
         self.size = size
@@ -100,22 +104,37 @@ class TCPCommunicator(Communicator):
         self._layouts: Dict[Tuple[Tuple[int, int], ...], List[List[Chunk]]] = {}
         self._pending: Deque[_Begun] = deque()
         self._broken = ""  # by what
+        self._hosts = hosts
+        self._hierarchy: Optional[Hierarchy] = None
+        if hosts is not None and len(hosts.groups) > 1 and all(peer in links for peer in hosts.peers(rank)):
+            self._hierarchy = Hierarchy(rank, hosts, links, Channel(self._send, self._receive))
 
     # ---- collectives
 
-    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> None:
-        self.begin_all_reduce(arrays, scale).wait()
+    def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0) -> None:
+        self.begin_all_reduce(arrays, scale, compressed).wait()
 
-    def begin_all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None) -> Pending:
-        return self._start(self._all_reduce([array for array in arrays if array.size], scale))
+    def begin_all_reduce(
+        self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0
+    ) -> Pending:
+        return self._start(self._all_reduce(arrays, scale, compressed))
 
-    def _all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> Steps:
+    def _all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: int) -> Steps:
+        if compressed and self._hierarchy is not None:
+            yield from self._reduce_by_hosts(
+                [array for array in arrays[:compressed] if array.size], scale, compressed=True
+            )
+            arrays = arrays[compressed:]
+        arrays = [array for array in arrays if array.size]
         if not arrays:
             return
         if self.size == 1:
             if scale is not None and scale != 1:
                 for array in arrays:
                     np.multiply(array, array.dtype.type(scale), out=array)
+            return
+        if self._hosts is not None and self._hosts.hierarchical:
+            yield from self._reduce_by_hosts(arrays, scale)
             return
         self._begin(layout_checksum(arrays, self._all_reduce_kind(arrays)))
         if sum(array.nbytes for array in arrays) <= SMALL and len(self._links) == self.size - 1:
@@ -168,6 +187,8 @@ class TCPCommunicator(Communicator):
     def close(self) -> None:
         for link in self._links.values():
             link.close()
+        if self._hierarchy is not None:
+            self._hierarchy.forget()
 
     def abort(self) -> None:
         self.close()
@@ -196,6 +217,17 @@ class TCPCommunicator(Communicator):
     def _all_reduce_kind(self, arrays: Sequence[np.ndarray]) -> str:
         """What has to be the same on every rank, beside the arrays' sizes."""
         return "all_reduce"
+
+    # ---- by hosts
+
+    def _reduce_by_hosts(self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool = False) -> Steps:
+        if not arrays:
+            return
+        assert self._hierarchy is not None
+        compressed = compressed and arrays[0].dtype == np.float32
+        way = self._hierarchy.way(arrays, compressed)
+        self._begin(layout_checksum(arrays, f"all_reduce {way} {compressed}"))
+        yield from self._hierarchy.reduce(arrays, scale, way, compressed)
 
     # ---- one-step exchange
 
@@ -365,13 +397,15 @@ class TCPCommunicator(Communicator):
             self.waited += time.monotonic() - start
 
 
-def neighbours(rank: int, order: Sequence[int]) -> List[int]:
-    """The peers a rank is connected to: all of them in a small group, else its neighbours in the ring."""
+def neighbours(rank: int, order: Sequence[int], hosts: HostGroups, compressed: bool = False) -> List[int]:
+    """The peers a rank is connected to: all of them in a small group, else its neighbours in the ring, and, where
+    hosts add up before they exchange, its leader, or who it leads and the other leaders."""
     size = len(order)
     if size <= MESH:
         return [peer for peer in range(size) if peer != rank]
     position = list(order).index(rank)
-    return sorted({order[(position + 1) % size], order[(position - 1) % size]})
+    ring = {order[(position + 1) % size], order[(position - 1) % size]}
+    return sorted(ring.union(hosts.peers(rank)) if hosts.hierarchical or compressed else ring)
 
 
 def connect(
@@ -383,6 +417,7 @@ def connect(
     stall_timeout: float = 120.0,
     watch: Optional[int] = None,
     on_watch: Optional[Callable[[], None]] = None,
+    compressed: bool = False,
 ) -> TCPCommunicator:
     """Connect to the peers and return the communicator; closes the listener.
 
@@ -394,10 +429,12 @@ def connect(
     credentials : this rank's, which its listener gets too
     connect_timeout : seconds for all connections to stand
     stall_timeout, watch, on_watch : see TCPCommunicator
+    compressed : whether arrays are going to be compressed between hosts, for which every two hosts are connected
     """
     listener.credentials = credentials
-    order = ring_order([host for host, _ in addresses])
-    peers = neighbours(rank, order)
+    names = [host for host, _ in addresses]
+    order, hosts = ring_order(names), group_by_host(names)
+    peers = neighbours(rank, order, hosts, compressed)
     deadline = time.monotonic() + connect_timeout
     links: Dict[int, Link] = {}
     try:
@@ -422,5 +459,5 @@ def connect(
         raise
     finally:
         listener.close()
-    overlaps = len({host for host, _ in addresses}) > 1
-    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch, overlaps)
+    overlaps = len(hosts.groups) > 1
+    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch, overlaps, hosts)

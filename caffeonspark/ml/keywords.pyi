@@ -25,6 +25,7 @@ class EstimatorParams(HasWeightCol):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    compress: Param[Any]
     averageHistory: Param[Any]
     elasticAlpha: Param[Any]
     fullBatch: Param[Any]
@@ -93,6 +94,7 @@ class EstimatorParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        compress: Literal["none", "bf16"] = "none",
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
         fullBatch: bool = False,
@@ -162,6 +164,7 @@ class EstimatorParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        compress: Literal["none", "bf16"] = "none",
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
         fullBatch: bool = False,
@@ -270,6 +273,10 @@ class EstimatorParams(HasWeightCol):
         """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
         """with -sync average or elastic: a rank's iterations between averagings"""
+    def setCompress(self: Self, value: Literal["none", "bf16"]) -> Self:
+        """with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time"""
+    def getCompress(self) -> Literal["none", "bf16"]:
+        """with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time"""
     def setAverageHistory(self: Self, value: bool) -> Self:
         """with -sync average: the solver's history becomes the mean, too"""
     def getAverageHistory(self) -> bool:
@@ -600,6 +607,7 @@ class ClassifierParams(HasWeightCol):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    compress: Param[Any]
     averageHistory: Param[Any]
     elasticAlpha: Param[Any]
     fullBatch: Param[Any]
@@ -668,6 +676,7 @@ class ClassifierParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        compress: Literal["none", "bf16"] = "none",
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
         fullBatch: bool = False,
@@ -737,6 +746,7 @@ class ClassifierParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        compress: Literal["none", "bf16"] = "none",
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
         fullBatch: bool = False,
@@ -839,6 +849,10 @@ class ClassifierParams(HasWeightCol):
         """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
         """with -sync average or elastic: a rank's iterations between averagings"""
+    def setCompress(self: Self, value: Literal["none", "bf16"]) -> Self:
+        """with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time"""
+    def getCompress(self) -> Literal["none", "bf16"]:
+        """with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time"""
     def setAverageHistory(self: Self, value: bool) -> Self:
         """with -sync average: the solver's history becomes the mean, too"""
     def getAverageHistory(self) -> bool:
@@ -1177,6 +1191,7 @@ class RegressorParams(HasWeightCol):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    compress: Param[Any]
     averageHistory: Param[Any]
     elasticAlpha: Param[Any]
     fullBatch: Param[Any]
@@ -1243,6 +1258,7 @@ class RegressorParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        compress: Literal["none", "bf16"] = "none",
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
         fullBatch: bool = False,
@@ -1310,6 +1326,7 @@ class RegressorParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        compress: Literal["none", "bf16"] = "none",
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
         fullBatch: bool = False,
@@ -1410,6 +1427,10 @@ class RegressorParams(HasWeightCol):
         """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
         """with -sync average or elastic: a rank's iterations between averagings"""
+    def setCompress(self: Self, value: Literal["none", "bf16"]) -> Self:
+        """with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time"""
+    def getCompress(self) -> Literal["none", "bf16"]:
+        """with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time"""
     def setAverageHistory(self: Self, value: bool) -> Self:
         """with -sync average: the solver's history becomes the mean, too"""
     def getAverageHistory(self) -> bool:

@@ -163,6 +163,7 @@ class Rank:
                     stall_timeout=self.job.settings.stallTimeout,
                     watch=connection.fileno(),
                     on_watch=connection.check,
+                    compressed=self.job.settings.compress != "none",
                 )
                 if listener.refused:
                     connection.send(FrameKind.REFUSED, hosts=dict(listener.refused))

@@ -268,6 +268,8 @@ class Attempt:
         """Everybody has loaded its records and listens: tell each where the others are."""
         self.check_bad_records()
         addresses = [self.ready[rank]["address"] for rank in range(self.ranks)]
+        if self.config.settings.compress != "none" and len({host for host, _ in addresses}) == 1:
+            self.observer.note("-compress compresses nothing here: all ranks are on one host")
         totals = [self.layer_total(number) for number in range(len(self.layers))]
         self.result.rows = sum(int(data["epoch"]) for data in self.ready.values())
         if self.strategy.whole_data:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Callable, ClassVar, List, Sequence
+from typing import Callable, ClassVar, List, Sequence, Tuple
 
 import numpy as np
 
 from ..comm.base import Communicator, Pending
 from ..engines.base import Trainer
+from ..plans.net_plan import NetPlan
 from ..settings import Settings
 from .base import Progress, Strategy
 from .buckets import LEAST, make_buckets
@@ -26,8 +27,12 @@ class AllReduce(Strategy):
     (``sync/buckets.py``): of the last layers first, each a collective that is begun while the backward pass still runs.
     In a bucket they have the net's order; the last one has the statistics, loss and votes behind it. When a bucket
     travels changes no sum: what is in it, and so the order of additions, is a function of the net.
+
+    With ``-compress`` gradients go between hosts in 16 bits; what rounding takes is added the next time, and forgotten
+    when training is started again.
     """
 
+    flags: ClassVar[Tuple[str, ...]] = ("compress",)
     lockstep: ClassVar[bool] = True
 
     def __init__(
@@ -42,6 +47,11 @@ class AllReduce(Strategy):
         self._buckets = make_buckets(order, [array.nbytes for array in gradients], LEAST)
         if len(self._buckets) > 1:
             trainer.watch_backward(self._layer_done)
+
+    @classmethod
+    def memory(cls, train: NetPlan, settings: Settings, ranks: int) -> float:
+        """What rounding has left, at a host's first rank."""
+        return 4e-6 * train.parameters if settings.compress != "none" and ranks > 1 else 0.0
 
     def iterate(self, load: Callable[[], None]) -> Progress:
         at, rate = self.trainer.iteration, self.trainer.rate
@@ -71,4 +81,5 @@ class AllReduce(Strategy):
     def _begin(self, numbers: Sequence[int], more: Sequence[np.ndarray] = ()) -> None:
         gradients = self.trainer.gradients
         arrays = [*(gradients[number] for number in numbers), *more]
-        self._pending.append(self.comm.begin_all_reduce(arrays, scale=self.scale))
+        compressed = len(numbers) if self.settings.compress != "none" else 0
+        self._pending.append(self.comm.begin_all_reduce(arrays, self.scale, compressed))

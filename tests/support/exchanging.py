@@ -31,8 +31,14 @@ def in_threads(size, run, *more):
 
 
 def tcp_group(size, encrypted=False, **options):
+    return tcp_group_on(["127.0.0.1"] * size, encrypted, **options)
+
+
+def tcp_group_on(hosts, encrypted=False, **options):
+    """Ranks on these hosts, which are addresses of this machine."""
+    size = len(hosts)
     credentials = parties(size, encrypted)
-    listeners = [Listener("127.0.0.1", (0, 0), None, rank) for rank in range(size)]
+    listeners = [Listener(host, (0, 0), None, rank) for rank, host in enumerate(hosts)]
     addresses = [listener.address for listener in listeners]
     return in_threads(
         size, lambda rank: connect(rank, addresses, listeners[rank], credentials[rank], connect_timeout=20, **options)

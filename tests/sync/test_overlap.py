@@ -166,9 +166,9 @@ def test_buckets_leave_while_backward_runs(tmp_path):
             return
         begin, step = one.strategy.comm.begin_all_reduce, one.trainer.step
 
-        def begin_all_reduce(arrays, scale=None):
+        def begin_all_reduce(arrays, scale=None, compressed=0):
             said.append(sum(array.size for array in arrays))
-            return begin(arrays, scale)
+            return begin(arrays, scale, compressed)
 
         def watched(load, gradients_ready):
             step(load, lambda loss: (said.append("ready"), gradients_ready(loss)))

@@ -1,0 +1,148 @@
+"""Sums that travel between hosts in 16 bits."""
+
+import numpy as np
+import pytest
+
+from caffeonspark.comm import bf16
+from caffeonspark.comm.shared_memory import share_memory
+from tests.comm.test_shared_memory import arrays_of
+from tests.support.exchanging import in_threads, shared_group, tcp_group_on
+
+A, B, C = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+
+
+def rounded(values):
+    """What is left of float32 values in 16 bits, by float64 arithmetic: 8 bits of precision, ties to even."""
+    values = np.asarray(values, np.float32)
+    fractions, exponents = np.frexp(values.astype(np.float64))
+    return np.ldexp(np.round(fractions * 256), exponents - 8).astype(np.float32)
+
+
+def through(values):
+    encoded, decoded = np.empty(values.size, np.uint16), np.empty(values.size, np.float32)
+    bf16.encode(values, encoded)
+    bf16.decode(encoded, decoded)
+    return decoded
+
+
+def test_rounding_is_to_nearest_ties_to_even():
+    rng = np.random.default_rng(1)
+    values = (rng.standard_normal(10_000) * 10.0 ** rng.integers(-30, 30, 10_000)).astype(np.float32)
+    ties = np.array([0x3F808000, 0x3F818000, 0xBF808000, 0x3F808001, 0x3F807FFF], np.uint32).view(np.float32)
+    for some in (values, ties, np.zeros(3, np.float32)):
+        np.testing.assert_array_equal(through(some), rounded(some))
+
+
+def test_what_is_no_number_stays_so():
+    bits = np.array([0x7F800000, 0xFF800000, 0x7FFFFFFF, 0x7F800001, 0xFFFFFFFF, 0x3F800000], np.uint32)
+    found = through(bits.view(np.float32))
+    assert list(found[:2]) == [np.inf, -np.inf] and np.isnan(found[2:5]).all() and found[5] == 1
+    np.testing.assert_array_equal(through(np.array([np.inf, -np.inf], np.float32)), [np.inf, -np.inf])
+
+
+def test_rounded_values_are_cut_without_loss():
+    values = through(np.random.default_rng(2).standard_normal(1000).astype(np.float32))
+    encoded = np.empty(1000, np.uint16)
+    bf16.truncate(values, encoded)
+    again = np.empty(1000, np.float32)
+    bf16.decode(encoded, again)
+    np.testing.assert_array_equal(again, values)
+
+
+def test_what_rounding_takes_is_given_the_next_time():
+    value, residual = np.array([1 + 2.0**-12, -3.3e-7], np.float32), np.zeros(2, np.float32)
+    total, out = np.zeros(2), np.empty(2, np.uint16)
+    for _ in range(1000):
+        bf16.round_with_feedback([value[:1], value[1:]], residual, out)
+        decoded = np.empty(2, np.float32)
+        bf16.decode(out, decoded)
+        total += decoded
+    np.testing.assert_allclose(total / 1000, value, rtol=1e-5)
+    assert through(value)[0] == 1  # without it, all of 2^-12 were lost each time
+
+
+def test_an_infinite_gradient_does_not_stay():
+    residual, out = np.zeros(3, np.float32), np.empty(3, np.uint16)
+    bf16.round_with_feedback([np.array([np.inf, np.nan, 1.001], np.float32)], residual, out)
+    assert list(residual[:2]) == [0, 0] and residual[2] != 0
+
+
+def compressing(hosts, shared=True):
+    tcp = tcp_group_on(hosts, compressed=True)
+    return in_threads(len(hosts), lambda rank: share_memory(tcp[rank])) if shared else tcp
+
+
+LAYOUTS = {
+    "2 and 2": [A, B, A, B],
+    "1, 2 and 1": [A, B, C, B],
+    "1 and 1": [A, B],
+    "9 of 1": [f"127.0.1.{k}" for k in range(1, 10)],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_mean_of_many_sums_is_the_true_one(layout):
+    hosts = LAYOUTS[layout]
+    size = len(hosts)
+    group = compressing(hosts, shared=layout.count("2") > 0)
+    shapes, rounds = [(300, 700), (5,)], 30
+    gradients = [arrays_of(rank, shapes, np.float32) for rank in range(size)]
+    sent = [[array.copy() for array in arrays] for arrays in gradients]
+    exact = [sum(arrays[k].astype(np.float64) for arrays in gradients) / size for k in range(2)]
+    in_threads(size, lambda rank: group[rank].share(sent[rank]))
+    totals, first = [np.zeros(shape) for shape in shapes], None
+    for _ in range(rounds):
+        for mine, given in zip(sent, gradients):
+            for array, value in zip(mine, given):
+                array[...] = value
+        stats = [np.array([rank + 2.0**-20], np.float32) for rank in range(size)]
+        in_threads(size, lambda rank, stats: group[rank].all_reduce([*sent[rank], stats[rank]], 1 / size, 2), stats)
+        for arrays in sent:
+            for array, reference in zip(arrays, sent[0]):
+                np.testing.assert_array_equal(array, reference)  # bit-equal on every rank
+        assert all(one == stats[0] for one in stats)
+        np.testing.assert_allclose(stats[0], np.mean(range(size)) + 2.0**-20, rtol=1e-7)  # which is not compressed
+        first = first or [array.copy() for array in sent[0]]
+        totals = [total + array for total, array in zip(totals, sent[0])]
+    for total, wanted, once in zip(totals, exact, first):
+        error, error_once = np.abs(total / rounds - wanted).max(), np.abs(once - wanted).max()
+        largest = np.abs(wanted).max()
+        assert 0 < error_once < 2.0**-6 * size * largest
+        assert error < 3 * 2.0**-6 * size * largest / rounds
+        assert (through(np.ascontiguousarray(once).reshape(-1)) == once.reshape(-1)).all()  # what everybody gets
+    for comm in group:
+        comm.close()
+
+
+def test_half_as_many_bytes_go_between_hosts(monkeypatch):
+    hosts, count = [A, B], 1 << 20
+    sent = []
+    group = compressing(hosts, shared=False)
+    for comm in group:
+        for link in comm._links.values():
+            push = link.push
+
+            def counted(push=push):
+                sent.append(push())
+                return sent[-1]
+
+            link.push = counted
+    found = []
+    for compressed in (0, 1):
+        arrays = [np.ones(count, np.float32) for _ in hosts]
+        sent.clear()
+        in_threads(2, lambda rank, of, k: group[rank].all_reduce([of[rank]], None, k), arrays, compressed)
+        found.append(sum(sent))
+        assert all((array == 2).all() for array in arrays)
+    assert 0.49 < found[1] / found[0] < 0.51
+    for comm in group:
+        comm.close()
+
+
+def test_nothing_is_rounded_on_one_machine_or_in_float64():
+    for group, dtype in ((shared_group(2), np.float32), (compressing([A, B], shared=False), np.float64)):
+        arrays = [np.full(100_000, 1 + 2.0**-20, dtype) for _ in range(2)]
+        in_threads(2, lambda rank, group, arrays: group[rank].all_reduce([arrays[rank]], None, 1), group, arrays)
+        assert all((array == 2 + 2.0**-19).all() for array in arrays)
+        for comm in group:
+            comm.close()
