@@ -143,7 +143,8 @@ class Recorder(Observer):
         speed = self._speed.per_second()
         samples = None if speed is None else round(speed * result.samples, 1)
         for iteration, loss, rate in new:
-            passes = {"passes": result.passes[iteration]} if iteration in result.passes else {}
+            known = {"passes": result.passes, "gradient_norm": result.gradient_norms}
+            more = {name: values[iteration] for name, values in known.items() if iteration in values}
             self._emit(
                 {
                     "event": "iteration",
@@ -153,7 +154,7 @@ class Recorder(Observer):
                     "loss": finite(loss),
                     "lr": rate,
                     "samples_per_second": samples,
-                    **passes,
+                    **more,
                 }
             )
 

@@ -447,9 +447,7 @@ class SnapshotStore:
         mine = {name: getattr(self._config.settings, name) for name in self._strategy.flags if name in about}
         changed = [name for name, value in mine.items() if about[name] != value]
         if changed:
-            before, now = (
-                " ".join(_as_flag(name, values[name]) for name in changed) for values in (about, mine)
-            )
+            before, now = (" ".join(_as_flag(name, values[name]) for name in changed) for values in (about, mine))
             self._say(
                 f"{state} was saved with {before}, and this run has {now}: it goes on with that, and comes to another "
                 "model than a run with one of them"
