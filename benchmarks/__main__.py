@@ -22,6 +22,8 @@ NAMES = (
     "encryption",
     "monitoring",
     "kernels",
+    "modes",
+    "autoencoder",
 )
 
 

@@ -509,6 +509,7 @@ def test_the_page_shows_errors_and_runs_nothing_in_them(spark, tmp_path, small_l
 
 def test_a_driver_that_is_gone_is_said(tab):
     from caffeonspark.report.web import Web
+
     state = state_of(start(), iteration(0))
     server = Web("0", state)
     tab.open(server.url)

@@ -1,4 +1,4 @@
-"""A rank or an executor is lost in the middle of a pass: the run comes to the model of an undisturbed one, to the bit."""
+"""A rank or an executor is lost in the middle of a pass: the model is that of an undisturbed run, to the bit."""
 
 import random
 
