@@ -106,6 +106,8 @@ def train(
             if process.poll() is None:
                 process.kill()
             process.wait()
+        for snapshot in BUILD.glob(f"{name}*_iter_*"):  # of a run that was stopped
+            snapshot.unlink()
         found = read(metrics)
         if not any(one["outcome"] in ("finished", "stopped") for one in found.of("end")):
             log.seek(0)

@@ -78,9 +78,8 @@ class CaffeAutoencoder(AutoencoderParams, NetEstimator):
         return model
 
     def _trained_pair(self, pair: Pair, rows: DataFrame, column: List[str]) -> CaffeModel:
-        known = {name: value for name, value in self.given().items() if CaffeEstimator().hasParam(name)}
-        shuffle = self.getOrDefault("shuffle")
-        params = {**known, "net": pair.net, "featuresCol": column, "features": [pair.code], "shuffle": shuffle}
+        params = {**self.given(), "net": pair.net, "featuresCol": column, "features": [pair.code]}
+        params["shuffle"] = self.getOrDefault("shuffle")
         params.pop("outputCols", None)
         fitted: CaffeModel = CaffeEstimator(**params).fit(rows)
         return fitted
