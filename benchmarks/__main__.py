@@ -24,6 +24,8 @@ NAMES = (
     "encryption",
     "monitoring",
     "kernels",
+    "modes",
+    "autoencoder",
 )
 
 

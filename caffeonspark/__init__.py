@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from .errors import StallError as StallError
     from .errors import StorageError as StorageError
     from .errors import TrainingError as TrainingError
+    from .ml.autoencoder import CaffeAutoencoder as CaffeAutoencoder
+    from .ml.autoencoder import CaffeAutoencoderModel as CaffeAutoencoderModel
     from .ml.classification import CaffeClassificationModel as CaffeClassificationModel
     from .ml.classification import CaffeClassifier as CaffeClassifier
     from .ml.estimator import CaffeEstimator as CaffeEstimator
@@ -91,6 +93,7 @@ _NAMES: Dict[str, List[str]] = {
         "StorageError",
         "TrainingError",
     ],
+    "ml.autoencoder": ["CaffeAutoencoder", "CaffeAutoencoderModel"],
     "ml.classification": ["CaffeClassificationModel", "CaffeClassifier"],
     "ml.estimator": ["CaffeEstimator"],
     "ml.model": ["CaffeModel"],

@@ -68,6 +68,8 @@ USED = [
         "ml/test_classification.py",
         "import CaffeClassificationModel, CaffeClassifier",
     ),
+    ("CaffeAutoencoder(net=nets.stacked_autoencoder(", ML, "ml/test_autoencoder.py", "CaffeAutoencoder("),
+    ("CaffeModel.fromSparkMLP(", ML, "ml/test_spark_mlp.py", "CaffeModel.fromSparkMLP("),
     ("caffeonspark.nets", "docs/nets.md", "nets/test_models.py", "caffeonspark.nets"),
     ("nets.mlp(", ML, "ml/test_classification.py", "nets.mlp("),
     ("model.evaluate(test)", ML, "ml/test_classification.py", "model.evaluate("),

@@ -21,7 +21,7 @@ from ..plans.layer_names import parameters_by_name
 from ..plans.net_plan import LayerParameters, NetPlan
 from ..plans.weights_match import check_all_there
 
-__all__ = ["deployed_files", "read_weights", "shaped", "transformations"]
+__all__ = ["content_of", "deployed_files", "read_weights", "shaped", "transformations"]
 
 
 def shaped(
@@ -100,6 +100,13 @@ def read_weights(name: str, content: bytes) -> List[LayerWeights]:
         f.write(content)
         f.flush()
         return read_caffemodel(f.name, name)
+
+
+def content_of(layers: Sequence[LayerWeights]) -> bytes:
+    """The content of a binary model of these layers."""
+    with tempfile.NamedTemporaryFile(prefix="caffeonspark-", suffix=".caffemodel") as f:
+        write_caffemodel(f.name, layers)
+        return f.read()
 
 
 def _check_names(net: Net, message: Any) -> None:

@@ -19,6 +19,7 @@ from ..report.records import shown_flag
 from .tables import PARAMS_OF, WITHOUT_DEFAULT
 
 __all__ = [
+    "AutoencoderParams",
     "ClassificationModelParams",
     "ClassifierParams",
     "EstimatorParams",
@@ -208,3 +209,4 @@ ClassifierParams = _params("ClassifierParams", "CaffeClassifier")
 ClassificationModelParams = _params("ClassificationModelParams", "CaffeClassificationModel")
 RegressorParams = _params("RegressorParams", "CaffeRegressor")
 RegressionModelParams = _params("RegressionModelParams", "CaffeRegressionModel")
+AutoencoderParams = _params("AutoencoderParams", "CaffeAutoencoder")

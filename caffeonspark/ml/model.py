@@ -15,9 +15,11 @@ from ..data.sources.frames import check_frame
 from ..errors import ConfigError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of
+from ..inference.deployed import content_of
 from ..inference.models import ModelFile
 from ..inference.outputs import OutputColumn, with_outputs
 from ..inference.tasks import check_model, make_task
+from ..nets.inputs import Feed, fed
 from ..nets.net import TEST, Net
 from ..plans.scoring import ScoringSource
 from ..settings import FLAGS
@@ -26,6 +28,7 @@ from .caffe_files import CaffeFiles, FromCaffe
 from .keywords import ModelParams
 from .local import LocalOutputs, LocalPrediction, local_outputs_of
 from .persistence import ModelReader, ModelWriter
+from .spark_mlp import spark_mlp
 from .summary import HasTrainingSummary, TrainingSummary, kept_summary
 from .tables import PARAMS_OF
 
@@ -188,6 +191,34 @@ class CaffeModel(FromCaffe, ModelParams, NetModel):
         names = [name for name in PARAMS_OF["CaffeModel"] if name in FLAGS and name not in ("features", "label")]
         model._set(**{name: value for name, value in config.changed.items() if name in names})
         model._set(features=config.blobs or default_features(net))
+        return model
+
+    @classmethod
+    def fromSparkMLP(cls, mlp: Any) -> CaffeModel:
+        """A model with the weights of Spark's MLP: those that it was trained to, or those its training begins with.
+
+        >>> theirs = MultilayerPerceptronClassifier(layers=[784, 256, 10], seed=7)
+        >>> ours = CaffeClassifier(net=nets.mlp([784, 256, 10], activation="sigmoid"), solverType="LBFGS",
+        ...                        initialModel=CaffeModel.fromSparkMLP(theirs))
+
+        Then both begin with the same weights, here rounded to float32. ``transform`` of the model itself adds ``prob``,
+        the probabilities of Spark's model.
+
+        Parameters
+        ----------
+        mlp : ``pyspark.ml.classification.MultilayerPerceptronClassifier``, for the weights that its fit begins with, by
+            its seed or ``initialWeights``, or a ``MultilayerPerceptronClassificationModel``
+
+        Raises
+        ------
+        ConfigError
+            If it is none of these, or its layers are not set.
+        """
+        net, weights, column = spark_mlp(mlp)
+        model = cls()
+        test = fed(Net(net, "mlp", TEST), Feed(columns={"data": column}))
+        model._trained(test, content_of(weights), ".caffemodel", None)
+        model._set(features=["prob"])
         return model
 
     @property

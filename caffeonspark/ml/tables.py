@@ -115,6 +115,8 @@ _MODEL_FLAGS = ("engine", "blasKernel", "resize", "badRecords", "badRecordsMax",
 _FIT = {**table_of(Columns), **table_of(Training), **table_of(Rows)}
 _PREDICTOR = {name: one for name, one in _FIT_FLAGS.items() if name not in _BLOB_FLAGS}
 _PREDICTOR["shuffle"] = replace(FLAGS["shuffle"], default=True, help="shuffle each rank's rows again for every epoch")
+#: What a training of several nets, one after the other, has no use for.
+_OF_ONE_NET = ("conf", "model", "weights", "snapshot", "resume", "keepSnapshots", "initialModel", "labelCol", "freeze")
 
 
 def _only(*names: str) -> Dict[str, Flag]:
@@ -137,6 +139,9 @@ PARAMS_OF: Mapping[str, Mapping[str, Flag]] = {
         **table_of(Rows),
         **table_of(Prediction),
         **table_of(Classification),
+    },
+    "CaffeAutoencoder": {
+        name: one for name, one in {**_PREDICTOR, **_FIT, **table_of(Blobs)}.items() if name not in _OF_ONE_NET
     },
     "CaffeRegressor": {**_PREDICTOR, **_FIT, **table_of(Prediction)},
     "CaffeRegressionModel": {

@@ -1,6 +1,7 @@
 """Caffe's language: its messages, prototxt files, and which layers a phase of a net has. Needs no Caffe.
 
-For users it has nets that are made by a call, ``mlp`` and ``lenet``; they are loaded when they are used.
+For users it has nets that are made by a call, ``mlp``, ``lenet`` and ``stacked_autoencoder``; they are loaded when they
+are used.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, List
 if TYPE_CHECKING:
     from .models import lenet as lenet
     from .models import mlp as mlp
+    from .models import stacked_autoencoder as stacked_autoencoder
 
-__all__ = ["lenet", "mlp"]
+__all__ = ["lenet", "mlp", "stacked_autoencoder"]
 
 
 def __getattr__(name: str) -> object:

@@ -10,9 +10,10 @@ import numbers
 from typing import Any, Sequence
 
 from ..errors import ConfigError, suggest
+from .net import TEST
 from .schema import NetParameter
 
-__all__ = ["lenet", "mlp"]
+__all__ = ["lenet", "mlp", "stacked_autoencoder", "with_scores"]
 
 _BATCH = 64  # in the Input layer's shape; estimators have batchSize
 
@@ -53,15 +54,10 @@ def mlp(
     ConfigError
         For an argument that is none of these.
     """
-    sizes = _sizes(layers)
+    sizes = _sizes(layers, "mlp", "the features, the hidden layers and the scores", [784, 256, 10])
     kind, filler = _chosen("activation", activation, _ACTIVATIONS)
     _check_share("dropout", dropout)
-    _chosen("loss", loss, _LOSSES)
-    if loss == "softmax" and sizes[-1] < 2:
-        raise ConfigError(
-            "mlp: with loss 'softmax' the last layer has a score for each class, at least 2: loss='sigmoid' takes one "
-            "score for two classes, loss='euclidean' one number"
-        )
+    _check_loss(loss, sizes[-1])
     net = NetParameter(name="mlp")
     _input(net, sizes[0])
     blob = "data"
@@ -120,6 +116,83 @@ def lenet(classes: int = 10, channels: int = 1, height: int = 28, width: int = 2
     return _with_loss(net, _inner_product(net, blob, "ip2", classes, "xavier"), "softmax")
 
 
+def stacked_autoencoder(
+    layers: Sequence[int] = (784, 256, 64),
+    activation: str = "sigmoid",
+    loss: str = "sigmoid",
+    linear_code: bool = False,
+) -> Any:
+    """A deep autoencoder: encoders one on another, and their mirror image, which makes the features again.
+
+    ``CaffeAutoencoder`` trains it layer by layer, and hands its encoders to an MLP; ``CaffeEstimator`` trains it whole.
+
+    >>> stacked_autoencoder(layers=[784, 256, 64])                      # numbers from 0 to 1
+    >>> stacked_autoencoder(layers=[30, 16, 4], loss="euclidean")       # any numbers
+
+    Parameters
+    ----------
+    layers : sizes: the numbers in a row of features, the hidden layers', and the code's
+    activation : of the encoders and, but for the last, the decoders: "sigmoid", "tanh" or "relu"
+    loss : "sigmoid", the cross entropy, for features from 0 to 1; "euclidean" for any numbers
+    linear_code : whether the last encoder has no activation
+
+    Returns
+    -------
+    NetParameter
+        Blobs: ``data``, for the columns; ``ip1``, ``ip2``, …, the encoders', of the names that ``mlp`` gives its
+        hidden layers, the last of which is the code; ``decode2``, ``decode1``, …, as many; ``loss``; and in the TEST
+        phase ``reconstruction``, the features as the net makes them.
+
+    Raises
+    ------
+    ConfigError
+        For an argument that is none of these.
+    """
+    of = "stacked_autoencoder"
+    sizes = _sizes(layers, of, "the features, the hidden layers and the code", [784, 256, 64])
+    kind, filler = _chosen("activation", activation, _ACTIVATIONS, of)
+    _chosen("loss", loss, ("euclidean", "sigmoid"), of)
+    if not isinstance(linear_code, bool):
+        raise ConfigError(f"{of}: linear_code is True or False, not {linear_code!r:.40}")
+    net = NetParameter(name=of)
+    _input(net, sizes[0])
+    blob, last = "data", len(sizes) - 1
+    for number, size in enumerate(sizes[1:], start=1):
+        blob = _inner_product(net, blob, f"ip{number}", size, filler)
+        if number < last or not linear_code:
+            _in_place(net, blob, kind, kind.lower() + str(number))
+    for number in range(last, 0, -1):
+        blob = _inner_product(net, blob, f"decode{number}", sizes[number - 1], filler if number > 1 else "xavier")
+        if number > 1:
+            _in_place(net, blob, kind, f"{kind.lower()}_decode{number}")
+    made = _layer(net, "reconstruction", "Sigmoid" if loss == "sigmoid" else "Split", blob)
+    made.include.add().phase = TEST
+    _layer(net, "loss", _LOSSES[loss], blob, "data")
+    return net
+
+
+def with_scores(net: Any, blob: str, outputs: int, loss: str = "softmax") -> Any:
+    """A net that ends in ``blob``, with a layer of scores over it, and a loss, as those of ``mlp``.
+
+    Parameters
+    ----------
+    net : NetParameter; it is not changed
+    blob : of the net
+    outputs, loss : as the last of ``mlp``'s layers, and its loss
+
+    Raises
+    ------
+    ConfigError
+        For an argument that is none of ``mlp``'s.
+    """
+    _check_size("mlp", "outputs", outputs, 1)
+    _check_loss(loss, outputs)
+    made = NetParameter()
+    made.CopyFrom(net)
+    products = sum(layer.type == "InnerProduct" for layer in net.layer)
+    return _with_loss(made, _inner_product(made, blob, f"ip{products + 1}", int(outputs), "xavier"), loss)
+
+
 # ---- layers
 
 
@@ -159,7 +232,7 @@ def _learning(layer: Any) -> None:
 def _with_loss(net: Any, scores: str, loss: str) -> Any:
     if loss == "softmax":
         accuracy = _layer(net, "accuracy", "Accuracy", scores, "label")
-        accuracy.include.add().phase = 1  # TEST
+        accuracy.include.add().phase = TEST
     _layer(net, "loss", _LOSSES[loss], scores, "label")
     return net
 
@@ -167,17 +240,24 @@ def _with_loss(net: Any, scores: str, loss: str) -> Any:
 # ---- arguments
 
 
-def _sizes(layers: Any) -> Sequence[int]:
+def _sizes(layers: Any, of: str, what: str, example: Sequence[int]) -> Sequence[int]:
     if isinstance(layers, (str, bytes)) or not hasattr(layers, "__iter__"):
-        raise ConfigError(f"mlp: layers is a list of sizes, such as [784, 256, 10], not {layers!r:.40}")
+        raise ConfigError(f"{of}: layers is a list of sizes, such as {list(example)}, not {layers!r:.40}")
     sizes = list(layers)
     if len(sizes) < 2:
-        raise ConfigError(
-            f"mlp: layers has the sizes of the features, the hidden layers and the scores, at least 2, not {sizes}"
-        )
+        raise ConfigError(f"{of}: layers has the sizes of {what}, at least 2, not {sizes}")
     for size in sizes:
-        _check_size("mlp", "layers", size, 1)
+        _check_size(of, "layers", size, 1)
     return [int(size) for size in sizes]
+
+
+def _check_loss(loss: Any, scores: int) -> None:
+    _chosen("loss", loss, _LOSSES)
+    if loss == "softmax" and scores < 2:
+        raise ConfigError(
+            "mlp: with loss 'softmax' the last layer has a score for each class, at least 2: loss='sigmoid' takes one "
+            "score for two classes, loss='euclidean' one number"
+        )
 
 
 def _check_size(of: str, name: str, value: Any, least: int) -> None:
@@ -195,7 +275,7 @@ def _check_share(name: str, value: Any, of: str = "mlp") -> None:
         raise ConfigError(f"{of}: {name} is a share, 0 to less than 1, not {value!r:.40}")
 
 
-def _chosen(name: str, value: Any, known: Any) -> Any:
+def _chosen(name: str, value: Any, known: Any, of: str = "mlp") -> Any:
     if not isinstance(value, str) or value not in known:
-        raise ConfigError(f"mlp: {name}: there is no {value!r:.40}. {suggest(str(value), known)}")
-    return known[value]
+        raise ConfigError(f"{of}: {name}: there is no {value!r:.40}. {suggest(str(value), known)}")
+    return known[value] if isinstance(known, dict) else value

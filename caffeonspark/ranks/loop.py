@@ -130,6 +130,7 @@ class Loop:
         self.history: List[Entry] = []
         self.rank_losses = RankLosses()
         self.passes: List[Tuple[int, int]] = []  # (iteration, how often it went through all data)
+        self.norms: List[Tuple[int, float]] = []  # (iteration, norm of the gradient it began with)
         self.reported = time.monotonic()
         # seconds spent in iterations, of them loading batches and waiting for other ranks
         self.training = 0.0
@@ -168,6 +169,8 @@ class Loop:
             stopped = "signal" if progress.stop else progress.ended
             if progress.passes:
                 self.passes.append((at, progress.passes))
+            if progress.gradient_norm is not None and math.isfinite(progress.gradient_norm):
+                self.norms.append((at, progress.gradient_norm))
             self.rank_losses.add(trainer.iteration - 1, progress.rank_losses)
             self.record(progress.history)
             if self.settlement is not None:
@@ -303,8 +306,9 @@ class Loop:
                 iteration=self.trainer.iteration,
                 history=self.history[begin : begin + _REPORT_ENTRIES],
                 passes=self.passes if begin == 0 else [],
+                norms=self.norms if begin == 0 else [],
                 training=self.training,
                 waited=self.waited,
                 loading=self.loading,
             )
-        self.history, self.passes = [], []
+        self.history, self.passes, self.norms = [], [], []

@@ -33,7 +33,8 @@ def validation_points(record: Record) -> Iterator[Point]:
 
 
 class Downsampler:
-    """``train/loss`` of at most ``most`` iterations a second, ``train/lr`` and ``train/samples_per_second`` with them.
+    """``train/loss`` of at most ``most`` iterations a second, ``train/lr`` and ``train/samples_per_second`` with them,
+    and with L-BFGS ``train/passes`` and ``train/gradient_norm``.
 
     Slower runs lose nothing. Of faster ones an even choice is taken from what came since the last call of ``take``,
     the newest iteration always.
@@ -62,9 +63,9 @@ class Downsampler:
         chosen, self._waiting = self._waiting[::-1][::stride][::-1], []
         self._taken = now
         wanted = [(record, "loss") for record in chosen]
-        wanted += [(chosen[-1], name) for name in ("lr", "samples_per_second")]
+        wanted += [(chosen[-1], name) for name in ("lr", "samples_per_second", "passes", "gradient_norm")]
         return [
             Point(f"train/{name}", record["iteration"], record[name], time.time())
             for record, name in wanted
-            if record[name] is not None
+            if record.get(name) is not None
         ]

@@ -111,10 +111,13 @@ function silence() {
   return state.phase === "training" && quiet > 5 ? ` · no rank has reported for ${Math.round(quiet)} s` : "";
 }
 
+// what `lr` is: L-BFGS finds how far it goes itself
+const rate = () => state.solver.type === "LBFGS" ? "Step length" : "Learning rate";
+
 function tiles() {
   const train = state.train, last = train.smooth.length - 1;
   const shown = [["training loss", last < 0 ? null : number(train.smooth[last])],
-    ["learning rate", last < 0 ? null : number(train.lr[last])],
+    [rate().toLowerCase(), last < 0 ? null : number(train.lr[last])],
     ["samples/s", state.samples_per_second === null ? null : whole(state.samples_per_second)]];
   for (const test of state.tests.slice(0, 6)) {
     const point = test.points[test.points.length - 1];
@@ -197,7 +200,12 @@ function charts() {
   for (const [title, tests] of [...groups].slice(0, 6))
     found.push({title, curves: tests.slice(0, 8).map((test, i) =>
       ({name: test.name, color: COLORS[i % COLORS.length], points: test.points, dots: true}))});
-  found.push({title: "Learning rate", curves: [{name: "lr", color: "--train", points: zip("lr"), step: true}]});
+  found.push({title: rate(), curves: [{name: rate() === "Step length" ? "step length" : "lr", color: "--train",
+    points: zip("lr"), step: true}]});
+  if (train.norm.some(value => value !== null)) found.push({title: "Gradient norm", scalable: true,
+    curves: [{name: "gradient norm", color: "--third", points: zip("norm")}]});
+  if (train.passes.some(value => value !== null)) found.push({title: "Passes in an iteration", floor: 0,
+    curves: [{name: "passes through the data", color: "--fourth", points: zip("passes"), step: true}]});
   found.push({title: "Samples per second", floor: 0,
     curves: [{name: "samples/s", color: "--good", points: zip("speed")}]});
   const place = $("charts");

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from ..engines.registry import engine_named
 from ..errors import Interrupted
@@ -143,7 +143,8 @@ class Recorder(Observer):
         speed = self._speed.per_second()
         samples = None if speed is None else round(speed * result.samples, 1)
         for iteration, loss, rate in new:
-            passes = {"passes": result.passes[iteration]} if iteration in result.passes else {}
+            known: Dict[str, Mapping[int, float]] = {"passes": result.passes, "gradient_norm": result.gradient_norms}
+            more = {name: values[iteration] for name, values in known.items() if iteration in values}
             self._emit(
                 {
                     "event": "iteration",
@@ -153,7 +154,7 @@ class Recorder(Observer):
                     "loss": finite(loss),
                     "lr": rate,
                     "samples_per_second": samples,
-                    **passes,
+                    **more,
                 }
             )
 

@@ -143,6 +143,8 @@ class TrainingResult(ShownRun):
     iteration : how many iterations are done
     history : (iteration, loss, learning rate) of every iteration
     passes : how often iterations went through all the data, where that is not once: by iteration
+    gradient_norms : with L-BFGS, the norm of the gradient of what is minimised, at the weights that an iteration began
+        with: by iteration
     tests : the validations
     stopped : why it ended before max_iter ("" if it did not): "patience", "signal", "tol" (the objective hardly falls
         any more) or "line search" (which finds no lower one)
@@ -163,6 +165,7 @@ class TrainingResult(ShownRun):
     iteration: int = 0
     history: List[Tuple[int, float, float]] = field(default_factory=list)
     passes: Dict[int, int] = field(default_factory=dict)
+    gradient_norms: Dict[int, float] = field(default_factory=dict)
     tests: List[ValidationResult] = field(default_factory=list)
     stopped: str = ""
     best: Optional[ValidationResult] = None
@@ -191,6 +194,7 @@ class TrainingResult(ShownRun):
         """Forget what came after ``iteration``: the run continues from there."""
         self.history = [entry for entry in self.history if entry[0] < iteration]
         self.passes = {at: passes for at, passes in self.passes.items() if at < iteration}
+        self.gradient_norms = {at: norm for at, norm in self.gradient_norms.items() if at < iteration}
         self.tests = [test for test in self.tests if test.iteration < iteration]
         self.iteration = iteration
 

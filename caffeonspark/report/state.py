@@ -38,6 +38,8 @@ class _Bucket:
     lr: float  # of the last one
     speed: float  # sum
     speeds: int
+    passes: int = 0  # sum; 0 where nobody counts them
+    norm: Optional[float] = None  # of the gradient, of the last one
 
     def add(self, other: _Bucket) -> None:
         self.count += other.count
@@ -47,10 +49,12 @@ class _Bucket:
         self.lr = other.lr
         self.speed += other.speed
         self.speeds += other.speeds
+        self.passes += other.passes
+        self.norm = other.norm
 
 
 class Series:
-    """Loss, learning rate and speed over the iterations, in at most ``_MOST_POINTS`` buckets.
+    """Loss, learning rate, speed and what L-BFGS tells over the iterations, in at most ``_MOST_POINTS`` buckets.
 
     Every bucket covers as many iterations; when there are too many buckets, that number is doubled.
     """
@@ -68,10 +72,18 @@ class Series:
         other._buckets = [_Bucket(**vars(bucket)) for bucket in self._buckets]
         return other
 
-    def add(self, iteration: int, loss: float, lr: float, speed: Optional[float]) -> None:
+    def add(
+        self,
+        iteration: int,
+        loss: float,
+        lr: float,
+        speed: Optional[float],
+        passes: int = 0,
+        norm: Optional[float] = None,
+    ) -> None:
         """Take the next iteration."""
-        known = speed is not None
-        self._put(_Bucket(iteration, 1, loss, loss, loss, lr, speed if speed is not None else 0.0, int(known)))
+        speeds = int(speed is not None)
+        self._put(_Bucket(iteration, 1, loss, loss, loss, lr, speed or 0.0, speeds, passes, norm))
         if len(self._buckets) > _MOST_POINTS:
             self.width *= 2
             buckets, self._buckets = self._buckets, []
@@ -92,7 +104,7 @@ class Series:
         """Columns with an entry for each bucket.
 
         ``iteration`` is its first; ``loss`` the mean, between ``low`` and ``high``; ``smooth`` the mean of the buckets
-        around it; ``speed`` the mean, None where it is not known.
+        around it; ``speed`` and ``passes`` the mean, ``norm`` that of its last iteration, None where it is not known.
         """
         loss = [b.loss / b.count for b in self._buckets]
         return {
@@ -103,6 +115,8 @@ class Series:
             "smooth": [_short(v) for v in smooth(loss)],
             "lr": [_short(b.lr) for b in self._buckets],
             "speed": [_short(b.speed / b.speeds) if b.speeds else None for b in self._buckets],
+            "passes": [_short(b.passes / b.count) if b.passes else None for b in self._buckets],
+            "norm": [_rounded(b.norm) for b in self._buckets],
         }
 
 
@@ -270,7 +284,14 @@ class RunState(Observer):
         self._iteration = record["iteration"] + 1
         self._samples_per_second = record["samples_per_second"]
         if record["loss"] is not None:
-            self._train.add(record["iteration"], record["loss"], record["lr"], record["samples_per_second"])
+            self._train.add(
+                record["iteration"],
+                record["loss"],
+                record["lr"],
+                record["samples_per_second"],
+                record.get("passes", 0),
+                record.get("gradient_norm"),
+            )
 
     def _on_pace(self, record: Record) -> None:
         timing = RankTiming(record["iteration"], record["training"], record["waited"], record["loading"])

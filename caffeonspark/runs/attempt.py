@@ -304,6 +304,7 @@ class Attempt:
         if event.rank == 0:
             self.result.history += new
             self.result.passes.update((int(at), int(passes)) for at, passes in data.get("passes", ()))
+            self.result.gradient_norms.update((int(at), float(norm)) for at, norm in data.get("norms", ()))
             self.result.iteration = timing.iteration
         self.observer.progress(self.result, event.rank, timing, new)
 

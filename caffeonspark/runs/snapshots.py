@@ -97,6 +97,13 @@ def _asking(sync: str) -> str:
     return sync if sync.startswith(("-", "type:")) else f"-sync {sync}"
 
 
+def _as_flag(name: str, value: Any) -> str:
+    """A flag and its value, as on a command line."""
+    if value is None or value is False:
+        return f"no -{name}"
+    return f"-{name}" if value is True else f"-{name} {value}"
+
+
 def learned_net_for(uri: str) -> str:
     """What a solver state next to the weights at ``uri`` calls them: a path stock Caffe can open, if local."""
     return os.path.abspath(local_path(uri)) if is_local(uri) else uri
@@ -422,6 +429,7 @@ class SnapshotStore:
         parts: Tuple[Tuple[str, ...], ...] = tuple(tuple(endings) for endings in about.get("parts") or ())
         theirs, count = str(about.get("sync", "all_reduce")), int(about.get("ranks", ranks))
         if (theirs, count) == (sync, ranks):
+            self._tell_of_flags(about, state)
             return parts
         saved_by = f"{state} was saved by {count} ranks with {_asking(theirs)}"
         now = f"this run has {ranks} with {_asking(sync)}"
@@ -433,6 +441,17 @@ class SnapshotStore:
         if parts or ("sync" in about and theirs != sync):
             self._say(f"{saved_by}, and {now}: every rank starts from the snapshot's model and solver state")
         return ()
+
+    def _tell_of_flags(self, about: Mapping[str, Any], state: str) -> None:
+        """Say which of the strategy's flags this run has set otherwise than the one that took the snapshot."""
+        mine = {name: getattr(self._config.settings, name) for name in self._strategy.flags if name in about}
+        changed = [name for name, value in mine.items() if about[name] != value]
+        if changed:
+            before, now = (" ".join(_as_flag(name, values[name]) for name in changed) for values in (about, mine))
+            self._say(
+                f"{state} was saved with {before}, and this run has {now}: it goes on with that, and comes to another "
+                "model than a run with one of them"
+            )
 
     def read(self, snapshot: Snapshot) -> StartFiles:
         """Where to start from, with the content of the weights and of the state."""

@@ -28,6 +28,7 @@ class Progress(NamedTuple):
     ended : why training is over, where the strategy says so: a word for ``TrainingResult.stopped``
     keep : whether a snapshot is worth its time now, though nobody asked for one
     passes : how often all the data was gone through, of a strategy that counts it
+    gradient_norm : of the whole objective, at the weights that the iteration began with; of a strategy that knows it
     """
 
     history: Sequence[Entry]
@@ -36,6 +37,7 @@ class Progress(NamedTuple):
     ended: str = ""
     keep: bool = False
     passes: int = 0
+    gradient_norm: Optional[float] = None
 
 
 class Strategy(ABC):

@@ -143,7 +143,8 @@ class LBFGS(Strategy):
             self._first = self._here.value
         here, step, ended = self._here, 0.0, ""
         self._counted = False
-        if math.isfinite(here.value) and self._has_converged(here):
+        norm = math.sqrt(self._dot(here.gradient, here.gradient))
+        if math.isfinite(here.value) and has_converged(self._first, self._recent, norm, self.settings.tol):
             ended = "tol"
         else:
             step = self._search(load, here) if math.isfinite(here.value) else 0.0
@@ -151,7 +152,8 @@ class LBFGS(Strategy):
         keep, self._keep = self._keep, False
         if keep:
             self._kept_at = time.monotonic()
-        return Progress(((at, here.loss, step),), self._stop, ended=ended, keep=keep, passes=self._passes)
+        entry = at, here.loss, step
+        return Progress((entry,), self._stop, ended=ended, keep=keep, passes=self._passes, gradient_norm=norm)
 
     def _search(self, load: Callable[[], None], here: _Point) -> float:
         """Go to a better point; the step length, as a multiple of the direction, 0 where none is found."""
@@ -187,10 +189,6 @@ class LBFGS(Strategy):
         if newest[0][0] != found:  # it is not where the weights are now
             evaluate(found)
         return newest[0]
-
-    def _has_converged(self, point: _Point) -> bool:
-        norm = math.sqrt(self._dot(point.gradient, point.gradient))
-        return has_converged(self._first, self._recent, norm, self.settings.tol)
 
     # ---- what takes all ranks
 

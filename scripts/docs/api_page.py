@@ -32,7 +32,7 @@ GROUPS = {
     ],
     "Spark ML": [
         *("CaffeClassifier", "CaffeClassificationModel", "CaffeRegressor", "CaffeRegressionModel"),
-        *("CaffeEstimator", "CaffeModel", "nets"),
+        *("CaffeAutoencoder", "CaffeAutoencoderModel", "CaffeEstimator", "CaffeModel", "nets"),
     ],
     "Tools": ["run_tool", "export_model"],
     "Data sources of your own": [

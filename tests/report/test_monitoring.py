@@ -27,11 +27,12 @@ from caffeonspark import (
     read_metrics,
 )
 from caffeonspark.report.base import Observers
-from caffeonspark.report.curve import draw_png
+from caffeonspark.report.curve import draw_png, static_page
 from caffeonspark.runs.run import train
 from tests.support import browser, processes, stock
 from tests.support.paths import ROOT
 from tests.support.prototxts import COS_LAYER, ESTIMATOR_SOLVER, rows_of
+from tests.support.run_records import iteration, start, state_of
 
 SGD = 'type: "SGD" base_lr: 0.05 momentum: 0.9 lr_policy: "step" gamma: 0.5 stepsize: 20 random_seed: 3 '
 
@@ -393,6 +394,17 @@ def tab():
         yield opened
 
 
+def test_the_page_of_lbfgs(tab, tmp_path):
+    told = [{**iteration(number), "passes": 1 + number % 2, "gradient_norm": 1 / (1 + number)} for number in range(9)]
+    page = static_page(state_of(start(solver={"type": "LBFGS"}), *told).page())
+    (tmp_path / "curve.html").write_text(page)
+    tab.open(f"file://{tmp_path}/curve.html")
+    titles = tab.run("[...document.querySelectorAll('#charts h2')].map(title => title.textContent)")
+    assert titles == ["Loss", "Step length", "Gradient norm", "Passes in an iteration", "Samples per second"]
+    assert "step length" in tab.text("#tiles").lower()
+    assert tab.run("document.querySelectorAll('#charts path').length") >= 5
+
+
 def in_a_thread(work):
     """Run something beside the test; the list of its outcomes, and the thread."""
     outcomes = []
@@ -497,7 +509,6 @@ def test_the_page_shows_errors_and_runs_nothing_in_them(spark, tmp_path, small_l
 
 def test_a_driver_that_is_gone_is_said(tab):
     from caffeonspark.report.web import Web
-    from tests.support.run_records import iteration, start, state_of
 
     state = state_of(start(), iteration(0))
     server = Web("0", state)

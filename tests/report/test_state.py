@@ -33,6 +33,19 @@ def test_series_are_bounded_and_right(count):
     assert {speed for speed in columns["speed"] if speed is not None} <= {50.0}
 
 
+def test_what_lbfgs_tells_is_there_where_it_tells():
+    plain = state_of(start(), iteration(0)).page()["train"]
+    assert (plain["passes"], plain["norm"]) == ([None], [None])
+    told = [
+        {**iteration(number), "passes": 1 + number % 2, "gradient_norm": 1 / (1 + number)} for number in range(1600)
+    ]
+    train = state_of(start(max_iter=1600), *told).page()["train"]
+    assert len(train["passes"]) == 800
+    assert train["passes"] == [1.5] * 800
+    assert train["norm"][:2] == [0.5, 0.25]  # of the last iteration in each
+    assert train["norm"][-1] == pytest.approx(1 / 1600, rel=1e-4)
+
+
 def test_smoothing_keeps_straight_lines_straight():
     line = [2.0 - 0.01 * n for n in range(200)]
     found = smooth(line)

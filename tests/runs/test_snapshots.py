@@ -246,6 +246,48 @@ def test_another_strategy_starts_from_the_model_with_a_note(make_store, tmp_path
     assert f"was saved by 2 ranks with -sync {before}, and this run has 2 with -sync {now}" in store.said[0]
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({}, {"syncInterval": 5}, "-syncInterval 10, and this run has -syncInterval 5"),
+        ({"averageHistory": True}, {}, "-averageHistory, and this run has no -averageHistory"),
+        (
+            {"syncInterval": 5},
+            {"averageHistory": True},
+            "-syncInterval 5 no -averageHistory, and this run has -syncInterval 10 -averageHistory",
+        ),
+        (
+            {"sync": "elastic"},
+            {"sync": "elastic", "elasticAlpha": 0.25},
+            "no -elasticAlpha, and this run has -elasticAlpha 0.25",
+        ),
+    ],
+)
+def test_another_flag_of_the_strategy_is_told(make_store, tmp_path, before, now, said):
+    hand_over(make_store(**before), tmp_path, 3)
+    same = make_store(**before)
+    assert len(same.newest().point.parts) == 2
+    assert same.said == []
+    store = make_store(**now)
+    assert len(store.newest().point.parts) == 2  # what ranks have of their own is of use all the same
+    (note,) = store.said
+    assert note == (
+        f"file:{tmp_path}/run_iter_3.solverstate was saved with {said}: it goes on with that, and comes to another "
+        "model than a run with one of them"
+    )
+
+
+def test_flags_that_a_snapshot_says_nothing_of_are_not_told(make_store, tmp_path):
+    hand_over(make_store(), tmp_path, 3)
+    path = tmp_path / "run_iter_3.solverstate.json"
+    about = json.loads(path.read_text())
+    del about["averageHistory"]
+    path.write_text(json.dumps(about))
+    store = make_store(averageHistory=True)
+    assert store.newest().point.iteration == 3
+    assert not store.said
+
+
 def test_snapshots_of_before_there_were_strategies_are_of_all_reduce(make_store, tmp_path):
     hand_over(make_store(sync="all_reduce"), tmp_path, 3, parts=())
     path = tmp_path / "run_iter_3.solverstate.json"

@@ -62,10 +62,10 @@ def run_rank(job, comm, folder, files=(), begin=ignore):
     -------
     SimpleNamespace
         ``start`` and ``weights``, the parameters before and after; ``tests``, (iteration, rows, outputs) of each
-        validation; ``records``, the indices of its records for each data layer; ``history`` and ``passes``, as ranks
-        report them; ``stopped``, why it ended.
+        validation; ``records``, the indices of its records for each data layer; ``history``, ``passes`` and
+        ``norms``, as ranks report them; ``stopped``, why it ended.
     """
-    tests, history, passes, stopped = [], [], [], []
+    tests, history, passes, norms, stopped = [], [], [], [], []
 
     def send(kind, **data):
         if kind == FrameKind.VALIDATION:
@@ -73,6 +73,7 @@ def run_rank(job, comm, folder, files=(), begin=ignore):
         elif kind == FrameKind.PROGRESS:
             history.extend(data["history"])
             passes.extend(data["passes"])
+            norms.extend(data["norms"])
         elif kind == FrameKind.DONE:
             stopped.append(data["stopped"])
 
@@ -99,7 +100,7 @@ def run_rank(job, comm, folder, files=(), begin=ignore):
         weights = [array.copy() for array in trainer.weights]
         records = [store.indices.tolist() for store in stores]
         found = SimpleNamespace(start=start, weights=weights, tests=tests, records=records)
-        found.history, found.passes, found.stopped = history, passes, stopped[0]
+        found.history, found.passes, found.norms, found.stopped = history, passes, norms, stopped[0]
         return found
 
 

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from caffeonspark import CaffeModel
 from caffeonspark.formats.caffemodel import LayerWeights, write_caffemodel
 from tests.support import stock
 from tests.support.data_files import write_lmdb
@@ -34,15 +35,12 @@ def digits(mnist):
 
 
 @pytest.fixture(scope="module")
-def start():
-    """Weights as Spark begins with them: uniform, up to 2.4 / inputs."""
-    rng = np.random.default_rng(4)
-    found = []
-    for inputs, outputs in zip(SIZES, SIZES[1:]):
-        bound = 2.4 / inputs
-        found.append(rng.uniform(-bound, bound, (outputs, inputs)).astype(np.float32))
-        found.append(rng.uniform(-bound, bound, outputs).astype(np.float32))
-    return found
+def start(spark):
+    """Weights as Spark begins with them, in float32."""
+    from pyspark.ml.classification import MultilayerPerceptronClassifier
+
+    weights = CaffeModel.fromSparkMLP(MultilayerPerceptronClassifier(layers=list(SIZES), seed=4)).weights()
+    return [*weights["ip1"], *weights["ip2"]]
 
 
 def flat(weights):

@@ -51,6 +51,11 @@ def test_lbfgs(tmp_path, small_lmdb, small_images):
     for blob, array in zip(stock.parameters(start.net), first.start):
         blob.data[...] = array
     assert losses[0] == pytest.approx(float(start.net.forward()["loss"]), rel=1e-6)
+    assert [at for at, _ in first.norms] == list(range(6))
+    start.net.backward()
+    own = zip(stock.parameters(start.net), first.start)
+    gradient = np.concatenate([(blob.diff + 0.001 * array).ravel() for blob, array in own])  # with weight_decay
+    assert first.norms[0][1] == pytest.approx(float(np.linalg.norm(gradient)), rel=1e-4)
     assert [iteration for iteration, _, _ in first.tests] == [0, 3, 6]
     assert first.stopped == ""
     assert all((mine == theirs).all() for mine, theirs in zip(first.weights, second.weights))
