@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional, Sequence, Tuple
 
 from pyspark.accumulators import AccumulatorParam
 
@@ -19,6 +19,7 @@ from ..formats.endings import ending_of, is_hdf5, with_format
 from ..plans.net_plan import NetPlan
 from ..plans.run_config import RunConfig
 from ..plans.weights_match import check_all_there
+from ..spark.cluster import tasks_of_a_machine
 from ..spark.library_zip import ship_library
 from ..spark.workers import inference_environment, worker_environment
 from ..storage import find_file
@@ -55,6 +56,9 @@ class Task:
     digest : names engine, net and model, so that a worker knows its net again
     skipped : Spark accumulator of what was skipped: {layer: [counts by cause, examples]}
     batches : how many a task runs of a net that makes its data itself
+    decodes_ahead : whether images may be decoded by a process of their own (-decoders is not 0)
+    neighbours : how many tasks a machine runs at once, this one included, as far as Spark's settings say; None where
+        they do not
     """
 
     engine: str
@@ -66,6 +70,8 @@ class Task:
     digest: str
     skipped: Any
     batches: int = 0
+    decodes_ahead: bool = False
+    neighbours: Optional[int] = None
 
 
 def task_for(source: NetSource, blobs: Sequence[str]) -> Task:
@@ -128,7 +134,18 @@ def _task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: ModelFi
     ship_library(context)
     skipped = context.accumulator({}, _MergeSkipped())
     digest = hashlib.sha256(net).hexdigest()
-    return Task(engine, kernel, plan, tuple(blobs), model.broadcast(context), model.ending, digest, skipped)
+    return Task(
+        engine,
+        kernel,
+        plan,
+        tuple(blobs),
+        model.broadcast(context),
+        model.ending,
+        digest,
+        skipped,
+        decodes_ahead=config.settings.decoders > 0,
+        neighbours=tasks_of_a_machine(context),
+    )
 
 
 class _MergeSkipped(AccumulatorParam[Dict[str, Any]]):
