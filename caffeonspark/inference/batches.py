@@ -1,4 +1,5 @@
-"""Records through a TEST net, in a Spark task: in batches of the prototxt's size, the last one with what is left.
+"""Records through a TEST net, in a Spark task: in batches of the prototxt's size or -scoreBatch, the last one with what
+is left.
 
 A task builds the net once in its Python worker, which Spark keeps for the tasks that follow (``nets``).
 """
@@ -57,7 +58,7 @@ def _computed(
         chunks = _spread_chunks(task, number, parts, batches, bad)
     random = [k for k, layer in enumerate(task.plan.layers) if any(top.is_random for top in layer.tops)]
     forward = None
-    passes = chunks if task.plan.steps_differ else _rebatch(chunks, task.plan.batch_size)
+    passes = chunks if task.plan.steps_differ else _rebatch(chunks, task.batch or task.plan.batch_size)
     tops = [layer.tops for layer in task.plan.layers]
     for done, chunk in enumerate(decoded_ahead(passes, tops, decoder_for(task))):
         forward = forward or net_for(task)
@@ -109,7 +110,7 @@ def _frame_chunks(task: Task, batches: Iterator[pa.RecordBatch], bad: List[BadRe
     """Chunks of the rows of one layer, a few batches each: Spark may bring thousands of large rows at once."""
     layer, done = task.plan.layers[0], 0
     assert isinstance(layer.reader, FrameReader)
-    size = rows_at_once(task.plan)
+    size = rows_at_once(task)
     for batch in batches:
         for start in range(0, batch.num_rows, size):
             rows = batch.slice(start, size)
@@ -118,9 +119,10 @@ def _frame_chunks(task: Task, batches: Iterator[pa.RecordBatch], bad: List[BadRe
             done += len(rows)
 
 
-def rows_at_once(plan: NetPlan) -> int:
-    """How many rows of a DataFrame are worked on together, in whole batches of the net."""
-    return -(-_CHUNK // plan.batch_size) * plan.batch_size
+def rows_at_once(task: Task) -> int:
+    """How many rows of a DataFrame are worked on together, in whole batches."""
+    batch = task.batch or task.plan.batch_size
+    return -(-_CHUNK // batch) * batch
 
 
 def _spread_chunks(

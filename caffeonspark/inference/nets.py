@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_MB", "net_for"]
 
 #: Memory of all nets that a worker keeps, where there is more than one.
-MOST_MB = 512.0
+MOST_MB = 128.0
 
 
 @dataclass

@@ -155,7 +155,7 @@ def with_outputs(
     fields = ", ".join(f"output{number} {_FORMS[form].type}" for number, (_, form) in enumerate(made))
 
     def run(batches: Iterator[Any]) -> Iterator[Any]:
-        yield from _scored(task, made, _as_arrow(batches, read.names, types, rows_at_once(task.plan)))
+        yield from _scored(task, made, _as_arrow(batches, read.names, types, rows_at_once(task)))
 
     hidden = _free_name(frame)
     with workers_for(source.run_config):

@@ -46,6 +46,7 @@ class EstimatorParams(HasWeightCol):
     decoders: Param[Any]
     persistent: Param[Any]
     lmdb_partitions: Param[Any]
+    scoreBatch: Param[Any]
     patience: Param[Any]
     best: Param[Any]
     monitor: Param[Any]
@@ -114,6 +115,7 @@ class EstimatorParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -183,6 +185,7 @@ class EstimatorParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -343,9 +346,9 @@ class EstimatorParams(HasWeightCol):
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
     def setDecoders(self: Self, value: int) -> Self:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def getDecoders(self) -> int:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def setPersistent(self: Self, value: bool) -> Self:
         """keep the training DataFrame on Spark's disks between attempts"""
     def getPersistent(self) -> bool:
@@ -354,6 +357,10 @@ class EstimatorParams(HasWeightCol):
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
     def getLmdb_partitions(self) -> Optional[int]:
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setPatience(self: Self, value: Optional[int]) -> Self:
         """stop after N validations without a better one"""
     def getPatience(self) -> Optional[int]:
@@ -486,6 +493,7 @@ class ModelParams(HasWeightCol):
     badRecords: Param[Any]
     badRecordsMax: Param[Any]
     maxPixels: Param[Any]
+    scoreBatch: Param[Any]
     featuresCol: Param[Any]
     labelCol: Param[Any]
     weightCol: Param[Any]
@@ -503,6 +511,7 @@ class ModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -521,6 +530,7 @@ class ModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -560,6 +570,10 @@ class ModelParams(HasWeightCol):
         """an image whose file claims more pixels cannot be used"""
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setFeaturesCol(self: Self, value: Union[str, Sequence[str]]) -> Self:
         """the columns that fill the net's inputs"""
     def getFeaturesCol(self) -> List[str]:
@@ -621,6 +635,7 @@ class ClassifierParams(HasWeightCol):
     decoders: Param[Any]
     persistent: Param[Any]
     lmdb_partitions: Param[Any]
+    scoreBatch: Param[Any]
     patience: Param[Any]
     best: Param[Any]
     monitor: Param[Any]
@@ -689,6 +704,7 @@ class ClassifierParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -758,6 +774,7 @@ class ClassifierParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -912,9 +929,9 @@ class ClassifierParams(HasWeightCol):
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
     def setDecoders(self: Self, value: int) -> Self:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def getDecoders(self) -> int:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def setPersistent(self: Self, value: bool) -> Self:
         """keep the training DataFrame on Spark's disks between attempts"""
     def getPersistent(self) -> bool:
@@ -923,6 +940,10 @@ class ClassifierParams(HasWeightCol):
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
     def getLmdb_partitions(self) -> Optional[int]:
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setPatience(self: Self, value: Optional[int]) -> Self:
         """stop after N validations without a better one"""
     def getPatience(self) -> Optional[int]:
@@ -1061,6 +1082,7 @@ class ClassificationModelParams(HasWeightCol):
     badRecords: Param[Any]
     badRecordsMax: Param[Any]
     maxPixels: Param[Any]
+    scoreBatch: Param[Any]
     featuresCol: Param[Any]
     labelCol: Param[Any]
     weightCol: Param[Any]
@@ -1078,6 +1100,7 @@ class ClassificationModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -1096,6 +1119,7 @@ class ClassificationModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -1129,6 +1153,10 @@ class ClassificationModelParams(HasWeightCol):
         """an image whose file claims more pixels cannot be used"""
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setFeaturesCol(self: Self, value: Union[str, Sequence[str]]) -> Self:
         """the columns that fill the net's inputs"""
     def getFeaturesCol(self) -> List[str]:
@@ -1198,6 +1226,7 @@ class RegressorParams(HasWeightCol):
     decoders: Param[Any]
     persistent: Param[Any]
     lmdb_partitions: Param[Any]
+    scoreBatch: Param[Any]
     patience: Param[Any]
     best: Param[Any]
     monitor: Param[Any]
@@ -1264,6 +1293,7 @@ class RegressorParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -1331,6 +1361,7 @@ class RegressorParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -1483,9 +1514,9 @@ class RegressorParams(HasWeightCol):
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
     def setDecoders(self: Self, value: int) -> Self:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def getDecoders(self) -> int:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def setPersistent(self: Self, value: bool) -> Self:
         """keep the training DataFrame on Spark's disks between attempts"""
     def getPersistent(self) -> bool:
@@ -1494,6 +1525,10 @@ class RegressorParams(HasWeightCol):
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
     def getLmdb_partitions(self) -> Optional[int]:
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setPatience(self: Self, value: Optional[int]) -> Self:
         """stop after N validations without a better one"""
     def getPatience(self) -> Optional[int]:
@@ -1624,6 +1659,7 @@ class RegressionModelParams(HasWeightCol):
     badRecords: Param[Any]
     badRecordsMax: Param[Any]
     maxPixels: Param[Any]
+    scoreBatch: Param[Any]
     featuresCol: Param[Any]
     labelCol: Param[Any]
     weightCol: Param[Any]
@@ -1639,6 +1675,7 @@ class RegressionModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -1655,6 +1692,7 @@ class RegressionModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -1686,6 +1724,10 @@ class RegressionModelParams(HasWeightCol):
         """an image whose file claims more pixels cannot be used"""
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setFeaturesCol(self: Self, value: Union[str, Sequence[str]]) -> Self:
         """the columns that fill the net's inputs"""
     def getFeaturesCol(self) -> List[str]:

@@ -88,6 +88,13 @@ def test_a_net_that_is_too_large_is_alone(models, monkeypatch):
         assert list(nets._nets) == [f"net {number}"]
 
 
+@pytest.mark.parametrize("batch", [1, 3, 7, 64])
+def test_passes_of_another_size(models, batch):
+    """As plain pycaffe computes such passes, the last one smaller."""
+    task = replace(task_of(models[0], "net"), batch=batch)
+    np.testing.assert_array_equal(probabilities(task, X), forward(*models[0], {"x": X}, batch))
+
+
 def test_the_models_bytes_are_not_kept_next_to_the_net(models, tmp_path):
     """As Spark gives them to a worker: in a file of the executor's, read when they are asked for."""
     import pickle
