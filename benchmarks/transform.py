@@ -3,6 +3,7 @@ workers against four."""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from typing import Any, Callable, Dict, List, Sequence, Tuple
@@ -128,6 +129,15 @@ def frames(spark, name: str, images: np.ndarray, partitions: int):
     return found
 
 
+def arrow_rows(spark, shape: Sequence[int]) -> int:
+    """Have Spark send rows to Python as the library's note on large rows recommends; how many at once."""
+    from caffeonspark.spark.arrow_batches import SETTING
+
+    rows = min(10_000, (8 << 20) // math.prod(shape))
+    spark.conf.set(SETTING, rows)
+    return rows
+
+
 def pictures(name: str) -> np.ndarray:
     """Random images for a net."""
     shape, count, _, _ = NETS[name]
@@ -147,8 +157,9 @@ def one_worker(spark, name: str) -> Result:
     """The table of a net: one task, one core."""
     import caffe
 
-    _, count, batch, scale = NETS[name]
+    shape, count, batch, scale = NETS[name]
     files, images = prepare(name), pictures(name)
+    at_once = arrow_rows(spark, shape)
     began = time.perf_counter()
     net = caffe.Net(files[0], files[2], caffe.TEST)
     loading = time.perf_counter() - began
@@ -165,7 +176,10 @@ def one_worker(spark, name: str) -> Result:
     rates: Dict[str, float] = {side: values[0] for side, values in medians(found)}
     rows = tuple((side, (rates[side], *costs[side])) for side in found)
     columns = ("rows a second", f"s for the first {batch} rows", "s for so many again")
-    about = f"{count:,} rows in Spark's memory, batches of {batch}, one task, one BLAS thread, {rounds(ROUNDS)} rounds"
+    about = (
+        f"{count:,} rows in Spark's memory, {at_once:,} in an Arrow batch, batches of {batch}, one task, one BLAS thread, "
+        f"{rounds(ROUNDS)} rounds"
+    )
     compared = tuple(ratio(found, column, "pycaffe") for column in COLUMNS[name])
     notes = (
         "The first rows: pycaffe loads its net; Spark starts a Python worker, unless the one of the column before is "
@@ -176,8 +190,9 @@ def one_worker(spark, name: str) -> Result:
 
 def workers(spark, name: str) -> Result:
     """The table of a net: the same rows in two tasks and in four, whose workers are there already."""
-    _, count, batch, _ = NETS[name]
+    shape, count, batch, _ = NETS[name]
     files, images = prepare(name), pictures(name)
+    arrow_rows(spark, shape)
     model, given = model_of(spark, files, "binary"), {}
     for tasks in reversed(WORKERS):  # the four first: then all workers have the net
         given[tasks] = frames(spark, name, images, tasks)["binary"]
