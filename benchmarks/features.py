@@ -1,6 +1,6 @@
 """What Spark costs when a net tests an LMDB or extracts features of it.
 
-Against a loop over plain pycaffe that reads the LMDB too.
+Against a loop over plain pycaffe that reads the LMDB too; and two workers against four.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 import numpy as np
 from google.protobuf import text_format
 
-from .common import BUILD, alternate, prototxts, session
+from .common import BUILD, SHORT, alternate, prototxts, rounds, session
 from .results import Result, medians, ratio
-from .transform import deployed, fill
+from .transform import WORKERS, deployed, fill
 
 ROUNDS, BATCH = 5, 100
 
@@ -23,7 +23,8 @@ class Work(NamedTuple):
 
     Attributes
     ----------
-    lmdb : its name
+    lmdb : its name; in a short run the test set's. One core computes ten seconds and more with it: what every query
+        costs is a small part
     shape : of an image
     blob : that -features saves
     transform : what takes a batch of images to the net's input, as the layer's transform_param says
@@ -47,8 +48,8 @@ def _without_mean(batch: np.ndarray) -> np.ndarray:
 
 
 NETS: Dict[str, Work] = {
-    "lenet_lmdb": Work("mnist_train_lmdb", (1, 28, 28), "ip2", _scaled),
-    "cifar10_quick": Work("cifar10_train_lmdb", (3, 32, 32), "ip2", _without_mean),
+    "lenet_lmdb": Work("mnist_test_lmdb" if SHORT else "mnist_train_lmdb", (1, 28, 28), "ip2", _scaled),
+    "cifar10_quick": Work("cifar10_test_lmdb", (3, 32, 32), "ip2", _without_mean),
 }
 
 
@@ -94,40 +95,67 @@ def bare(net: Any, work: Work) -> Tuple[float, np.ndarray]:
     return len(blob) / (time.perf_counter() - began), blob
 
 
-def measure(spark, name: str, work: Work, rounds: int) -> Result:
-    """The table of a net."""
-    import caffe
-
+def queries(spark, work: Work, solver: str, model: str, tasks: int) -> Dict[str, Callable[[], float]]:
+    """What takes seconds: features of every row, and the means over all of them."""
     from caffeonspark import CaffeOnSpark, Config, DataSource
+
+    flags = {"conf": solver, "model": f"file:{model}", "blasKernel": "environment", "quiet": True}
+    cos, data = CaffeOnSpark(spark), DataSource(spark)
+
+    def features() -> float:
+        config = Config(spark, features=[work.blob], lmdb_partitions=tasks, **flags)
+        source = data.getSource(config, False)
+        began = time.perf_counter()
+        cos.features(source).write.format("noop").mode("overwrite").save()
+        return time.perf_counter() - began
+
+    def test() -> float:
+        source = data.getSource(Config(spark, test=True, lmdb_partitions=tasks, **flags), False)
+        began = time.perf_counter()
+        cos.test(source)
+        return time.perf_counter() - began
+
+    return {"features": features, "test": test}
+
+
+def measure(spark, name: str, work: Work, turns: int) -> Result:
+    """The table of a net: one task, one core."""
+    import caffe
 
     solver, deploy, model = prepare(name, work)
     net = caffe.Net(deploy, model, caffe.TEST)
     count = len(bare(net, work)[1])
-    flags = {"conf": solver, "model": f"file:{model}", "lmdb_partitions": 1, "blasKernel": "environment", "quiet": True}
-    cos, data = CaffeOnSpark(spark), DataSource(spark)
-
-    def features() -> float:
-        source = data.getSource(Config(spark, features=[work.blob], **flags), False)
-        began = time.perf_counter()
-        cos.features(source).write.format("noop").mode("overwrite").save()
-        return count / (time.perf_counter() - began)
-
-    def test() -> float:
-        source = data.getSource(Config(spark, test=True, **flags), False)
-        began = time.perf_counter()
-        cos.test(source)
-        return count / (time.perf_counter() - began)
-
-    features()  # a Python worker that has loaded Caffe
-    found = alternate({"pycaffe": lambda: bare(net, work)[0], "features": features, "test": test}, rounds)
-    compared = tuple(ratio(found, side, "pycaffe") for side in ("features", "test"))
-    about = f"{count:,} rows of an LMDB, batches of {BATCH}, one task, one BLAS thread, {rounds} rounds"
+    ours = queries(spark, work, solver, model, 1)
+    first, again = ours["features"](), ours["features"]()  # a Python worker that has loaded Caffe and the net
+    runs = {"pycaffe": lambda: bare(net, work)[0]}
+    runs.update({side: (lambda query=query: count / query()) for side, query in ours.items()})
+    found = alternate(runs, turns)
+    compared = tuple(ratio(found, side, "pycaffe") for side in ours)
+    about = f"{count:,} rows of an LMDB, batches of {BATCH}, one task, one BLAS thread, {rounds(turns)} rounds"
+    notes = (f"In a new Python worker, which loads Caffe and the model, features takes {first - again:.1f} s longer.",)
     title = f"features and test: {name}"
-    return Result(f"features_{name}", title, about, ("rows a second",), medians(found), compared)
+    return Result(f"features_{name}", title, about, ("rows a second",), medians(found), compared, notes)
+
+
+def workers(spark, name: str, work: Work, turns: int) -> Result:
+    """The table of a net: the same rows in two tasks and in four, whose workers are there already."""
+    solver, _, model = prepare(name, work)
+    sides = {tasks: queries(spark, work, solver, model, tasks)["features"] for tasks in WORKERS}
+    for tasks in reversed(WORKERS):  # the four first: then all workers have the net
+        sides[tasks]()
+    seconds = alternate({f"{tasks} workers": query for tasks, query in sides.items()}, turns)
+    fewer, more = seconds
+    compared = (ratio(seconds, fewer, more, label=f"rows a second: {more} / {fewer}"),)
+    about = f"{name}, rows of an LMDB, batches of {BATCH}, a BLAS thread each, {rounds(turns)} rounds"
+    title = f"features by two and by four workers: {name}"
+    return Result(f"features_{name}_workers", title, about, ("s",), medians(seconds), compared)
 
 
 def run() -> List[Result]:
     spark = session("local[1]")
     results = [measure(spark, name, work, ROUNDS) for name, work in NETS.items()]
+    spark.stop()
+    spark = session(f"local[{max(WORKERS)}]")
+    results += [workers(spark, name, work, ROUNDS) for name, work in NETS.items()]
     spark.stop()
     return results

@@ -135,7 +135,9 @@ class Settings:
     )
     badRecordsMax: float = flag("float", 0.01, "skip at most this fraction of the records", "F", minimum=0)
     maxPixels: int = flag("int", 100_000_000, "an image whose file claims more pixels cannot be used", "N", minimum=1)
-    decoders: int = flag("int", 2, "a rank's processes that decode images ahead of it", "N", minimum=0)
+    decoders: int = flag(
+        "int", 2, "a rank's processes that decode images ahead of it; 0: nor do -test and -features", "N", minimum=0
+    )
     persistent: bool = flag("switch", False, "keep the training DataFrame on Spark's disks between attempts")
     lmdb_partitions: Optional[int] = flag(
         "int",
@@ -143,6 +145,9 @@ class Settings:
         "partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)",
         "N",
         minimum=1,
+    )
+    scoreBatch: Optional[int] = flag(
+        "int", None, "records in a pass of -test and -features (default: the TEST net's batch size)", "N", minimum=1
     )
     patience: Optional[int] = flag(
         "int", None, "stop after N validations without a better one", "N", minimum=1, section="Validation"

@@ -53,6 +53,7 @@ class ConfigFlags:
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -157,11 +158,13 @@ class ConfigFlags:
     maxPixels: int
     """an image whose file claims more pixels cannot be used"""
     decoders: int
-    """a rank's processes that decode images ahead of it"""
+    """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     persistent: bool
     """keep the training DataFrame on Spark's disks between attempts"""
     lmdb_partitions: Optional[int]
     """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
+    scoreBatch: Optional[int]
+    """records in a pass of -test and -features (default: the TEST net's batch size)"""
     patience: Optional[int]
     """stop after N validations without a better one"""
     best: bool

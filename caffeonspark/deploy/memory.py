@@ -11,6 +11,7 @@ from typing import Optional, Sequence, Type
 from ..data.tops import ImageTop
 from ..engines.base import Engine
 from ..plans.net_plan import NetPlan
+from ..plans.passes import enlarged, pass_size
 from ..settings import Settings
 from ..sync.base import Strategy
 
@@ -55,8 +56,10 @@ def executor_overhead(
         training = engine.training_memory(solver, train[0], train[1:])
         training += strategy.memory(train[0], settings, all_ranks) if strategy is not None else 0.0
         need = settings.devices * (WORKER + SIDECAR + helpers + 1.2 * training)
-    for plan in inference:
-        need = max(need, tasks * (WORKER + 1.2 * engine.inference_memory(plan)))
+    for net in inference:
+        plan = net if settings.scoreBatch is None else enlarged(net, pass_size(net, (), settings.scoreBatch))
+        helper = DECODER if settings.decoders and _encoded(plan) else 0
+        need = max(need, tasks * (WORKER + helper + 1.2 * engine.inference_memory(plan)))
     return _rounded(JVM + DAEMON + need)
 
 

@@ -1,26 +1,26 @@
-"""Records through a TEST net, in a Spark task: in batches of the prototxt's size, the last one with what is left.
+"""Records through a TEST net, in a Spark task: in batches of the prototxt's size or -scoreBatch, the last one with what
+is left.
 
-A task builds the net once in its Python worker, which Spark keeps for the tasks that follow.
+A task builds the net once in its Python worker, which Spark keeps for the tasks that follow (``nets``).
 """
 
 from __future__ import annotations
 
-import tempfile
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
+from ..data.ahead import decoded_ahead
 from ..data.batches import BatchRandom
 from ..data.records import BadRecord, BadRecords, Records
 from ..data.sources.base import FrameReader, RangeReader
 from ..data.store import RecordStore
 from ..engines.batching import BatchedNet
-from ..engines.blas import use_for
-from ..engines.registry import engine_named
-from ..plans.made_data import tell_rank
 from ..plans.net_plan import LayerPlan, NetPlan
 from ..spark.partitioning import bounds, rows_by_layer
 from ..storage import EXECUTOR_SETTING, naming_full_disks, scratch_folder
+from .decoder import decoder_for
+from .nets import net_for
 from .tasks import Task, different_counts
 
 if TYPE_CHECKING:
@@ -29,21 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["outputs_of", "rows_at_once"]
 
 _CHUNK = 256  # rows at least
-
-_nets: Dict[str, BatchedNet] = {}
-
-
-def _net_for(task: Task) -> BatchedNet:
-    """The worker's net for this task, built if the worker has another one."""
-    if task.digest not in _nets or not task.plan.layers:  # layers that make all data know how far they came
-        _nets.clear()
-        tell_rank(0, 1)
-        with tempfile.NamedTemporaryFile(suffix=task.ending, dir=scratch_folder()) as f:
-            f.write(task.model.value)
-            f.flush()
-            use_for(task.kernel)
-            _nets[task.digest] = BatchedNet(task.plan, engine_named(task.engine).predictor(task.plan.message(), f.name))
-    return _nets[task.digest].for_plan(task.plan)  # whose transformations are no part of the net
 
 
 def outputs_of(
@@ -73,8 +58,10 @@ def _computed(
         chunks = _spread_chunks(task, number, parts, batches, bad)
     random = [k for k, layer in enumerate(task.plan.layers) if any(top.is_random for top in layer.tops)]
     forward = None
-    for done, chunk in enumerate(chunks if task.plan.steps_differ else _rebatch(chunks, task.plan.batch_size)):
-        forward = forward or _net_for(task)
+    passes = chunks if task.plan.steps_differ else _rebatch(chunks, task.batch or task.plan.batch_size)
+    tops = [layer.tops for layer in task.plan.layers]
+    for done, chunk in enumerate(decoded_ahead(passes, tops, decoder_for(task))):
+        forward = forward or net_for(task)
         draws = [
             BatchRandom(0, number, layer).transforms(done, len(mine)) if layer in random else np.zeros((len(mine), 3))
             for layer, mine in enumerate(chunk)
@@ -89,7 +76,7 @@ def _computed(
 
 def _made(task: Task) -> Iterator[Tuple[Records, Dict[str, np.ndarray]]]:
     """The samples of a net that makes its data itself, numbered."""
-    forward, done = _net_for(task), 0
+    forward, done = net_for(task), 0
     for _ in range(task.batches):
         values = forward.run([], [], task.plan.batch_size, task.blobs)
         numbers = np.arange(done, done + len(values[task.blobs[0]]))
@@ -123,7 +110,7 @@ def _frame_chunks(task: Task, batches: Iterator[pa.RecordBatch], bad: List[BadRe
     """Chunks of the rows of one layer, a few batches each: Spark may bring thousands of large rows at once."""
     layer, done = task.plan.layers[0], 0
     assert isinstance(layer.reader, FrameReader)
-    size = rows_at_once(task.plan)
+    size = rows_at_once(task)
     for batch in batches:
         for start in range(0, batch.num_rows, size):
             rows = batch.slice(start, size)
@@ -132,9 +119,10 @@ def _frame_chunks(task: Task, batches: Iterator[pa.RecordBatch], bad: List[BadRe
             done += len(rows)
 
 
-def rows_at_once(plan: NetPlan) -> int:
-    """How many rows of a DataFrame are worked on together, in whole batches of the net."""
-    return -(-_CHUNK // plan.batch_size) * plan.batch_size
+def rows_at_once(task: Task) -> int:
+    """How many rows of a DataFrame are worked on together, in whole batches."""
+    batch = task.batch or task.plan.batch_size
+    return -(-_CHUNK // batch) * batch
 
 
 def _spread_chunks(
@@ -171,15 +159,20 @@ def _side_by_side(streams: List[Iterator[Records]], plan: NetPlan) -> Iterator[C
 
     Records belong together by their position in the source, so one that a layer skipped is skipped in all.
     """
+    if len(streams) == 1:
+        for records in streams[0]:
+            if len(records):
+                yield [records]
+        return
     waiting: List[Optional[Records]] = [None] * len(streams)
     while True:
         for k, stream in enumerate(streams):
-            records = waiting[k]
-            while records is None or not len(records):
-                records = next(stream, None)
-                if records is None:
+            mine = waiting[k]
+            while mine is None or not len(mine):
+                mine = next(stream, None)
+                if mine is None:
                     break
-            waiting[k] = records
+            waiting[k] = mine
         here = [records for records in waiting if records is not None]
         if not here:
             return

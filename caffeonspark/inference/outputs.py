@@ -155,7 +155,7 @@ def with_outputs(
     fields = ", ".join(f"output{number} {_FORMS[form].type}" for number, (_, form) in enumerate(made))
 
     def run(batches: Iterator[Any]) -> Iterator[Any]:
-        yield from _scored(task, made, _as_arrow(batches, read.names, types, rows_at_once(task.plan)))
+        yield from _scored(task, made, _as_arrow(batches, read.names, types, rows_at_once(task)))
 
     hidden = _free_name(frame)
     with workers_for(source.run_config):
@@ -232,13 +232,28 @@ def _as_arrow(
     pieces = (batch.iloc[start : start + size] for batch in batches for start in range(0, len(batch), size))
     for rows in pieces:
         columns = [rows.iloc[:, number] for number in range(len(names))]
-        arrays = [pa.Array.from_pandas(column, type=kind) for column, kind in zip(columns, types)]
+        arrays = [_arrow_array(column, kind) for column, kind in zip(columns, types)]
         if SAMPLE_ID in names:
             yield pa.RecordBatch.from_arrays(arrays, names=list(names))
         else:
             ids = [f"row {number} of partition {part}" for number in range(done, done + len(rows))]
             yield pa.RecordBatch.from_arrays([pa.array(ids, pa.string()), *arrays], names=[SAMPLE_ID, *names])
         done += len(rows)
+
+
+def _arrow_array(column: pd.Series, kind: Any) -> pa.Array:
+    """A column in Arrow's memory; arrays of numbers as they are, a row at a time instead of number by number."""
+    import pyarrow as pa
+
+    rows = column.to_numpy()
+    if len(rows) and pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
+        dtype = np.dtype(kind.value_type.to_pandas_dtype())
+        if all(isinstance(row, np.ndarray) and row.dtype == dtype for row in rows):
+            ends = np.cumsum([len(row) for row in rows])
+            if ends[-1] < 1 << 31:
+                offsets = np.concatenate([[0], ends]).astype(np.int32)
+                return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(rows)))
+    return pa.Array.from_pandas(column, type=kind)
 
 
 def _scored(task: Task, made: Sequence[Tuple[str, str]], batches: Iterator[pa.RecordBatch]) -> Iterator[pd.DataFrame]:

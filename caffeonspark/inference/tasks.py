@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional, Sequence, Tuple
 
 from pyspark.accumulators import AccumulatorParam
 
@@ -17,8 +18,10 @@ from ..errors import ConfigError, DataError
 from ..formats.checksums import read_checked
 from ..formats.endings import ending_of, is_hdf5, with_format
 from ..plans.net_plan import NetPlan
+from ..plans.passes import fixed_because, pass_size
 from ..plans.run_config import RunConfig
 from ..plans.weights_match import check_all_there
+from ..spark.cluster import tasks_of_a_machine
 from ..spark.library_zip import ship_library
 from ..spark.workers import inference_environment, worker_environment
 from ..storage import find_file
@@ -39,6 +42,8 @@ __all__ = [
     "workers_for",
 ]
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -55,6 +60,10 @@ class Task:
     digest : names engine, net and model, so that a worker knows its net again
     skipped : Spark accumulator of what was skipped: {layer: [counts by cause, examples]}
     batches : how many a task runs of a net that makes its data itself
+    decodes_ahead : whether images may be decoded by a process of their own (-decoders is not 0)
+    batch : how many records a pass has
+    neighbours : how many tasks a machine runs at once, this one included, as far as Spark's settings say; None where
+        they do not
     """
 
     engine: str
@@ -66,6 +75,9 @@ class Task:
     digest: str
     skipped: Any
     batches: int = 0
+    decodes_ahead: bool = False
+    batch: int = 0
+    neighbours: Optional[int] = None
 
 
 def task_for(source: NetSource, blobs: Sequence[str]) -> Task:
@@ -128,7 +140,33 @@ def _task(config: RunConfig, plan: NetPlan, blobs: Sequence[str], model: ModelFi
     ship_library(context)
     skipped = context.accumulator({}, _MergeSkipped())
     digest = hashlib.sha256(net).hexdigest()
-    return Task(engine, kernel, plan, tuple(blobs), model.broadcast(context), model.ending, digest, skipped)
+    return Task(
+        engine,
+        kernel,
+        plan,
+        tuple(blobs),
+        model.broadcast(context),
+        model.ending,
+        digest,
+        skipped,
+        decodes_ahead=config.settings.decoders > 0,
+        batch=_pass_size(config, plan, blobs),
+        neighbours=tasks_of_a_machine(context),
+    )
+
+
+def _pass_size(config: RunConfig, plan: NetPlan, blobs: Sequence[str]) -> int:
+    wanted = config.settings.scoreBatch
+    why = fixed_because(plan, blobs) if wanted not in (None, plan.batch_size) else ""
+    if why:
+        _log.warning(
+            "caffeonspark: %s: -scoreBatch %s changes nothing, for %s: passes have %d records",
+            plan.path,
+            wanted,
+            why,
+            plan.batch_size,
+        )
+    return pass_size(plan, blobs, wanted)
 
 
 class _MergeSkipped(AccumulatorParam[Dict[str, Any]]):

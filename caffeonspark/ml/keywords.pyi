@@ -47,6 +47,7 @@ class EstimatorParams(HasWeightCol):
     decoders: Param[Any]
     persistent: Param[Any]
     lmdb_partitions: Param[Any]
+    scoreBatch: Param[Any]
     patience: Param[Any]
     best: Param[Any]
     monitor: Param[Any]
@@ -116,6 +117,7 @@ class EstimatorParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -186,6 +188,7 @@ class EstimatorParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -350,9 +353,9 @@ class EstimatorParams(HasWeightCol):
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
     def setDecoders(self: Self, value: int) -> Self:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def getDecoders(self) -> int:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def setPersistent(self: Self, value: bool) -> Self:
         """keep the training DataFrame on Spark's disks between attempts"""
     def getPersistent(self) -> bool:
@@ -361,6 +364,10 @@ class EstimatorParams(HasWeightCol):
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
     def getLmdb_partitions(self) -> Optional[int]:
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setPatience(self: Self, value: Optional[int]) -> Self:
         """stop after N validations without a better one"""
     def getPatience(self) -> Optional[int]:
@@ -493,6 +500,7 @@ class ModelParams(HasWeightCol):
     badRecords: Param[Any]
     badRecordsMax: Param[Any]
     maxPixels: Param[Any]
+    scoreBatch: Param[Any]
     featuresCol: Param[Any]
     labelCol: Param[Any]
     weightCol: Param[Any]
@@ -510,6 +518,7 @@ class ModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -528,6 +537,7 @@ class ModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -567,6 +577,10 @@ class ModelParams(HasWeightCol):
         """an image whose file claims more pixels cannot be used"""
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setFeaturesCol(self: Self, value: Union[str, Sequence[str]]) -> Self:
         """the columns that fill the net's inputs"""
     def getFeaturesCol(self) -> List[str]:
@@ -629,6 +643,7 @@ class ClassifierParams(HasWeightCol):
     decoders: Param[Any]
     persistent: Param[Any]
     lmdb_partitions: Param[Any]
+    scoreBatch: Param[Any]
     patience: Param[Any]
     best: Param[Any]
     monitor: Param[Any]
@@ -698,6 +713,7 @@ class ClassifierParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -768,6 +784,7 @@ class ClassifierParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -926,9 +943,9 @@ class ClassifierParams(HasWeightCol):
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
     def setDecoders(self: Self, value: int) -> Self:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def getDecoders(self) -> int:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def setPersistent(self: Self, value: bool) -> Self:
         """keep the training DataFrame on Spark's disks between attempts"""
     def getPersistent(self) -> bool:
@@ -937,6 +954,10 @@ class ClassifierParams(HasWeightCol):
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
     def getLmdb_partitions(self) -> Optional[int]:
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setPatience(self: Self, value: Optional[int]) -> Self:
         """stop after N validations without a better one"""
     def getPatience(self) -> Optional[int]:
@@ -1075,6 +1096,7 @@ class ClassificationModelParams(HasWeightCol):
     badRecords: Param[Any]
     badRecordsMax: Param[Any]
     maxPixels: Param[Any]
+    scoreBatch: Param[Any]
     featuresCol: Param[Any]
     labelCol: Param[Any]
     weightCol: Param[Any]
@@ -1092,6 +1114,7 @@ class ClassificationModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -1110,6 +1133,7 @@ class ClassificationModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -1143,6 +1167,10 @@ class ClassificationModelParams(HasWeightCol):
         """an image whose file claims more pixels cannot be used"""
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setFeaturesCol(self: Self, value: Union[str, Sequence[str]]) -> Self:
         """the columns that fill the net's inputs"""
     def getFeaturesCol(self) -> List[str]:
@@ -1206,6 +1234,7 @@ class AutoencoderParams(HasWeightCol):
     decoders: Param[Any]
     persistent: Param[Any]
     lmdb_partitions: Param[Any]
+    scoreBatch: Param[Any]
     patience: Param[Any]
     best: Param[Any]
     monitor: Param[Any]
@@ -1263,6 +1292,7 @@ class AutoencoderParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -1321,6 +1351,7 @@ class AutoencoderParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -1446,9 +1477,9 @@ class AutoencoderParams(HasWeightCol):
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
     def setDecoders(self: Self, value: int) -> Self:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def getDecoders(self) -> int:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def setPersistent(self: Self, value: bool) -> Self:
         """keep the training DataFrame on Spark's disks between attempts"""
     def getPersistent(self) -> bool:
@@ -1457,6 +1488,10 @@ class AutoencoderParams(HasWeightCol):
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
     def getLmdb_partitions(self) -> Optional[int]:
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setPatience(self: Self, value: Optional[int]) -> Self:
         """stop after N validations without a better one"""
     def getPatience(self) -> Optional[int]:
@@ -2035,6 +2070,7 @@ class RegressionModelParams(HasWeightCol):
     badRecords: Param[Any]
     badRecordsMax: Param[Any]
     maxPixels: Param[Any]
+    scoreBatch: Param[Any]
     featuresCol: Param[Any]
     labelCol: Param[Any]
     weightCol: Param[Any]
@@ -2050,6 +2086,7 @@ class RegressionModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -2066,6 +2103,7 @@ class RegressionModelParams(HasWeightCol):
         badRecords: Literal["fail", "skip"] = "fail",
         badRecordsMax: float = 0.01,
         maxPixels: int = 100000000,
+        scoreBatch: Optional[int] = None,
         featuresCol: Union[str, Sequence[str]] = (),
         labelCol: str = "label",
         weightCol: str = "",
@@ -2097,6 +2135,10 @@ class RegressionModelParams(HasWeightCol):
         """an image whose file claims more pixels cannot be used"""
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setFeaturesCol(self: Self, value: Union[str, Sequence[str]]) -> Self:
         """the columns that fill the net's inputs"""
     def getFeaturesCol(self) -> List[str]:

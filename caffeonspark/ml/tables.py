@@ -111,7 +111,7 @@ class Inputs:
 _FIT_FLAGS = {name: one for name, one in FLAGS.items() if name not in NOT_PARAMS}
 _BLOB_FLAGS = ("features", "label")
 #: The flags that mean something to a trained model.
-_MODEL_FLAGS = ("engine", "blasKernel", "resize", "badRecords", "badRecordsMax", "maxPixels")
+_MODEL_FLAGS = ("engine", "blasKernel", "resize", "badRecords", "badRecordsMax", "maxPixels", "scoreBatch")
 _FIT = {**table_of(Columns), **table_of(Training), **table_of(Rows)}
 _PREDICTOR = {name: one for name, one in _FIT_FLAGS.items() if name not in _BLOB_FLAGS}
 _PREDICTOR["shuffle"] = replace(FLAGS["shuffle"], default=True, help="shuffle each rank's rows again for every epoch")

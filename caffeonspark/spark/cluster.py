@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from .jvm import task_slots
 
-__all__ = ["is_on", "promised_slots", "task_cpus"]
+__all__ = ["is_on", "promised_slots", "task_cpus", "tasks_of_a_machine"]
 
 
 def is_on(context: Any, name: str) -> bool:
@@ -34,3 +34,12 @@ def promised_slots(context: Any) -> Optional[int]:
     if instances and (cores_each or context.master == "yarn"):
         return int(instances) * (int(cores_each or 1) // cpus)
     return None
+
+
+def tasks_of_a_machine(context: Any) -> Optional[int]:
+    """How many tasks a machine runs at once, where the settings say it: those of one executor, or of all of them where
+    they are on this machine."""
+    if context.master.startswith("local"):
+        return promised_slots(context)
+    cores = context.getConf().get("spark.executor.cores", "1" if context.master == "yarn" else None)
+    return int(cores) // task_cpus(context) if cores else None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import all_reduce, common, features, machine, one_rank, results, scaling
+from benchmarks import all_reduce, common, features, machine, one_rank, results, scaling, transform
 from caffeonspark import CaffeOnSpark, Config, DataSource
 from caffeonspark.tools import datasets
 
@@ -131,7 +131,7 @@ def test_a_rival_that_does_not_start_is_said():
 @pytest.fixture
 def build(tmp_path, monkeypatch):
     """A folder for the benchmarks' files, with a little of MNIST's kind in it."""
-    for module in (common, one_rank, features):
+    for module in (common, one_rank, features, transform):
         monkeypatch.setattr(module, "BUILD", tmp_path)
     rng = np.random.default_rng(2)
     for name in ("mnist_train_lmdb", "mnist_test_lmdb"):
@@ -154,6 +154,22 @@ def test_features(spark, build):
     config = Config(spark, conf=solver, model=f"file:{model}", features=["ip2"], lmdb_partitions=1)
     rows = CaffeOnSpark(spark).features(DataSource(spark).getSource(config, False)).orderBy("SampleID").collect()
     np.testing.assert_allclose([row.ip2 for row in rows], wanted, rtol=1e-4, atol=1e-5)
+    found = features.workers(spark, "lenet_lmdb", work, 1)
+    assert [name for name, _ in found.rows] == ["2 workers", "4 workers"]
+    assert [one.name for one in found.ratios] == ["rows a second: 4 workers / 2 workers"]
+
+
+def test_transform(spark, build, monkeypatch):
+    monkeypatch.setattr(transform, "NETS", {"lenet_lmdb": ((1, 28, 28), 300, 64, 0.00390625)})
+    monkeypatch.setattr(transform, "ROUNDS", 1)
+    found = transform.one_worker(spark, "lenet_lmdb")
+    assert [name for name, _ in found.rows] == ["pycaffe", "binary", "vector", "array"]
+    assert found.columns[0] == "rows a second"
+    assert all(value > 0 for _, values in found.rows for value in values[:2])
+    assert [one.name for one in found.ratios] == [f"{side} / pycaffe" for side in ("binary", "vector", "array")]
+    found = transform.workers(spark, "lenet_lmdb")
+    assert [name for name, _ in found.rows] == ["2 workers", "4 workers"]
+    assert [one.name for one in found.ratios] == ["4 workers / 2 workers"]
 
 
 @pytest.mark.long

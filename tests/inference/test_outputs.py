@@ -14,7 +14,14 @@ from caffeonspark.data.sources.inputs import InputReader
 from caffeonspark.data.tops import ImageTop, NumberTop
 from caffeonspark.errors import DataError
 from caffeonspark.inference.models import ModelFile
-from caffeonspark.inference.outputs import OutputColumn, _about_vectors, _scored, check_outputs, formed
+from caffeonspark.inference.outputs import (
+    OutputColumn,
+    _about_vectors,
+    _arrow_array,
+    _scored,
+    check_outputs,
+    formed,
+)
 from caffeonspark.inference.tasks import Task
 from caffeonspark.nets.net import TEST
 from caffeonspark.plans.scoring import scoring_plan
@@ -105,6 +112,27 @@ def test_rows_that_cannot_be_used_have_nulls_in_their_places(task, net):
         assert [frame["output1"].isna().all() for frame in _scored(skipping(task), MADE, iter([arrow(bad)]))] == [True]
     with pytest.raises(DataError, match=r"record 'row0': column 'x' is null$"):
         list(_scored(task, MADE, iter([arrow(values)])))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[1.5, -2.0], [3.25], [], [0.1] * 5],
+        [[1.0, np.nan, np.inf], [2.0]],
+        [[1.0, 2.0], None, [3.0]],
+        [None, None],
+        [[], []],
+        [],
+    ],
+)
+@pytest.mark.parametrize("number", [pa.float32(), pa.float64()])
+def test_columns_of_arrays_from_pandas(values, number):
+    """As Arrow takes them one by one, from what PySpark gives."""
+    kind = pa.list_(number)
+    given = pa.array(values, kind).slice(1 if len(values) > 3 else 0)
+    found = _arrow_array(given.to_pandas(), kind)
+    assert found.type.value_type == number
+    np.testing.assert_equal(found.to_pylist(), given.to_pylist())
 
 
 def test_forms():

@@ -83,6 +83,13 @@ def test_nothing_runs_before_the_columns_are_used(spark, net, model, frame, jobs
     assert jobs() != before
 
 
+def test_passes_of_another_size(spark, net, model, frame):
+    """-scoreBatch: each partition in passes of so many, as plain pycaffe computes such."""
+    scored = model._set(scoreBatch=16).transform(frame.coalesce(1).sortWithinPartitions("number"))
+    found = np.float32([row.prob for row in scored.orderBy("number").collect()])
+    np.testing.assert_array_equal(found, forward(*net, {"x": X}, 16))
+
+
 def test_frames_without_rows(spark, model, frame):
     empty = model.transform(spark.createDataFrame([], frame.schema))
     assert empty.collect() == []

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from caffeonspark.spark import jvm
-from caffeonspark.spark.cluster import is_on, promised_slots, task_cpus
+from caffeonspark.spark.cluster import is_on, promised_slots, task_cpus, tasks_of_a_machine
 
 
 def test_an_application(spark):
@@ -66,6 +66,20 @@ def test_promised_slots(master, settings, slots):
     context = SimpleNamespace(master=master, getConf=lambda: settings)
     assert promised_slots(context) == slots
     assert task_cpus(context) == int(settings.get("spark.task.cpus", 1))
+
+
+@pytest.mark.parametrize(
+    ("master", "settings", "tasks"),
+    [
+        ("local-cluster[3, 5, 1024]", {"spark.task.cpus": "2"}, 6),  # all executors are on this machine
+        ("yarn", {"spark.executor.cores": "4", "spark.task.cpus": "2"}, 2),
+        ("yarn", {}, 1),
+        ("spark://host:7077", {"spark.executor.cores": "2"}, 2),
+        ("spark://host:7077", {}, None),  # as many as the machine has
+    ],
+)
+def test_tasks_of_a_machine(master, settings, tasks):
+    assert tasks_of_a_machine(SimpleNamespace(master=master, getConf=lambda: settings)) == tasks
 
 
 @pytest.mark.parametrize(("value", "on"), [("true", True), (" True ", True), ("false", False), ("1", False)])

@@ -34,11 +34,11 @@ def write_deployed(folder, name, batch):
     return str(folder / "deploy.prototxt"), str(folder / "random.caffemodel")
 
 
-def write_two_heads(folder):
+def write_two_heads(folder, seed=3):
     """A small net with probabilities, "prob", and a single score, "one", of three numbers "x"; (net, model): paths."""
     (folder / "net.prototxt").write_text(TWO_HEADS)
     net = caffe.Net(str(folder / "net.prototxt"), caffe.TEST)
-    fill(net)
+    fill(net, seed)
     net.save(str(folder / "m.caffemodel"))
     return str(folder / "net.prototxt"), str(folder / "m.caffemodel")
 

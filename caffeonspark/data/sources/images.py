@@ -57,12 +57,13 @@ def image_entry(top: Top, record: str, image: Optional[np.ndarray], data: bytes,
 
     Raises BadRecord.
     """
-    if top.fixed is None:
+    fixed = top.fixed
+    if fixed is None:
         if image is None:
             return pack_image(ENCODED, (0, *size), data)
         kind = RAW_BYTES if image.dtype == np.uint8 else RAW_FLOATS
         return pack_image(kind, (image.shape[0], image.shape[1], image.shape[2]), image.tobytes())
-    dtype, shape = top.fixed
+    dtype, shape = fixed
     if image is None:  # encoded among raw ones
 
         def check_size(height: int, width: int) -> None:
