@@ -16,8 +16,16 @@ BUILD = ROOT / "build" / "benchmarks"
 sys.path.insert(0, str(ROOT / "data"))
 from dataset_paths import cifar10_folder, mnist_folder  # noqa: E402
 
+#: A short run: few rounds, small sizes.
+SHORT = bool(os.environ.get("CAFFEONSPARK_BENCHMARK_SHORT"))
+
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+
+
+def rounds(usual: int) -> int:
+    """How many rounds: fewer in a short run."""
+    return min(usual, 2) if SHORT else usual
 
 
 def session(master: str, settings: Mapping[str, str] = MappingProxyType({})):
@@ -47,6 +55,14 @@ def best_kernel() -> Iterator[Dict[str, str]]:
         os.environ.pop(blas.VARIABLE, None)
         if before is not None:
             os.environ[blas.VARIABLE] = before
+
+
+def kernel_in_words() -> str:
+    """The kernel that OpenBLAS takes in processes that start now: a part of ``compared``."""
+    from caffeonspark.engines import blas
+
+    here = blas.facts()
+    return f"OpenBLAS {here['openblas']}, kernel {os.environ.get(blas.VARIABLE) or here['own']}"
 
 
 def mnist_lmdbs() -> pathlib.Path:
