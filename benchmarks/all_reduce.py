@@ -17,15 +17,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .common import ROOT, alternate
+from .common import ROOT, SHORT, alternate
+from .common import rounds as rounds_of
+from .namespaces import Machine, Unavailable
 from .results import Result, ratio
 
 RANKS = (2, 4)
 KILO, MEGA = 1 << 10, 1 << 20
-SIZES = (KILO, 4 * KILO, 16 * KILO, 64 * KILO, 256 * KILO, MEGA, 4 * MEGA, 16 * MEGA, 64 * MEGA, 244 * MEGA)
-ROUNDS = 7
+_ALL = (KILO, 4 * KILO, 16 * KILO, 64 * KILO, 256 * KILO, MEGA, 4 * MEGA, 16 * MEGA, 64 * MEGA, 244 * MEGA)
+SIZES = (KILO, 64 * KILO, MEGA, 16 * MEGA) if SHORT else _ALL
+ROUNDS = rounds_of(7)
 PATIENCE = 120.0  # seconds for a side to start, and for one measurement
 OURS, TCP, RIVALS, BOUND = "ours", "ours over TCP", ("gloo", "mpich", "mpich over TCP"), "memory"
 
@@ -37,10 +40,6 @@ _MPICH = {
 }
 
 
-class Unavailable(Exception):
-    """A side that cannot be had here, and why."""
-
-
 class Side:
     """A group of processes that all-reduce when they are asked to.
 
@@ -50,12 +49,15 @@ class Side:
     ranks : how many
     python : the Python of its environment
     memory : a file in memory, large enough for the arrays of all ranks
+    machines : where each rank runs; None for this machine. Of ours only
 
     Raises Unavailable.
     """
 
-    def __init__(self, name: str, ranks: int, python: str, memory: str) -> None:
-        self._name = name
+    def __init__(
+        self, name: str, ranks: int, python: str, memory: str, machines: Optional[Sequence[Machine]] = None
+    ) -> None:
+        self._name, self._machines = name, machines
         self._processes: List[subprocess.Popen] = []
         self._streams: Dict[int, Any] = {}
         self._folder = tempfile.mkdtemp(prefix="caffeonspark-")
@@ -77,7 +79,9 @@ class Side:
                 self._run([os.path.join(os.path.dirname(python), "mpiexec"), "-n", str(ranks), *program], _MPICH[name])
             else:
                 for rank in range(ranks):
-                    self._run([*program, str(rank)], {})
+                    on = self._machines[rank] if self._machines else None
+                    before, address = (on.before, on.address) if on else ((), "127.0.0.1")
+                    self._run([*before, *program, str(rank), address], {})
             introductions = {}
             for _ in range(ranks):
                 sock = self._accept(listener)

@@ -15,8 +15,9 @@ import tempfile
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from . import common
-from .all_reduce import Unavailable, rivals_python
+from .all_reduce import rivals_python
 from .common import alternate, best_kernel, kernel_in_words, rounds, session
+from .namespaces import Unavailable
 from .one_rank import ours, prepare, stock
 from .results import Result, medians, ratio
 

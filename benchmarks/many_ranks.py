@@ -59,9 +59,9 @@ def measure(counts: Sequence[int], seconds: float, rounds_: int) -> Result:
         if name in ("connected", "grown", "processor", "page_bytes")
     )
     about = (
-        f"ranks that meet and report four times a second and compute nothing, 8 for each of several loopback addresses, "
-        f"for {seconds:g} s; with a metrics file and a page that is asked for twice a second; everything shares this "
-        f"machine's processors; medians of {rounds_} rounds"
+        "ranks that meet and report four times a second and compute nothing, 8 for each of several loopback "
+        f"addresses, for {seconds:g} s; with a metrics file and a page that is asked for twice a second; everything "
+        f"shares this machine's processors; medians of {rounds_} rounds"
     )
     return Result(
         "many_ranks",

@@ -21,7 +21,7 @@ _QUEUE = 4 << 20
 
 
 class Unavailable(Exception):
-    """There can be no such machines here, and why."""
+    """Something that is to be measured cannot be had here, and why."""
 
 
 class Machine(NamedTuple):

@@ -51,8 +51,8 @@ class Reporting(Launcher):
 
     Attributes
     ----------
-    times : of each rank, once they have ended: when it "began", had "opened" its connection to the driver, was "told" of
-        the others, and was "connected" to its neighbours, in seconds of one clock
+    times : of each rank, once they have ended: when it "began", had "opened" its connection to the driver, was "told"
+        of the others, and was "connected" to its neighbours, in seconds of one clock
     """
 
     def __init__(self, part: Part) -> None:

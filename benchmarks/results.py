@@ -41,11 +41,13 @@ class Curve:
     name : str
     points : (x, y), by x
     measured : drawn as marks that a line connects; else as a line alone, as what is calculated is
+    like : the curve whose colour it has
     """
 
     name: str
     points: Tuple[Tuple[float, float], ...]
     measured: bool = True
+    like: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,10 +239,13 @@ def _draw_lines(axes: Any, ratios: Sequence[Ratio]) -> None:
 
 
 def _draw_plot(axes: Any, plot: Plot) -> None:
+    colours: Dict[str, Any] = {}
     for curve in plot.curves:
         xs, ys = zip(*curve.points)
-        style = {"marker": "o", "markersize": 4} if curve.measured else {"linestyle": "--"}
-        axes.plot(xs, ys, linewidth=1, label=curve.name, **style)
+        style: Dict[str, Any] = {"marker": "o", "markersize": 4} if curve.measured else {"linestyle": "--"}
+        (drawn,) = axes.plot(xs, ys, linewidth=1, label=curve.name, color=colours.get(curve.like), **style)
+        if curve.name:
+            colours[curve.name] = drawn.get_color()
     if "x" in plot.logarithmic:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")

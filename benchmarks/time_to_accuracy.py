@@ -22,8 +22,8 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import common, ddp
-from .all_reduce import Unavailable
 from .common import SHORT, best_kernel, kernel_in_words, prototxts, rounds, session
+from .namespaces import Unavailable
 from .results import Curve, Plot, Ratio, Result
 
 TARGET = 0.9 if SHORT else 0.98
