@@ -30,13 +30,14 @@ _ALL = (KILO, 4 * KILO, 16 * KILO, 64 * KILO, 256 * KILO, MEGA, 4 * MEGA, 16 * M
 SIZES = (KILO, 64 * KILO, MEGA, 16 * MEGA) if SHORT else _ALL
 ROUNDS = rounds_of(7)
 PATIENCE = 120.0  # seconds for a side to start, and for one measurement
-OURS, TCP, RIVALS, BOUND = "ours", "ours over TCP", ("gloo", "mpich", "mpich over TCP"), "memory"
+OURS, TCP, MPICH_TCP, BOUND = "ours", "ours over TCP", "mpich over TCP", "memory"
+RIVALS = ("gloo", "mpich", MPICH_TCP)
 
 _PROGRAM = pathlib.Path(__file__).parent / "all_reduce_rank.py"
 #: MPICH takes shared memory between ranks of a machine unless it, and the library below it, UCX or libfabric, may not.
 _MPICH = {
     "mpich": {},
-    "mpich over TCP": {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp"},
+    MPICH_TCP: {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp"},
 }
 
 
@@ -212,6 +213,9 @@ def measure(ranks: int, sizes: Sequence[int], rounds: int, rivals: Callable[[], 
                 for name in groups
                 if name != OURS
             ]
+            if TCP in groups and MPICH_TCP in groups:
+                label = f"{TCP} / {MPICH_TCP}"
+                compared.append(ratio(found, TCP, MPICH_TCP, f"{in_words(size)}: {label}", label, size))
         names = list(groups)
     about = (
         f"sums of float32 on {ranks} ranks of one machine, ours with checksums, medians of {rounds} rounds; 'memory' "

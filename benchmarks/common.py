@@ -23,9 +23,14 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
 
+def shorter(usual: int, short: int) -> int:
+    """A number that is smaller in a short run, such as that of iterations."""
+    return short if SHORT else usual
+
+
 def rounds(usual: int) -> int:
-    """How many rounds: fewer in a short run."""
-    return min(usual, 2) if SHORT else usual
+    """How many rounds: one in a short run."""
+    return 1 if SHORT else usual
 
 
 def session(master: str, settings: Mapping[str, str] = MappingProxyType({})):
@@ -151,9 +156,9 @@ def prototxts(net: str, name: str, batch: int, **fields: object) -> str:
 
 
 def alternate(runs: Dict[str, Callable[[], float]], rounds: int) -> Dict[str, List[float]]:
-    """Every run in turn, round after round: the machine's drift meets all of them."""
+    """Every run in turn, round after round: the machine's drift meets all of them. A short run has one round."""
     found: Dict[str, List[float]] = {name: [] for name in runs}
-    for number in range(rounds):
+    for number in range(1 if SHORT else rounds):
         for name, run in runs.items():
             value = run()
             found[name].append(value)

@@ -16,7 +16,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 from . import common
 from .all_reduce import rivals_python
-from .common import alternate, best_kernel, kernel_in_words, rounds, session
+from .common import alternate, best_kernel, kernel_in_words, rounds, session, shorter
 from .namespaces import Unavailable
 from .one_rank import ours, prepare, stock
 from .results import Result, medians, ratio
@@ -38,8 +38,8 @@ class Work(NamedTuple):
 
 
 NETS: Dict[str, Work] = {
-    "lenet_lmdb": Work(64, 0.01, 500, 100, rounds(5)),
-    "cifar10_quick": Work(100, 0.001, 100, 20, rounds(5)),
+    "lenet_lmdb": Work(64, 0.01, shorter(500, 200), 100, rounds(5)),
+    "cifar10_quick": Work(100, 0.001, shorter(100, 30), shorter(20, 10), rounds(5)),
 }
 
 

@@ -123,6 +123,20 @@ class Data:
         return (images.float() - self._mean) * self._scale, labels
 
 
+def solver_of(net: Net, model: Any, rate: float) -> Any:
+    """Caffe's SGD with the nets' lr_mult, 1 for weights and 2 for biases."""
+    weights = [one for one in model.parameters() if one.dim() > 1]
+    biases = [one for one in model.parameters() if one.dim() == 1]
+    solver = torch.optim.SGD([{"params": weights}, {"params": biases}], rate, 0.9, weight_decay=net.weight_decay)
+    set_rate(solver, rate)
+    return solver
+
+
+def set_rate(solver: Any, rate: float) -> None:
+    for group, multiplier in zip(solver.param_groups, (1, 2)):
+        group["lr"] = multiplier * rate
+
+
 def accuracy(model: Any, data: Data, batch: int = 100) -> float:
     right = 0
     model.eval()
@@ -148,10 +162,7 @@ def train(request: Dict[str, Any], rank: int) -> Dict[str, Any]:
         torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=ranks)
         model = DistributedDataParallel(model)
     rate = float(request["rate"])
-    biases = [one for one in model.parameters() if one.dim() == 1]
-    weights = [one for one in model.parameters() if one.dim() > 1]
-    groups = [{"params": weights, "lr": rate}, {"params": biases, "lr": 2 * rate}]  # lr_mult 1 and 2
-    solver = torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=net.weight_decay)
+    solver = solver_of(net, model, rate)
     loss_of = nn.CrossEntropyLoss()
     seconds, begun, curve = 0.0, 0.0, []  # type: float, float, List[List[float]]
     every = request.get("every", 0)
@@ -165,9 +176,7 @@ def train(request: Dict[str, Any], rank: int) -> Dict[str, Any]:
         if iteration == request["skipped"]:
             begun = seconds
         begin = time.perf_counter()
-        now = rate * (1 + net.gamma * iteration) ** -net.power
-        for group, times in zip(solver.param_groups, (1, 2)):
-            group["lr"] = times * now
+        set_rate(solver, rate * (1 + net.gamma * iteration) ** -net.power)
         images, labels = data.batch(iteration, int(request["batch"]))
         solver.zero_grad()
         loss_of(model(images), labels).backward()

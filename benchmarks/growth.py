@@ -19,7 +19,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import growth_model
 from .all_reduce import KILO, MEGA, OURS, Side, in_words
-from .common import ROOT, SHORT, alternate, best_kernel, kernel_in_words, rounds
+from .common import ROOT, SHORT, alternate, best_kernel, kernel_in_words, rounds, shorter
 from .growth_model import Measured, Setting
 from .namespaces import Machine, Unavailable, machines, payload, spread
 from .one_rank import prepare, stock
@@ -47,9 +47,11 @@ class Work(NamedTuple):
 
 
 NETS: Dict[str, Work] = {
-    "lenet_lmdb": Work(64, 200, 20, 431_080 * 4),
+    "lenet_lmdb": Work(64, shorter(200, 100), 20, 431_080 * 4),
     "cifar10_quick": Work(100, 40, 5, 145_578 * 4),
 }
+if SHORT:
+    del NETS["cifar10_quick"]
 CAFFENET = Work(16, 5, 1, 60_965_224 * 4)
 RANKS = (1, 2) if SHORT else (1, 2, 4, 8)
 #: (machines, ranks on each)
@@ -160,13 +162,13 @@ def _exchanged(setting: Setting, ranks: int, on: Optional[List[Machine]], sizes:
     side = Side(OURS, ranks, sys.executable, "", on)
     try:
         runs = {
-            in_words(size): lambda size=size: side.milliseconds(size, max(1, min(50, 8 * MEGA // size))) / 1000
+            in_words(size): lambda size=size: side.milliseconds(size, max(1, min(50, 8 * MEGA // size)))
             for size in sizes
         }
         found = alternate(runs, ROUNDS)
     finally:
         side.close()
-    return [Measured(setting, size, statistics.median(found[in_words(size)])) for size in sizes]
+    return [Measured(setting, size, statistics.median(found[in_words(size)]) / 1000) for size in sizes]
 
 
 def named(setting: Setting) -> str:
