@@ -5,7 +5,8 @@
 # make test-yarn the tests on real HDFS and YARN daemons
 # make test-pyspark4 the tests that need Spark, on PySpark 4.0
 # make test-all  all tests, those that take longer included: full MNIST, fault injection, YARN
-# make bench   the benchmark tables, and benchmarks/README.md with them
+# make bench   the benchmark tables, and benchmarks/README.md with them, in 90 minutes at most; again: the parts that are left
+# make bench-short  one round of small sizes, to see that the benchmarks work, in 10 minutes; build/benchmarks/short/README.md
 # make stubs   what editors know of the flags, from settings.py
 # make docs    the documentation's site, in build/site
 # make pictures the pictures in docs/images, from a real run; needs Chromium
@@ -15,7 +16,7 @@ ENV := scripts/with-env
 # two processes, each of which runs whole files
 TWO := -n 2 --dist loadfile
 
-.PHONY: demo test test-long test-fast test-yarn test-pyspark4 test-all check bench stubs docs pictures dist clean
+.PHONY: demo test test-long test-fast test-yarn test-pyspark4 test-all check bench bench-short stubs docs pictures dist clean
 
 demo:
 	$(ENV) scripts/demo
@@ -46,7 +47,11 @@ test-all: check
 	$(ENV) pytest
 
 bench:
-	$(ENV) python -m benchmarks --markdown benchmarks/README.md
+	$(ENV) python -m benchmarks --resume --markdown benchmarks/README.md
+
+bench-short:
+	mkdir -p build/benchmarks/short
+	$(ENV) python -m benchmarks --short --busy --markdown build/benchmarks/short/README.md
 
 stubs:
 	$(ENV) python scripts/make_stubs.py

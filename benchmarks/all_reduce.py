@@ -17,28 +17,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .common import ROOT, alternate
+from .common import ROOT, SHORT, alternate
+from .common import rounds as rounds_of
+from .namespaces import Machine, Unavailable
 from .results import Result, ratio
 
 RANKS = (2, 4)
 KILO, MEGA = 1 << 10, 1 << 20
-SIZES = (KILO, 4 * KILO, 16 * KILO, 64 * KILO, 256 * KILO, MEGA, 4 * MEGA, 16 * MEGA, 64 * MEGA, 244 * MEGA)
-ROUNDS = 7
+_ALL = (KILO, 4 * KILO, 16 * KILO, 64 * KILO, 256 * KILO, MEGA, 4 * MEGA, 16 * MEGA, 64 * MEGA, 244 * MEGA)
+SIZES = (KILO, 64 * KILO, MEGA, 16 * MEGA) if SHORT else _ALL
+ROUNDS = rounds_of(7)
 PATIENCE = 120.0  # seconds for a side to start, and for one measurement
-OURS, TCP, RIVALS, BOUND = "ours", "ours over TCP", ("gloo", "mpich", "mpich over TCP"), "memory"
+OURS, TCP, MPICH_TCP, BOUND = "ours", "ours over TCP", "mpich over TCP", "memory"
+RIVALS = ("gloo", "mpich", MPICH_TCP)
 
 _PROGRAM = pathlib.Path(__file__).parent / "all_reduce_rank.py"
 #: MPICH takes shared memory between ranks of a machine unless it, and the library below it, UCX or libfabric, may not.
 _MPICH = {
     "mpich": {},
-    "mpich over TCP": {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp"},
+    MPICH_TCP: {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp"},
 }
-
-
-class Unavailable(Exception):
-    """A side that cannot be had here, and why."""
 
 
 class Side:
@@ -50,12 +50,15 @@ class Side:
     ranks : how many
     python : the Python of its environment
     memory : a file in memory, large enough for the arrays of all ranks
+    machines : where each rank runs; None for this machine. Of ours only
 
     Raises Unavailable.
     """
 
-    def __init__(self, name: str, ranks: int, python: str, memory: str) -> None:
-        self._name = name
+    def __init__(
+        self, name: str, ranks: int, python: str, memory: str, machines: Optional[Sequence[Machine]] = None
+    ) -> None:
+        self._name, self._machines = name, machines
         self._processes: List[subprocess.Popen] = []
         self._streams: Dict[int, Any] = {}
         self._folder = tempfile.mkdtemp(prefix="caffeonspark-")
@@ -77,7 +80,9 @@ class Side:
                 self._run([os.path.join(os.path.dirname(python), "mpiexec"), "-n", str(ranks), *program], _MPICH[name])
             else:
                 for rank in range(ranks):
-                    self._run([*program, str(rank)], {})
+                    on = self._machines[rank] if self._machines else None
+                    before, address = (on.before, on.address) if on else ((), "127.0.0.1")
+                    self._run([*before, *program, str(rank), address], {})
             introductions = {}
             for _ in range(ranks):
                 sock = self._accept(listener)
@@ -208,6 +213,9 @@ def measure(ranks: int, sizes: Sequence[int], rounds: int, rivals: Callable[[], 
                 for name in groups
                 if name != OURS
             ]
+            if TCP in groups and MPICH_TCP in groups:
+                label = f"{TCP} / {MPICH_TCP}"
+                compared.append(ratio(found, TCP, MPICH_TCP, f"{in_words(size)}: {label}", label, size))
         names = list(groups)
     about = (
         f"sums of float32 on {ranks} ranks of one machine, ours with checksums, medians of {rounds} rounds; 'memory' "

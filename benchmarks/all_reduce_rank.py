@@ -1,10 +1,11 @@
 """One rank of one side of ``all_reduce``: a program, started in the environment of its side.
 
-    all_reduce_rank.py SIDE RANKS CONTROL [RANK]
+    all_reduce_rank.py SIDE RANKS CONTROL [RANK ADDRESS]
 
-It connects to CONTROL (a socket's path), says its rank and what others need to reach it, and is told this of all. Then
-it answers {"bytes": n, "repeats": k} with {"seconds": of an all-reduce, as it saw it}, JSON a line. Between requests it
-sleeps, so that sides that wait do not take the processor from the one that is measured.
+ADDRESS is where it listens for other ranks of ours. It connects to CONTROL (a socket's path), says its rank and what
+others need to reach it, and is told this of all. Then it answers {"bytes": n, "repeats": k} with {"seconds": of an
+all-reduce, as it saw it}, JSON a line. Between requests it sleeps, so that sides that wait do not take the processor
+from the one that is measured.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ import numpy as np
 class OursOverTCP:
     """The library's communicator, over connections."""
 
-    def __init__(self, rank: int, ranks: int) -> None:
+    def __init__(self, rank: int, ranks: int, address: str = "127.0.0.1") -> None:
         from caffeonspark.comm.handshake import Listener
 
         self.rank, self.ranks = rank, ranks
-        self.listener = Listener("127.0.0.1", (0, 0), None, rank)
+        self.listener = Listener(address, (0, 0), None, rank)
 
     def introduce(self) -> Any:
         return self.listener.address
@@ -176,7 +177,8 @@ def measure(side: Any, size: int, repeats: int, checked: bool) -> float:
 
 def main() -> None:
     name, ranks, control = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    side = SIDES[name](int(sys.argv[4]) if len(sys.argv) > 4 else 0, ranks)
+    rank, address = (int(sys.argv[4]), sys.argv[5:6]) if len(sys.argv) > 4 else (0, [])
+    side = SIDES[name](rank, ranks, *(address if issubclass(SIDES[name], OursOverTCP) else ()))
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(control)
         with sock.makefile("rw") as stream:

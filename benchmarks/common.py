@@ -62,6 +62,14 @@ def best_kernel() -> Iterator[Dict[str, str]]:
             os.environ[blas.VARIABLE] = before
 
 
+def kernel_in_words() -> str:
+    """The kernel that OpenBLAS takes in processes that start now: a part of ``compared``."""
+    from caffeonspark.engines import blas
+
+    here = blas.facts()
+    return f"OpenBLAS {here['openblas']}, kernel {os.environ.get(blas.VARIABLE) or here['own']}"
+
+
 def mnist_lmdbs() -> pathlib.Path:
     """A folder with mnist_train_lmdb and mnist_test_lmdb."""
     if not (BUILD / "mnist_train_lmdb").exists():

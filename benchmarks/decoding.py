@@ -10,10 +10,10 @@ from typing import List
 
 import numpy as np
 
-from .common import BUILD, ROOT, alternate, session
+from .common import BUILD, ROOT, alternate, rounds, session, shorter
 from .results import Result
 
-IMAGES, CLASSES, ITERATIONS, SKIPPED, ROUNDS = 10_000, 10, 120, 20, 3
+IMAGES, CLASSES, ITERATIONS, SKIPPED, ROUNDS = 10_000, 10, shorter(120, 50), 20, rounds(3)
 HELPERS = (0, 1, 2)
 
 

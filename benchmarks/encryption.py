@@ -16,9 +16,10 @@ from caffeonspark.comm.encryption import KeyPair
 from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.tcp import TCPCommunicator, connect
 
+from .common import rounds
 from .results import Result, ratio
 
-RANKS, ROUNDS = 2, 15
+RANKS, ROUNDS = 2, rounds(15)
 # LeNet's parameters, and as many blobs of 4 MB as make 64 MB
 LENET = [(20, 1, 5, 5), (20,), (50, 20, 5, 5), (50,), (500, 800), (500,), (10, 500), (10,)]
 # the large ones of CaffeNet's parameters; the others take less than 10 MB together

@@ -8,11 +8,11 @@ import time
 import urllib.request
 from typing import List
 
-from .common import BUILD, alternate, session
+from .common import BUILD, alternate, rounds, session, shorter
 from .one_rank import prepare
 from .results import Result, medians, ratio
 
-ROUNDS, ITERATIONS = 5, 400
+ROUNDS, ITERATIONS = rounds(5), shorter(400, 200)
 
 
 def look_at(url: str, over: threading.Event) -> None:

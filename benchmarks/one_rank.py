@@ -9,10 +9,10 @@ import subprocess
 import tempfile
 from typing import List
 
-from .common import BUILD, alternate, prototxts, session
+from .common import BUILD, alternate, kernel_in_words, prototxts, rounds, session, shorter
 from .results import Result, medians, ratio
 
-ITERATIONS, SKIPPED, ROUNDS = 700, 100, 5
+ITERATIONS, SKIPPED, ROUNDS = shorter(700, 200), 100, rounds(5)
 
 
 def prepare(
@@ -74,6 +74,6 @@ def run() -> List[Result]:
     spark = session("local-cluster[1,1,1024]")
     found = alternate({"caffe train": lambda: stock(solver), "one rank": lambda: ours(spark, solver)}, ROUNDS)
     spark.stop()
-    about = f"LeNet on MNIST, batch 64, one BLAS thread, {ROUNDS} rounds"
+    about = f"LeNet on MNIST, batch 64, one BLAS thread ({kernel_in_words()}), {ROUNDS} rounds"
     compared = [ratio(found, "one rank", "caffe train")]
     return [Result("one_rank", "One rank", about, ("ms an iteration",), medians(found), tuple(compared))]

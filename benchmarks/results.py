@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import statistics
 from dataclasses import asdict, dataclass
@@ -34,6 +33,43 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """One line of a plot.
+
+    Attributes
+    ----------
+    name : str
+    points : (x, y), by x
+    measured : drawn as marks that a line connects; else as a line alone, as what is calculated is
+    like : the curve whose colour it has
+    """
+
+    name: str
+    points: Tuple[Tuple[float, float], ...]
+    measured: bool = True
+    like: str = ""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What a result's picture shows where it is not its ratios.
+
+    Attributes
+    ----------
+    x, y : what is on the axes, with units
+    curves : at least one
+    logarithmic : which of the axes are: "", "x", "y" or "xy"
+    level : a horizontal line at this y
+    """
+
+    x: str
+    y: str
+    curves: Tuple[Curve, ...]
+    logarithmic: str = ""
+    level: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class Result:
     """One table.
 
@@ -46,6 +82,7 @@ class Result:
     rows : (name, values)
     ratios : one side by the other
     notes : what else there is to know, such as a rival that is not there
+    plot : its picture; without it the picture is of the ratios
     """
 
     name: str
@@ -55,6 +92,7 @@ class Result:
     rows: Tuple[Tuple[str, Tuple[Cell, ...]], ...]
     ratios: Tuple[Ratio, ...] = ()
     notes: Tuple[str, ...] = ()
+    plot: Optional[Plot] = None
 
 
 def ratio(
@@ -103,38 +141,21 @@ def text(result: Result) -> str:
 # ---- as Markdown
 
 
-def markdown(results: Sequence[Result], machine: Mapping[str, str], pictures: Mapping[str, str]) -> str:
-    """A page of all tables.
-
-    Parameters
-    ----------
-    machine : what they were measured on (``machine.describe``)
-    pictures : by the title of a result, the file of its picture
-    """
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `python -m benchmarks --markdown` (`make bench`) from one run on the machine below. The sides of a "
-        "comparison run in turn, round after round; a ratio is the median of the rounds' ratios, with the lowest and "
-        "the highest.",
-        "",
-        *_table(("Machine", ""), [(name, (value,)) for name, value in machine.items()]),
-    ]
-    for result in results:
-        lines += ["", f"## {result.title}", "", f"{result.compared}.", ""]
-        if result.rows:
-            lines += _table(("", *result.columns), result.rows)
-        if result.ratios:
-            ratios = [(one.name, (f"{one.median:.3f}", f"{one.low:.3f} to {one.high:.3f}")) for one in result.ratios]
-            lines += ["", *_table(("Ratio", "median", "rounds"), ratios)]
-        for note in result.notes:
-            lines += ["", note]
-        if result.title in pictures:
-            lines += ["", f"![{result.title}]({pictures[result.title]})"]
-    return "\n".join(lines) + "\n"
+def section(result: Result, picture: str = "") -> List[str]:
+    """The lines of a table under a heading of its own, with the file of its picture."""
+    lines = ["", f"## {result.title}", "", f"{result.compared}.", ""]
+    if result.rows:
+        lines += table(("", *result.columns), result.rows)
+    if result.ratios:
+        ratios = [(one.name, (f"{one.median:.3f}", f"{one.low:.3f} to {one.high:.3f}")) for one in result.ratios]
+        lines += ["", *table(("Ratio", "median", "rounds"), ratios)]
+    for note in result.notes:
+        lines += ["", note]
+    return [*lines, "", f"![{result.title}]({picture})"] if picture else lines
 
 
-def _table(head: Sequence[str], rows: Sequence[Tuple[str, Sequence[Cell]]]) -> List[str]:
+def table(head: Sequence[str], rows: Sequence[Tuple[str, Sequence[Cell]]]) -> List[str]:
+    """The lines of a table."""
     lines = [tuple(head), ("---", *("---:" for _ in head[1:])), *((n, *map(written, values)) for n, values in rows)]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
@@ -142,20 +163,43 @@ def _table(head: Sequence[str], rows: Sequence[Tuple[str, Sequence[Cell]]]) -> L
 # ---- as JSON
 
 
-def as_json(results: Sequence[Result], machine: Mapping[str, str]) -> str:
-    """The same values, unrounded."""
-    data = {"machine": dict(machine), "results": [asdict(result) for result in results]}
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+def as_values(result: Result) -> Dict[str, Any]:
+    """The same values, unrounded, JSON-able."""
+    return asdict(result)
+
+
+def from_values(values: Mapping[str, Any]) -> Result:
+    """The result of what ``as_values`` has made of it, and JSON of that."""
+    plot = values["plot"]
+    if plot is not None:
+        curves = (Curve(**{**one, "points": _tuples(one["points"])}) for one in plot["curves"])
+        plot = Plot(**{**plot, "curves": tuple(curves)})
+    rows = tuple((name, tuple(cells)) for name, cells in values["rows"])
+    ratios = tuple(Ratio(**one) for one in values["ratios"])
+    columns, notes = tuple(values["columns"]), tuple(values["notes"])
+    return Result(**{**values, "columns": columns, "rows": rows, "ratios": ratios, "notes": notes, "plot": plot})
+
+
+def _tuples(points: Sequence[Sequence[float]]) -> Tuple[Tuple[float, float], ...]:
+    return tuple((x, y) for x, y in points)
 
 
 # ---- as pictures
 
 
 def picture(result: Result, path: pathlib.Path) -> bool:
-    """Draw the ratios of a result; whether there are any."""
-    if not result.ratios:
+    """Draw a result's plot, or its ratios; whether there is either."""
+    if not result.ratios and result.plot is None:
         return False
     from matplotlib.figure import Figure
+
+    if result.plot is not None:
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(result.title, fontsize=10)
+        _draw_plot(axes, result.plot)
+        figure.savefig(str(path), dpi=100)
+        return True
 
     sized = all(one.at is not None for one in result.ratios)
     figure = Figure(figsize=(8, 5 if sized else 1.2 + 0.4 * len(result.ratios)), layout="constrained")
@@ -191,4 +235,28 @@ def _draw_lines(axes: Any, ratios: Sequence[Ratio]) -> None:
     axes.axhline(1.0, color="grey", linewidth=1)
     axes.set_xlabel("bytes")
     axes.set_ylabel("ratio: median and range of the rounds")
+    axes.legend(fontsize=7)
+
+
+def _draw_plot(axes: Any, plot: Plot) -> None:
+    colours: Dict[str, Any] = {}
+    for curve in plot.curves:
+        xs, ys = zip(*curve.points)
+        style: Dict[str, Any] = {"marker": "o", "markersize": 4} if curve.measured else {"linestyle": "--"}
+        (drawn,) = axes.plot(xs, ys, linewidth=1, label=curve.name, color=colours.get(curve.like), **style)
+        if curve.name:
+            colours[curve.name] = drawn.get_color()
+    if "x" in plot.logarithmic:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+    if "y" in plot.logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+    else:
+        axes.set_ylim(bottom=0 if plot.level is None else None)
+    if plot.level is not None:
+        axes.axhline(plot.level, color="grey", linewidth=1)
+    axes.set_xlabel(plot.x)
+    axes.set_ylabel(plot.y)
+    axes.grid(alpha=0.2)
     axes.legend(fontsize=7)

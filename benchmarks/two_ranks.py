@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import List
 
-from .common import alternate, session
+from .common import alternate, kernel_in_words, rounds, session, shorter
 from .one_rank import ours, prepare, stock
 from .results import Result, medians, ratio
 
-ITERATIONS, ROUNDS = 500, 5
+ITERATIONS, ROUNDS = shorter(500, 200), rounds(5)
 BATCH = 64  # of each rank; Caffe alone takes both ranks' at once
 
 
@@ -25,6 +25,6 @@ def run() -> List[Result]:
         ROUNDS,
     )
     spark.stop()
-    about = f"LeNet on MNIST, {2 * BATCH} samples an iteration, {ROUNDS} rounds"
+    about = f"LeNet on MNIST, {2 * BATCH} samples an iteration ({kernel_in_words()}), {ROUNDS} rounds"
     compared = tuple(ratio(found, "two ranks", rival) for rival in ("caffe train", "caffe train, 2 threads"))
     return [Result("two_ranks", "Two ranks", about, ("ms an iteration",), medians(found), compared)]

@@ -1,14 +1,29 @@
 """The machinery of ``python -m benchmarks``, with tiny sizes: that it measures and writes, not what."""
 
-import json
+import os
 import shutil
+import subprocess
 import sys
+import textwrap
+import time
 
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import all_reduce, common, features, machine, one_rank, results, scaling, transform
+from benchmarks import (
+    all_reduce,
+    common,
+    features,
+    kept,
+    machine,
+    namespaces,
+    one_rank,
+    others,
+    results,
+    scaling,
+    transform,
+)
 from caffeonspark import CaffeOnSpark, Config, DataSource
 from caffeonspark.tools import datasets
 
@@ -58,24 +73,220 @@ def test_text():
     ]
 
 
-def test_files(tmp_path):
+PLOT = results.Plot(
+    "seconds",
+    "%",
+    (results.Curve("measured", ((1.0, 2.0), (2.0, 3.0))), results.Curve("", ((1.0, 2.5),), False, "measured")),
+    "x",
+    98.0,
+)
+
+
+def part(name="scaling", found=None, **changes):
+    values = {
+        "name": name,
+        "results": (table(),) if found is None else tuple(found),
+        "machine": {"Processor": "A | B", "Date": "2026-01-01"},
+        "version": "abc",
+        "short": False,
+        "minutes": 1.25,
+        "others": (0.01, 0.5),
+        "busy": False,
+    }
+    return kept.Part(**{**values, **changes})
+
+
+def test_what_is_kept_is_what_was_found(tmp_path):
     sized = [results.ratio(FOUND, "ours", "theirs", line="ours / theirs", at=size) for size in (1024, 4096)]
-    found = [table(), table(name="sized", title="Sized", ratios=tuple(sized)), table(title="None", ratios=())]
-    command.write(found, {"Processor": "A | B"}, str(tmp_path / "out.json"), str(tmp_path / "README.md"))
-    data = json.loads((tmp_path / "out.json").read_text())
-    assert data["machine"] == {"Processor": "A | B"}
-    assert data["results"][0]["ratios"][0]["median"] == 1.5
+    found = part(found=[table(), table(name="sized", ratios=tuple(sized)), table(name="drawn", plot=PLOT)])
+    kept.save(found, tmp_path)
+    assert kept.load(tmp_path, ["all_reduce", "scaling"]) == [found]
+    assert [file.name for file in tmp_path.iterdir()] == ["scaling.json"]
+
+
+def test_the_page(tmp_path):
+    sized = [results.ratio(FOUND, "ours", "theirs", line="ours / theirs", at=size) for size in (1024, 4096)]
+    found = [
+        table(),
+        table(name="sized", title="Sized", ratios=tuple(sized)),
+        table(name="drawn", title="Drawn", ratios=(), plot=PLOT),
+        table(name="none", title="None", ratios=()),
+    ]
+    kept.write_page([part(found=found)], tmp_path / "README.md")
     page = (tmp_path / "README.md").read_text()
     assert "| Processor | A \\| B |" in page
     assert "| ours / theirs | 1.500 | 1.000 to 2.000 |" in page
     assert "![Sized](sized.png)" in page
     assert "![None]" not in page
-    for name in ("some", "sized"):
+    assert "| scaling | 2026-01-01 | abc | 1.2 | 0.01 | 0.50 |" in page
+    assert "busy" not in page
+    assert "short" not in page
+    for name in ("some", "sized", "drawn"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_page_says_what_takes_a_tables_worth(tmp_path):
+    """A busy machine, a short run, another machine: each under its own tables only."""
+    other = {"Processor": "C", "Date": "2026-01-02"}
+    parts = [part("one_rank"), part("scaling"), part("ddp", busy=True, others=(0.75, 1.5)), part("memory", short=True)]
+    parts.append(part("features", machine=other))
+    kept.write_page(parts, tmp_path / "README.md")
+    first, second, busy, short, another = (tmp_path / "README.md").read_text().split("\n## Some")[1:]
+    assert "A note." in first
+    assert "**" not in first + second
+    assert "**The machine was busy:** other processes took 0.75 cores" in busy
+    assert "**A short run**" in short
+    assert "Measured with another machine or software than the table above says. Processor: C." in another
+
+
+# ---- the command
+
+
+@pytest.fixture
+def own_part(tmp_path, monkeypatch):
+    """Parts that are programs of the test's."""
+    monkeypatch.setattr(machine, "describe", lambda: {"Processor": "A", "Date": "2026-01-01"})
+    monkeypatch.setattr(others, "wait_until_quiet", lambda patience: others.Others(0.0, 0.0))
+    monkeypatch.setattr(kept, "version", lambda: "abc")
+    calls = []
+
+    def measure(name, folder, short, minutes):
+        assert 0 < minutes <= command.LIMIT
+        calls.append((name, short))
+        kept.save(part(name, short=short), folder)
+        return ""
+
+    monkeypatch.setattr(command, "measure", measure)
+    return calls
+
+
+def test_a_run_resumes_where_it_was_ended(own_part, tmp_path):
+    words = ["scaling", "ddp", "--kept", str(tmp_path), "--markdown", str(tmp_path / "README.md")]
+    assert command.main([*words, "--resume"]) == 0
+    assert own_part == [("scaling", False), ("ddp", False)]
+    (tmp_path / "ddp.json").unlink()
+    assert command.main([*words, "--resume"]) == 0
+    assert own_part[2:] == [("ddp", False)]
+    assert command.main(words) == 0
+    assert own_part[3:] == [("scaling", False), ("ddp", False)]
+
+
+@pytest.mark.parametrize("changes", [{"version": "older"}, {"short": True}, {"busy": True}])
+def test_a_part_is_measured_again_that_says_less_than_is_asked(own_part, tmp_path, changes):
+    kept.save(part("scaling", **changes), tmp_path)
+    assert command.main(["scaling", "--resume", "--kept", str(tmp_path)]) == 0
+    assert own_part == [("scaling", False)]
+
+
+def test_a_part_that_fails_costs_no_other(own_part, tmp_path, monkeypatch, capsys):
+    measure = command.measure
+    monkeypatch.setattr(
+        command, "measure", lambda name, *rest: "it ended with status 1" if name == "ddp" else measure(name, *rest)
+    )
+    page = tmp_path / "README.md"
+    assert command.main(["ddp", "scaling", "--kept", str(tmp_path), "--markdown", str(page)]) == 1
+    assert own_part == [("scaling", False)]
+    assert "ddp: not measured: it ended with status 1" in capsys.readouterr().err
+    assert "| scaling |" in page.read_text()
+
+
+def test_a_busy_machine_is_refused(own_part, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(others, "wait_until_quiet", lambda patience: others.Others(0.8, 1.2))
+    assert command.main(["scaling", "--kept", str(tmp_path)]) == 1
+    assert "scaling: not measured, for other processes take 0.80 cores" in capsys.readouterr().err
+    assert own_part == []
+    assert command.main(["scaling", "--busy", "--kept", str(tmp_path)]) == 0
+    assert own_part == [("scaling", False)]
+
+
+def test_when_the_time_is_over_the_rest_is_left(own_part, tmp_path, capsys):
+    words = ["scaling", "ddp", "--kept", str(tmp_path), "--resume"]
+    assert command.main([*words, "--minutes", "1e-9"]) == 1
+    assert own_part == []
+    assert "ddp: not measured, for 1e-09 minutes are over: --resume goes on from here" in capsys.readouterr().err
+    assert command.main(words) == 0
+
+
+def test_a_short_run_takes_no_full_ones_place():
+    short, full = command.parse(["--short"]), command.parse([])
+    assert (short.kept.parts[-3:], short.minutes) == (("build", "benchmarks", "short"), 10)
+    assert (full.kept.parts[-2:], full.minutes) == (("benchmarks", "kept"), 90)
+    assert full.names == list(command.NAMES)
+
+
+def test_the_page_is_written_of_what_is_kept(own_part, tmp_path, capsys):
+    words = ["--write", "--kept", str(tmp_path), "--markdown", str(tmp_path / "README.md")]
+    assert command.main(words) == 1
+    assert "nothing is kept" in capsys.readouterr().err
+    kept.save(part("scaling"), tmp_path)
+    assert command.main(words) == 0
+    assert own_part == []
+    assert (tmp_path / "README.md").exists()
+
+
+def test_a_part_that_takes_too_long_is_ended_with_all_it_started(tmp_path, monkeypatch):
+    """The part is a program of its own: it starts another process and sleeps."""
+    folder, told = tmp_path / "benchmarks", tmp_path / "pid"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "part.py").write_text(
+        textwrap.dedent(
+            f"""
+            import pathlib, subprocess, time
+            child = subprocess.Popen(["sleep", "600"])
+            pathlib.Path({str(told)!r}).write_text(str(child.pid))
+            time.sleep(600)
+            """
+        )
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert command.measure("scaling", tmp_path, False, 0.5) == "it took longer than 0.5 minutes, and was ended"
+    child = int(told.read_text())
+    deadline = time.monotonic() + 30
+    while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not os.path.exists(f"/proc/{child}")
+
+
+# ---- who else uses the machine
+
+
+def test_others_are_those_that_do_not_descend_from_here():
+    """Processor time of this process and of its children is its own; a process is known by number and start."""
+    before = {(10, "1"): (1, 100), (11, "2"): (10, 50), (20, "3"): (1, 30), (21, "4"): (1, 1000)}
+    after = {
+        (10, "1"): (1, 150),
+        (11, "2"): (10, 90),
+        (12, "5"): (11, 70),  # a grandchild that is new
+        (20, "3"): (1, 42),
+        (21, "6"): (1, 5),  # another process of that number
+    }
+    assert others.taken_by_others(before, after, 10) == 12 + 5
+
+
+def test_another_process_is_seen(tmp_path):
+    """One whose parent is not this process, as those of other users are."""
+    busy = "import os, time\nif os.fork():\n    os._exit(0)\nprint(os.getpid(), flush=True)\nend = time.time() + 60\n"
+    loop = subprocess.Popen(
+        [sys.executable, "-c", busy + "while time.time() < end: pass"], stdout=subprocess.PIPE, text=True
+    )
+    number = int(loop.stdout.readline())
+    try:
+        loop.wait()
+        seen = others.processes()
+        assert next(parent for (one, _), (parent, _) in seen.items() if one == number) != os.getpid()
+        with others.Watch(look=0.5) as watch:
+            time.sleep(1.2)
+        assert watch.others.mean > 0
+        assert watch.others.most >= watch.others.mean > 0
+    finally:
+        os.kill(number, 9)
+        loop.stdout.close()
+
+
 def test_mistakes_cost_nothing(capsys, tmp_path):
-    assert command.main(["nothing", "--json", str(tmp_path / "missing" / "out.json")]) == 1
+    assert command.main(["nothing", "--markdown", str(tmp_path / "missing" / "README.md")]) == 1
     told = capsys.readouterr().err
     assert "no benchmark is called 'nothing'" in told
     assert "its folder does not exist" in told
@@ -102,7 +313,7 @@ def test_a_pace_is_the_logs():
 
 
 def no_rivals():
-    raise all_reduce.Unavailable("there is no network")
+    raise namespaces.Unavailable("there is no network")
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
