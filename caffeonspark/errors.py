@@ -111,7 +111,7 @@ class TrainingError(CaffeOnSparkError):
 
 
 class LossNotFinite(TrainingError):
-    """The loss became infinite or no number.
+    """The loss, or the weights, became infinite or no number.
 
     What to do: lower ``base_lr`` or scale the data, and continue from the snapshot that the message names.
     """

@@ -307,8 +307,8 @@ class _Run:
                     raise self.interrupted(self.cluster.why_ended(e)) from e
                 except LossNotFinite as e:
                     fit = self.hand_over is not None
-                    way = way_on(self.config, self.snapshots, self.start, self.result, fit)
-                    e.args = (f"{e.message}; {way}",)
+                    way = way_on(self.cluster, self.snapshots, self.start, self.result, fit)
+                    e.args = (f"{e.message}; {way}" if way else e.message,)
                     raise
                 except FreshWorkersNeeded as e:
                     self.cluster.take_fresh(e.kernels)

@@ -14,6 +14,7 @@ from caffeonspark.plans.job import ResumePoint
 from caffeonspark.report.base import Observer
 from caffeonspark.report.result import TrainingResult
 from caffeonspark.runs import on_spark
+from caffeonspark.runs.on_machines import OnMachines
 from caffeonspark.runs.run import PreparedRun, _Run
 from caffeonspark.runs.snapshots import SnapshotStore, StartFiles, read_resume_point
 from caffeonspark.runs.start_check import with_best_model
@@ -191,6 +192,18 @@ def test_a_loss_that_is_no_number_in_the_first_iterations(make_run, tmp_path):
     run = make_run([diverges(snapshots=(), folder=tmp_path)], resume=True)  # the resumed one itself is bad
     with pytest.raises(LossNotFinite, match="no snapshot of this run has a finite loss"):
         run.go()
+    run = make_run([diverges(snapshots=(), folder=tmp_path)])  # there is nothing to go on from
+    with pytest.raises(LossNotFinite, match="the loss became nan at iteration 31$"):
+        run.go()
+
+
+def test_without_spark_the_way_on_is_without_spark(make_run, tmp_path):
+    run = make_run([diverges(*range(31), snapshots=(30,), folder=tmp_path)])
+    run.cluster = OnMachines(run.config, 2)
+    with pytest.raises(LossNotFinite) as e:
+        run.go()
+    assert "go on by: caffeonspark local -np 2 -train -conf " in e.value.message
+    assert "-clusterSize" not in e.value.message
 
 
 def test_why_it_ended_is_told_where_storage_does_not_answer(make_run, tmp_path, monkeypatch):
