@@ -59,14 +59,14 @@ class FiniteWeights:
             named = ", ".join(self._names[number] for number in self._at_first[:_MOST_NAMES])
             more = len(self._at_first) - _MOST_NAMES
             raise DataError(
-                f"the loss is {loss} at iteration {iteration}, because what training starts from holds what is no number "
-                f"({named}{f' and {more} more' if more > 0 else ''}): start from another model, or another snapshot"
+                f"the loss is {loss} at iteration {iteration}, because what training starts from holds what is no "
+                f"number ({named}{f' and {more} more' if more > 0 else ''}): start from another model, or snapshot"
             )
         if not resumed:
             raise LossNotFinite(
                 f"the loss is {loss} at iteration {iteration}, before any update: look for data that is too large "
-                "(transform_param's scale), for fillers and weights that are, and for layers that have no value for what "
-                "they get (Log, Power, a division)"
+                "(transform_param's scale), for fillers and weights that are, and for layers that have no value for "
+                "what they get (Log, Power, a division)"
             )
 
 

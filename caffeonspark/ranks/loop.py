@@ -212,8 +212,8 @@ class Loop:
         return over
 
     def check_weights(self) -> None:
-        """Raise TrainingError unless every rank has the same model, to the bit, and LossNotFinite where it holds what is
-        no number; called in ``view`` before it is saved."""
+        """Raise TrainingError unless every rank has the same model, to the bit, and LossNotFinite where it holds what
+        is no number; called in ``view`` before it is saved."""
         self.finite.check(self.trainer.weights, self.trainer.iteration, self.strategy.if_not_finite)
         digest = hashlib.sha256()
         for blob in self.trainer.weights:

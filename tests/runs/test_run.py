@@ -193,7 +193,7 @@ def test_a_loss_that_is_no_number_in_the_first_iterations(make_run, tmp_path):
     with pytest.raises(LossNotFinite, match="no snapshot of this run has a finite loss"):
         run.go()
     run = make_run([diverges(snapshots=(), folder=tmp_path)])  # there is nothing to go on from
-    with pytest.raises(LossNotFinite, match="the loss became nan at iteration 31$"):
+    with pytest.raises(LossNotFinite, match=r"the loss became nan at iteration 31$"):
         run.go()
 
 
