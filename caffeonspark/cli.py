@@ -193,13 +193,24 @@ def check_before(config: Config, data: Any) -> None:
         source = source.for_blobs(config.blobs)
     source.batches_to_score()
     if not config.blobs:
-        config.storage.check_writable(str(config.output))
+        _check_means_place(config)
     if config.train or config.dryRun:
         _ = source.plan  # opens the data and builds the net
     if config.dryRun and not config.train:
         read_model(config.run_config, source.plan)
     elif not config.train:
         check_model(config.run_config)
+
+
+def _check_means_place(config: Config) -> None:
+    """Raise an error where the means of -test cannot be written, or would replace what the run reads."""
+    from .plans.inputs import check_no_input
+
+    output, run = str(config.output), config.run_config
+    config.storage.check_writable(output)
+    check_no_input(run, output, "-output")
+    if run.settings.scored and config.storage.place(output) == config.storage.place(run.settings.scored):
+        raise ConfigError(f"-output {output} would replace the model: name another place")
 
 
 def check_output(config: Config) -> None:

@@ -27,6 +27,7 @@ from ..errors import (
     suggest,
 )
 from ..formats.checksums import store_model
+from ..plans.inputs import check_no_input
 from ..plans.job import Job, ResumePoint, ValidationPlan
 from ..plans.made_data import asked_batches, check_batches, made_data_notes
 from ..plans.net_plan import LayerPlan
@@ -133,6 +134,7 @@ def _take_places(
     check_settings(config)
     cluster.check_encryption(observer.note)
     config.storage.check_writable(config.model_uri)
+    check_no_input(config, config.model_uri, "-model")
     for lease in leases:
         cleanup.enter_context(lease)
     cleanup.enter_context(cluster.claimed(name, observer.note, stop))
