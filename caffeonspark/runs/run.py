@@ -424,6 +424,9 @@ class _Run:
             self.observer.note(f"{len(self.result.passes)} iterations took {passes} passes through the data")
         if self.result.stopped == "signal":
             raise self.interrupted()
+        if self.config.settings.best and self.result.best is None and not self.prepared.start.point.best_saved:
+            found = "no validation gave a number to compare" if self.result.tests else "there was no validation"
+            self.observer.note(f"warning: -best: {found}, so the model is the last one")
         if not self.config.storage.exists(self.result.model):
             raise StorageError(f"{self.result.model} is not there any more: something removed it while the run was on")
 

@@ -250,6 +250,23 @@ def test_a_best_validation_counts_where_its_model_is(make_run, tmp_path, saved, 
     assert with_best_model(plain, StartFiles(point, []), said.append).point == point
 
 
+@pytest.mark.parametrize(
+    ("tests", "line"), [((), "there was no validation"), ((1,), "no validation gave a number to compare")]
+)
+def test_a_last_model_is_not_taken_for_the_best(make_run, tests, line):
+    """Where every validation is NaN, or none is due before max_iter."""
+    run = make_run([lambda run, at: run.result.tests.extend(tests)])
+    run.config = replace(run.config, settings=replace(run.config.settings, best=True))
+    stored = SimpleNamespace(exists=lambda uri: True)
+    run.config = replace(run.config, storage=stored)
+    run.go()
+    assert f"warning: -best: {line}, so the model is the last one" in run.observer.notes
+    run = make_run([lambda run, at: setattr(run.result, "best", "a validation")])
+    run.config = replace(run.config, settings=replace(run.config.settings, best=True), storage=stored)
+    run.go()
+    assert not [note for note in run.observer.notes if "-best" in note]
+
+
 @pytest.mark.parametrize("flags", [{"best": True}, {"patience": 3}])
 def test_a_net_without_outputs_has_no_best_model(flags):
     plan = SimpleNamespace(net=SimpleNamespace(outputs=(), path="net.prototxt"))
