@@ -239,6 +239,11 @@ def prepare(
     start = with_best_model(config, start, observer.note)
     if attempt > 1:
         observer.note(f"attempt {attempt} of {cluster.application} goes on from iteration {start.point.iteration}")
+    if 0 < solver.max_iter <= start.point.iteration:
+        observer.note(
+            f"{start.point.uri} is of iteration {start.point.iteration}, and max_iter is {solver.max_iter}: nothing is "
+            "left to train (raise max_iter to go on)"
+        )
     result.model = config.model_uri
     result.max_iter = int(solver.max_iter)
     result.samples = plan.batch_size * config.ranks * int(solver.iter_size)
