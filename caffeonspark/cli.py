@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 from . import log
 from .errors import CaffeOnSparkError, ConfigError, suggest
 from .settings import FLAGS
+from .spark.jvm import application_attempt
 from .spark.session import start_spark
 from .spark.yarn import attempt_number
-from .storage import join, local_path
+from .storage import join, local_path, parent
 from .tools.registry import TOOLS
 from .tools.registry import main as run_tool_command
 
@@ -222,10 +223,20 @@ def check_output(config: Config) -> None:
 
 def _left_over(config: Config) -> bool:
     """Whether ``-output`` is what an earlier attempt of this application wrote of it, when YARN ended it."""
-    if attempt_number(config.spark().sparkContext) == 1:
-        return False
-    names = config.storage.names(str(config.output))
-    return all(name.startswith(("_temporary", "_SUCCESS", "part-", ".")) for name in names)
+    mark = _mark(config)
+    return bool(mark and attempt_number(config.spark().sparkContext) > 1 and config.storage.exists(mark))
+
+
+def _mark(config: Config) -> str:
+    """The file next to ``-output`` that says that this application writes there; "" where it has one attempt only.
+
+    What is there without it was there before: another job's, however much it looks like what this one writes.
+    """
+    context = config.spark().sparkContext
+    if application_attempt(context) is None:
+        return ""
+    output = str(config.output).rstrip("/")
+    return join(parent(output), f".{output[len(parent(output)) :].lstrip('/:')}.{context.applicationId}")
 
 
 def save_features(cos: Any, config: Config) -> None:
@@ -238,6 +249,9 @@ def save_features(cos: Any, config: Config) -> None:
     if config.storage.exists(join(output, "_SUCCESS")):
         _log.warning("caffeonspark: %s was written by an earlier attempt", output)
         return
+    mark = _mark(config)
+    if mark:
+        config.storage.create(mark, b"")
     target = "file://" + os.path.abspath(local_path(output)) if output.startswith("file:") else output
     mode = "overwrite" if _left_over(config) else "errorifexists"
     with small_batches(source.for_blobs(config.blobs)):
@@ -248,6 +262,9 @@ def save_features(cos: Any, config: Config) -> None:
         saved = config.spark().read.format(config.outputFormat).load(target).count()
         for line in check_skipped(cos.task, saved):
             _log.warning(line)
+    if mark:
+        with contextlib.suppress(CaffeOnSparkError):  # what was asked for is done
+            config.storage.remove(mark)
 
 
 def save_means(config: Config, means: Dict[str, List[float]]) -> None:
