@@ -469,7 +469,8 @@ class _Run:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end training after the iteration under way, with a snapshot; a second one ends it now."""
+        """Ctrl-C, SIGTERM and a terminal that is closed end training after the iteration under way, with a snapshot; a
+        second one ends it now."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -486,7 +487,9 @@ class _Run:
             self.signal = number
             self.stop.set()  # the attempt says so: an observer may be in the middle of something here
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+            numbers.append(signal.SIGHUP)
         before = {number: signal.getsignal(number) for number in numbers}
         for number in numbers:
             signal.signal(number, handle)
