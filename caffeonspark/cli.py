@@ -81,6 +81,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     with contextlib.suppress(AttributeError):  # where the locale's encoding lacks a letter, ? stands for it
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
+        _check_working_directory()
         if words and not words[0].startswith("-"):
             log.show()
             return _command(words[0])(words[1:])
@@ -107,6 +108,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         print("caffeonspark: interrupted", file=sys.stderr)
         return 130
+
+
+def _check_working_directory() -> None:
+    """Raise ConfigError where it is gone: whatever starts a process, or has a relative path, fails there."""
+    try:
+        os.getcwd()
+    except OSError as e:
+        raise ConfigError(f"the working directory is not there any more ({e.strerror}): cd to another one") from None
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:

@@ -108,6 +108,15 @@ def test_features_win_over_test(run, folder):
     assert not out
 
 
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch, capfd):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["local", "-train"]) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("caffeonspark: the working directory is not there any more (") and told.count("\n") == 1
+
+
 def test_help_and_nothing_to_do(run):
     status, out, _ = run("-help")
     assert status == 0
