@@ -21,7 +21,6 @@ from .common import ROOT, alternate
 from .namespaces import Machine, Unavailable, machines, payload, spread
 from .results import Result, ratio
 
-SHORT = bool(os.environ.get("CAFFEONSPARK_BENCHMARK_SHORT"))
 MEGA = 1 << 20
 SIZES = (MEGA, 16 * MEGA) if SHORT else (64 << 10, MEGA, 16 * MEGA, 244 * MEGA)
 ROUNDS = 2 if SHORT else 5

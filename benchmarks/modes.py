@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .common import prototxts
+from .common import SHORT, prototxts
 from .results import Cell, Result
-from .trainings import SHORT, Training, train
+from .trainings import Training, train
 
 
 class Work(NamedTuple):

@@ -24,7 +24,6 @@ from .results import Ratio, Result, ratio
 
 ROUNDS = 5
 PORT = 4711
-SHORT = bool(os.environ.get("CAFFEONSPARK_BENCHMARK_SHORT"))
 EARLY, LATE = "while backward runs", "at the end"
 
 Layers = Sequence[Tuple[int, float]]  # bytes of a layer's gradients, and how much of the backward pass it takes

@@ -14,8 +14,6 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from .common import BUILD
 
-#: A short run: small sizes, to see that it works.
-SHORT = bool(os.environ.get("CAFFEONSPARK_BENCHMARK_SHORT"))
 
 Record = Dict[str, Any]
 

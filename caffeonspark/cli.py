@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 from . import log
 from .errors import CaffeOnSparkError, ConfigError, suggest
 from .settings import FLAGS
+from .spark.jvm import application_attempt
 from .spark.session import start_spark
 from .spark.yarn import attempt_number
-from .storage import join, local_path
+from .storage import join, local_path, parent
 from .tools.registry import TOOLS
 from .tools.registry import main as run_tool_command
 
@@ -80,6 +81,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     with contextlib.suppress(AttributeError):  # where the locale's encoding lacks a letter, ? stands for it
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
+        _check_working_directory()
         if words and not words[0].startswith("-"):
             log.show()
             return _command(words[0])(words[1:])
@@ -106,6 +108,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         print("caffeonspark: interrupted", file=sys.stderr)
         return 130
+
+
+def _check_working_directory() -> None:
+    """Raise ConfigError where it is gone: whatever starts a process, or has a relative path, fails there."""
+    try:
+        os.getcwd()
+    except OSError as e:
+        raise ConfigError(f"the working directory is not there any more ({e.strerror}): cd to another one") from None
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:
@@ -193,13 +203,24 @@ def check_before(config: Config, data: Any) -> None:
         source = source.for_blobs(config.blobs)
     source.batches_to_score()
     if not config.blobs:
-        config.storage.check_writable(str(config.output))
+        _check_means_place(config)
     if config.train or config.dryRun:
         _ = source.plan  # opens the data and builds the net
     if config.dryRun and not config.train:
         read_model(config.run_config, source.plan)
     elif not config.train:
         check_model(config.run_config)
+
+
+def _check_means_place(config: Config) -> None:
+    """Raise an error where the means of -test cannot be written, or would replace what the run reads."""
+    from .plans.inputs import check_no_input
+
+    output, run = str(config.output), config.run_config
+    config.storage.check_writable(output)
+    check_no_input(run, output, "-output")
+    if run.settings.scored and config.storage.place(output) == config.storage.place(run.settings.scored):
+        raise ConfigError(f"-output {output} would replace the model: name another place")
 
 
 def check_output(config: Config) -> None:
@@ -211,10 +232,20 @@ def check_output(config: Config) -> None:
 
 def _left_over(config: Config) -> bool:
     """Whether ``-output`` is what an earlier attempt of this application wrote of it, when YARN ended it."""
-    if attempt_number(config.spark().sparkContext) == 1:
-        return False
-    names = config.storage.names(str(config.output))
-    return all(name.startswith(("_temporary", "_SUCCESS", "part-", ".")) for name in names)
+    mark = _mark(config)
+    return bool(mark and attempt_number(config.spark().sparkContext) > 1 and config.storage.exists(mark))
+
+
+def _mark(config: Config) -> str:
+    """The file next to ``-output`` that says that this application writes there; "" where it has one attempt only.
+
+    What is there without it was there before: another job's, however much it looks like what this one writes.
+    """
+    context = config.spark().sparkContext
+    if application_attempt(context) is None:
+        return ""
+    output = str(config.output).rstrip("/")
+    return join(parent(output), f".{output[len(parent(output)) :].lstrip('/:')}.{context.applicationId}")
 
 
 def save_features(cos: Any, config: Config) -> None:
@@ -227,6 +258,9 @@ def save_features(cos: Any, config: Config) -> None:
     if config.storage.exists(join(output, "_SUCCESS")):
         _log.warning("caffeonspark: %s was written by an earlier attempt", output)
         return
+    mark = _mark(config)
+    if mark:
+        config.storage.create(mark, b"")
     target = "file://" + os.path.abspath(local_path(output)) if output.startswith("file:") else output
     mode = "overwrite" if _left_over(config) else "errorifexists"
     with small_batches(source.for_blobs(config.blobs)):
@@ -237,6 +271,9 @@ def save_features(cos: Any, config: Config) -> None:
         saved = config.spark().read.format(config.outputFormat).load(target).count()
         for line in check_skipped(cos.task, saved):
             _log.warning(line)
+    if mark:
+        with contextlib.suppress(CaffeOnSparkError):  # what was asked for is done
+            config.storage.remove(mark)
 
 
 def save_means(config: Config, means: Dict[str, List[float]]) -> None:

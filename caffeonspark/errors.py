@@ -24,6 +24,7 @@ the driver as plain dictionaries (``to_wire``/``from_wire``), never pickled.
 from __future__ import annotations
 
 import difflib
+import re
 import traceback
 from typing import Any, Dict, Iterable, List, Optional, Type
 
@@ -46,7 +47,16 @@ __all__ = [
     "from_wire",
     "suggest",
     "to_wire",
+    "without_passwords",
 ]
+
+
+_PASSWORD = re.compile("(://[^/@:\\s]*):[^/@\\s]*@")
+
+
+def without_passwords(text: str) -> str:
+    """A text without the passwords in its URIs: ``ftp://user:password@host/x`` becomes ``ftp://user@host/x``."""
+    return _PASSWORD.sub(r"\1@", text)
 
 
 class CaffeOnSparkError(Exception):
@@ -66,7 +76,10 @@ class CaffeOnSparkError(Exception):
     @property
     def message(self) -> str:
         """The one-line message: what is wrong, where, and what to do."""
-        return str(self.args[0])
+        return without_passwords(str(self.args[0]))
+
+    def __str__(self) -> str:
+        return self.message
 
     def _render_traceback_(self) -> List[str]:
         """What IPython shows: the traceback through the user's own code, and the message in one line."""
@@ -112,7 +125,7 @@ class TrainingError(CaffeOnSparkError):
 
 
 class LossNotFinite(TrainingError):
-    """The loss became infinite or NaN.
+    """The loss, or the weights, became infinite or NaN.
 
     What to do: lower ``base_lr`` or scale the data, and continue from the snapshot that the message names.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import select
 import signal
@@ -33,6 +34,9 @@ def fork(run: Callable[[], None], keep: Iterable[int], ignore_signals: bool = Fa
     if child:
         return child
     try:
+        # what the parent left to its garbage collector may own descriptors, whose numbers files of this process get
+        # when they are closed below: they must not be closed once more by their old owners
+        gc.freeze()
         handler = signal.SIG_IGN if ignore_signals else signal.SIG_DFL
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, handler)

@@ -5,17 +5,13 @@ A flag is one field here: it is then in ``-help``, an attribute of ``Config``, a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .errors import ConfigError
+from .errors import ConfigError, without_passwords
 from .flags import flag, table_of
 
 __all__ = ["FLAGS", "NOT_PARAMS", "Settings"]
-
-
-_PASSWORD = re.compile("(://[^/@:]*):[^/@]*@")
 
 
 @dataclass(frozen=True)
@@ -191,7 +187,7 @@ class Settings:
     def for_ranks(self) -> Settings:
         """What ranks get of them: those that may hold passwords stay on the driver, and passwords in places too."""
         texts = {name: value for name, value in vars(self).items() if isinstance(value, str)}
-        places: Dict[str, Any] = {name: _PASSWORD.sub(r"\1@", value) for name, value in texts.items()}
+        places: Dict[str, Any] = {name: without_passwords(value) for name, value in texts.items()}
         return replace(replace(self, **places), readerOptions=(), mlflow="")
 
     @property

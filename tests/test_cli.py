@@ -14,6 +14,7 @@ from caffeonspark.errors import ConfigError, DataError
 from caffeonspark.formats.caffemodel import LayerWeights, write_caffemodel
 from caffeonspark.nets.net import TEST
 from caffeonspark.plans.net_source import NetSource
+from caffeonspark.storage import Storage
 from tests.support import stock
 from tests.support.paths import ROOT
 
@@ -78,12 +79,42 @@ def test_features_are_written(run, spark, folder, kind):
     assert f"-output file:{folder}/out exists already" in err
 
 
+def test_another_jobs_output_is_no_earlier_attempts(tmp_path, monkeypatch):
+    """Where YARN starts the driver anew before it has written anything, what is there is somebody else's."""
+    config = SimpleNamespace(
+        output=f"file:{tmp_path}/out",
+        storage=Storage(),
+        spark=lambda: SimpleNamespace(sparkContext=SimpleNamespace(applicationId="application_1_0002")),
+    )
+    monkeypatch.setattr(cli, "application_attempt", lambda context: "2")
+    monkeypatch.setattr(cli, "attempt_number", lambda context: 2)
+    (tmp_path / "out").mkdir()
+    for name in ("_SUCCESS", "part-00000-a.json"):
+        (tmp_path / "out" / name).write_text("of another job")
+    with pytest.raises(ConfigError, match=r"/out exists already: remove it"):
+        cli.check_output(config)
+    (tmp_path / ".out.application_1_0001").write_text("")
+    with pytest.raises(ConfigError, match=r"/out exists already: remove it"):
+        cli.check_output(config)
+    (tmp_path / ".out.application_1_0002").write_text("")  # the attempt before began to write
+    cli.check_output(config)
+
+
 def test_features_win_over_test(run, folder):
     assert run("-train", *flags_for(folder))[0] == 0
     status, out, err = run("-test", "-features", "ip2", "-output", f"file:{folder}/out", *flags_for(folder))
     assert status == 0
     assert "-features and -test are both given: -features is done" in err
     assert not out
+
+
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch, capfd):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["local", "-train"]) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("caffeonspark: the working directory is not there any more (") and told.count("\n") == 1
 
 
 def test_help_and_nothing_to_do(run):

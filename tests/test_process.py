@@ -1,7 +1,9 @@
 """Children that answer a question, when somebody presses Ctrl-C."""
 
+import gc
 import os
 import signal
+import tempfile
 import threading
 import time
 
@@ -16,6 +18,32 @@ def test_ctrl_c_is_the_parents():
         send(b"done")
 
     assert run_in_child(work, 20) == (b"done", b"", 0)
+
+
+def test_what_the_parent_left_to_its_garbage_collector_closes_no_file_of_the_child():
+    """Files of the parent that nothing reaches any more, whose descriptors the child's own files get."""
+
+    class Ring:
+        pass
+
+    def work(send):
+        files = [tempfile.TemporaryFile() for _ in range(20)]
+        gc.collect()
+        for file in files:
+            file.write(b"x")
+            file.flush()
+        send(b"fine")
+
+    gc.disable()
+    try:
+        for _ in range(20):
+            ring = Ring()
+            ring.itself, ring.file = ring, open(os.devnull)
+            del ring
+        assert run_in_child(work, 20) == (b"fine", b"", 0)
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def test_an_interrupted_parent_ends_its_child(tmp_path):

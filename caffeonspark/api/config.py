@@ -36,10 +36,20 @@ def _meant(name: str, value: Any) -> Any:
 
 
 def _expanded(name: str, value: Any) -> Any:
-    """The value of a flag, with what stands for a folder in its paths replaced."""
+    """The value of a flag, with what stands for a folder in its paths replaced; where there is a file of just that
+    name, or a folder for one, nothing does."""
     if FLAGS[name].argument not in ("FILE", "PATH", "DIR") or is_text(value):
         return value
-    return ",".join(map(expand, value.split(",")))
+    return ",".join(path if _is_there(path) else expand(path) for path in value.split(","))
+
+
+def _is_there(path: str) -> bool:
+    """Whether a path leads to a local file as it is written, or to a place for one in a folder with such a name."""
+    if path.startswith("file://~"):
+        return False
+    local = local_path(path)
+    folder = os.path.dirname(local)
+    return os.path.lexists(local) or (expand(folder) != folder and os.path.isdir(folder))
 
 
 class _Noted(Files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional
 
 import numpy as np
@@ -11,10 +12,23 @@ from .records import BadRecord, BadRecords, Column, Records
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Problems", "fixed_bytes", "keep_good", "numbers"]
+__all__ = ["Problems", "fixed_bytes", "keep_good", "number_in", "numbers"]
 
 #: What is wrong with which row of a batch.
 Problems = Dict[int, BadRecord]
+
+
+_NUMBER = re.compile(
+    r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?|nan|inf(?:inity)?)", re.ASCII | re.IGNORECASE
+)
+
+
+def number_in(text: str) -> float:
+    """The number that a text means. Raises ValueError for what is none, also where Python takes it for one: 1_0, digits
+    of other scripts."""
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"'{text}' is no number")
+    return float(text)
 
 
 def numbers(values: pa.Array, bad: Callable[[int, str, str], None]) -> np.ndarray:
@@ -30,7 +44,7 @@ def numbers(values: pa.Array, bad: Callable[[int, str, str], None]) -> np.ndarra
         for row, text in enumerate(values.to_pylist()):
             if text is not None:
                 try:
-                    found[row] = float(text)
+                    found[row] = number_in(text)
                 except ValueError:
                     bad(row, "not a number", f"is '{text[:40]}', no number")
     else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..errors import DataError
 from .decode import MAX_PIXELS, CannotDecode, decode_image, resize
 from .limits import Limit, not_finite
 from .records import ENCODED, RAW_BYTES, BadRecord, BadRecords, Column, Records, unpack_image
@@ -108,9 +110,33 @@ class NumberTop(Top):
                 yield row, takes.explain(ids[row], self.name, number, value, arriving[row].size)
 
 
+def _check_columns(tops: Sequence[Top], records: Records, source: str) -> None:
+    """Raise DataError where columns are not as many, as long and as wide as ``tops`` say: numbers are stored one after
+    another, and would be read as those of other records."""
+    count = len(records.ids)
+    if len(records.columns) != len(tops) or len(records.index) != count:
+        raise DataError(
+            f"{source}: the reader gave {len(records.columns)} columns and {len(records.index)} positions of {count} "
+            f"records, where there are {len(tops)} tops and as many positions as records"
+        )
+    for top, column in zip(tops, records.columns):
+        if top.fixed is None:
+            shape: Tuple[int, ...] = (len(column),)
+            wanted: Tuple[int, ...] = (count,)
+        else:
+            shape, wanted = np.shape(column), (count, *top.fixed[1])
+        if shape[:1] != wanted[:1] or math.prod(shape) != math.prod(wanted):
+            raise DataError(
+                f"{source}: the reader gave {'x'.join(map(str, shape))} values of {count} records for top "
+                f"'{top.name}', which takes {'x'.join(map(str, wanted))}: the data is another than when the run began, "
+                "or the reader is wrong"
+            )
+
+
 def without_bad_values(tops: Sequence[Top], records: Records, bad: BadRecords) -> Records:
     """The records whose values layers can take, as far as that shows before images are decoded; the others are
-    reported."""
+    reported. Raises DataError where a reader gave others than the tops are of."""
+    _check_columns(tops, records, bad.source)
     problems: Dict[int, BadRecord] = {}
     for top, column in zip(tops, records.columns):
         if isinstance(top, NumberTop) and isinstance(column, np.ndarray) and len(column):

@@ -7,6 +7,7 @@ import math
 from typing import Any, BinaryIO, Iterator, Union
 
 from ..errors import ConfigError, DataError
+from ..storage import special_file
 from .mistaken import refuse_mistaken
 
 __all__ = ["checked", "import_h5py", "open_hdf5", "reading_hdf5"]
@@ -27,6 +28,9 @@ def open_hdf5(path: Union[str, BinaryIO], mode: str = "r", name: str = "") -> An
     Raises ConfigError without h5py, DataError for what is no HDF5 file.
     """
     h5py = import_h5py(name or str(path))
+    kind = special_file(path) if isinstance(path, str) else ""  # a pipe would be waited for
+    if kind:
+        raise DataError(f"{name or path} cannot be opened as HDF5: it is {kind}")
     try:
         return h5py.File(path, mode)
     except OSError as e:

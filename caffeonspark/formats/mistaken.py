@@ -10,6 +10,14 @@ from ..nets.upgrade import V0_TYPES
 __all__ = ["refuse_mistaken", "refuse_versions"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_PACKED = {
+    b"\x1f\x8b\x08": "compressed by gzip: unpack it (gunzip)",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it (unzstd)",
+    b"BZh": "compressed by bzip2: unpack it (bunzip2)",
+    b"\xfd7zXZ\x00": "compressed by xz: unpack it (unxz)",
+    b"PK\x03\x04": "a zip archive, as PyTorch saves its models: it has to be one of Caffe's",
+    **{bytes([128, version]): "a pickle of Python's: it has to be one of Caffe's" for version in (2, 3, 4, 5)},
+}
 _TEXT = bytes({*range(32, 127), 9, 10, 13})
 _LOOKED_AT = 4096  # bytes: a file of numbers has others than letters among them
 
@@ -29,6 +37,9 @@ def refuse_mistaken(start: bytes, name: str, what: str, hdf5: bool) -> None:
         raise DataError(f"{name} is no {what}: it is empty")
     if start.startswith(b"version https://git-lfs"):
         raise DataError(f"{name} is no {what} but a Git LFS pointer to one: run 'git lfs pull' where it comes from")
+    for magic, packed in _PACKED.items():
+        if start.startswith(magic):
+            raise DataError(f"{name} is no {what} but {packed}")
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise DataError(f"{name} is no {what} but a web page: fetch the file itself")
     if not start.translate(None, _TEXT):

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from pyspark.sql import DataFrame
 
 from ..causes import explained
+from ..data.arrow import number_in
 from ..data.decode import CannotDecode, decode_image
 from ..data.sources.forms import FILE, IMAGE, NUMBER, NUMBERS, SIZED_FILE, TEXT, fits, form_of, joined, parts_of
 from ..data.sources.frames import column_of
@@ -239,8 +240,10 @@ class Look:
     def check_label(self, column: str) -> None:
         """Raise ConfigError where a label is a text that is no number."""
         text = self._values(column, 1)[0]
+        if text is None:  # a bad row, as others may be
+            return
         try:
-            float(text)
+            number_in(text)
         except ValueError:
             raise ConfigError(
                 f"labelCol: column '{column}' is text ('{text:.40}'), and labels are numbers: StringIndexer makes them"

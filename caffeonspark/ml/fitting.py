@@ -20,6 +20,7 @@ from ..formats.endings import ending_of
 from ..nets.columns import with_batch_size
 from ..nets.freeze import frozen
 from ..nets.net import TEST, Net, SolverNets
+from ..plans.inputs import check_no_input
 from ..plans.net_source import NetSource
 from ..plans.run_config import RunConfig
 from ..report import display_for, observers_for
@@ -150,6 +151,7 @@ def fit(
         source, *sources = [NetSource(settled, net, rows, limits(net)) for net, rows in nets]
         place = config.model_uri
         config.storage.check_writable(place)
+        check_no_input(asked.run_config, place, "model")
         run = under_own_name(config, name) if named else config
         observers = observers_for(run, keep=named, progress=progress, name=name)
         result = train(run, source, sources, observers, take, name)

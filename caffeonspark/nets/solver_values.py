@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, List
 
 from ..errors import suggest
@@ -43,6 +44,10 @@ def solver_notes(solver: Any) -> List[str]:
     """What Caffe takes, though it hardly is what was meant."""
     notes = []
     searches = solver.type == LBFGS  # for its steps itself
+    if solver.HasField("max_iter") and solver.max_iter < 1:
+        notes.append(f"max_iter is {solver.max_iter}: nothing is trained, and the model is what training starts from")
+    if not searches and not (solver.base_lr >= 0 and math.isfinite(solver.base_lr)):
+        notes.append(f"base_lr is {solver.base_lr:g}, with which no net learns: set it to a number above 0")
     if not (searches or solver.HasField("base_lr")):
         notes.append("base_lr is missing and counts as 0: nothing is learned")
     if solver.test_iter and not solver.test_interval:

@@ -21,6 +21,7 @@ from ..nets.schema import SolverParameter
 from ..plans.job import Job
 from ..sync.base import Entry, Strategy
 from ..sync.settlement import Settlement
+from .finite import FiniteWeights
 from .sidecar import DriverConnection
 from .validate import Validator
 
@@ -126,6 +127,7 @@ class Loop:
         self.model_ending = model_ending(solver.snapshot_format == SolverParameter.HDF5)
         self.tests_done = job.start.tests_done
         self.best = Best(job)
+        self.finite = FiniteWeights(job.train, trainer.weights)
         self.best_sent = bool(job.settings.best and job.start.best_saved)
         self.history: List[Entry] = []
         self.rank_losses = RankLosses()
@@ -212,9 +214,10 @@ class Loop:
         self.tests_done += 1
         return over
 
-    def check_weights_equal(self) -> None:
-        """Raise TrainingError unless every rank has the same model, to the bit; called in ``view`` before it is
-        saved."""
+    def check_weights(self) -> None:
+        """Raise TrainingError unless every rank has the same model, to the bit, and LossNotFinite where it holds what
+        is no number; called in ``view`` before it is saved."""
+        self.finite.check(self.trainer.weights, self.trainer.iteration, self.strategy.if_not_finite)
         digest = hashlib.sha256()
         for blob in self.trainer.weights:
             digest.update(np.ascontiguousarray(blob).data)
@@ -240,7 +243,7 @@ class Loop:
         iteration, weights, state = self.trainer.iteration, "", ""
         parts = self.strategy.parts()
         with self.strategy.view():
-            self.check_weights_equal()
+            self.check_weights()
             if self.comm.rank == 0:
                 self.report()
                 weights, state = self.trainer.snapshot()
@@ -263,7 +266,7 @@ class Loop:
 
     def send_model(self, best: bool) -> None:
         """Hand the weights over as the model; called in ``view``."""
-        self.check_weights_equal()
+        self.check_weights()
         self.best_sent = self.best_sent or best
         if self.comm.rank == 0:
             path = os.path.join(self.folder, f"model-{self.trainer.iteration}{self.model_ending}")
@@ -288,6 +291,9 @@ class Loop:
         for iteration, loss, rate in history:
             if not math.isfinite(loss):
                 self.report()  # how it came to that
+                start = self.job.start
+                if iteration == start.iteration:
+                    self.finite.check_first_loss(loss, iteration, resumed=start.state is not None)
                 raise LossNotFinite(f"the loss became {loss} at iteration {iteration}: {self.strategy.if_not_finite}")
             if self.comm.rank == 0:
                 self.history.append((iteration, loss, rate))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Dict, List, Sequence, Tuple
 
+from ..errors import without_passwords
 from .result import RankTiming, TrainingResult, ValidationResult
 
 __all__ = ["Observer", "Observers", "Record"]
@@ -89,7 +90,7 @@ class Observers(Observer):
         self._tell("started", result, about)
 
     def note(self, text: str) -> None:
-        self._tell("note", text)
+        self._tell("note", without_passwords(text))
 
     def doing(self, result: TrainingResult, what: str) -> None:
         self._tell("doing", result, what)

@@ -15,6 +15,7 @@ import tempfile
 import time
 from typing import BinaryIO, Callable, Iterator, List, Optional, Sequence, Tuple
 
+from ..errors import without_passwords
 from ..storage import Storage, is_local, local_path
 from .base import Observer, Record
 from .file_uploader import FileUploader
@@ -188,6 +189,6 @@ def known_up_to(path: str, uri: str, iteration: int) -> int:
 
 def _same_uri(one: str, other: str) -> bool:
     def plain(uri: str) -> str:
-        return os.path.abspath(local_path(uri)) if is_local(uri) else uri
+        return os.path.abspath(local_path(uri)) if is_local(uri) else without_passwords(uri)
 
     return plain(one) == plain(other)

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from ..engines.registry import engine_named
-from ..errors import Interrupted
+from ..errors import Interrupted, without_passwords
 from ..formats.endings import name_beside
 from ..nets.given import is_text
 from ..storage import local_path
@@ -56,7 +56,7 @@ class Recorder(Observer):
 
     def _record(self, event: str, **values: Any) -> None:
         seconds = 0.0 if self._result is None else self._result.seconds()
-        self._emit({"event": event, "seconds": round(seconds, 3), **values})
+        self._emit({"event": event, "seconds": round(seconds, 3), **{k: _plain_text(v) for k, v in values.items()}})
 
     # ---- the run
 
@@ -195,6 +195,15 @@ def one_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
+def _plain_text(value: Any) -> Any:
+    """What a record says, without passwords in URIs."""
+    if isinstance(value, str):
+        return without_passwords(value)
+    if isinstance(value, dict):
+        return {name: _plain_text(one) for name, one in value.items()}
+    return [_plain_text(one) for one in value] if isinstance(value, list) else value
+
+
 def shown_settings(settings: Settings) -> Dict[str, Any]:
     """The flags that were given, without passwords."""
     return {name: shown_flag(name, value) for name, value in settings.changed().items()}
@@ -206,10 +215,10 @@ def shown_flag(name: str, value: Any) -> Any:
         return "(given as an object)"
     if name == "readerOptions":
         names = [option.partition("=")[0] for option in value]
-        return [f"{key}=…" if _SECRET.search(key) else option for key, option in zip(names, value)]
+        return [f"{key}=…" if _SECRET.search(key) else _plain_text(option) for key, option in zip(names, value)]
     if name == "mlflow":
         return re.sub(r"//[^/@]*@", "//…@", str(value))
-    return value
+    return _plain_text(value)
 
 
 def solver_fields(solver: Any) -> Dict[str, Any]:

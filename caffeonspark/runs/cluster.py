@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from typing import Callable, ContextManager, Optional, Sequence
+from typing import Callable, ContextManager, List, Optional, Sequence, Tuple
 
 from ..data.sources.base import Source
 from ..launchers.base import Launcher
@@ -41,6 +41,11 @@ class Cluster(ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line that says how many ranks there are and why."""
+
+    @property
+    def command(self) -> Tuple[List[str], Tuple[str, ...]]:
+        """The words that begin a command line that trains here, and the flags that they stand for."""
+        return ["caffeonspark", "-train"], ()
 
     @abstractmethod
     def check(self) -> None:

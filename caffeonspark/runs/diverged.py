@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, List, Tuple
+from typing import Any, Tuple
 
 from ..errors import StorageError
 from ..nets.given import is_text
-from ..plans.run_config import RunConfig
 from ..report.result import TrainingResult
+from .cluster import Cluster
 from .snapshots import SnapshotStore, StartFiles
 
 __all__ = ["flags_from", "way_on"]
@@ -22,13 +22,17 @@ def flags_from(weights: str, state: str) -> str:
 
 
 def way_on(
-    config: RunConfig, snapshots: SnapshotStore, start: StartFiles, result: TrainingResult, fit: bool = False
+    cluster: Cluster, snapshots: SnapshotStore, start: StartFiles, result: TrainingResult, fit: bool = False
 ) -> str:
-    """The last snapshot whose weights gave a finite loss, and the command, or a ``fit``'s flags, to continue from it.
+    """The last snapshot whose weights gave a finite loss, and the command, or a ``fit``'s flags, to continue from it; ""
+    if there was no finite loss yet.
 
     A snapshot's weights are judged by the loss of the iteration that comes after it: those of the newest snapshot may
     be what made the loss infinite.
     """
+    config = cluster.config
+    if not result.history and start.point.state is None:
+        return ""
     last = max((iteration for iteration, _, _ in result.history), default=-1)
     try:
         found = snapshots.newest_taken(until=last)
@@ -45,15 +49,17 @@ def way_on(
     return (
         f"the last snapshot with a finite loss is {state} (iteration {iteration}): with a lower base_lr in "
         f"{config.solver_path} than {config.solver.base_lr:g}, continue by: "
-        f"{f'a fit with {flags_from(weights, state)}' if fit else _command(config, weights, state)}"
+        f"{f'a fit with {flags_from(weights, state)}' if fit else _command(cluster, weights, state)}"
     )
 
 
-def _command(config: RunConfig, weights: str, state: str) -> str:
-    words: List[str] = ["caffeonspark", "-train"]
+def _command(cluster: Cluster, weights: str, state: str) -> str:
+    config = cluster.config
+    begin, instead = cluster.command
+    words = list(begin)
     flags = {**config.settings.changed(), "weights": weights, "snapshot": state}
     for name, value in flags.items():
-        if name in ("train", "resume"):
+        if name in ("train", "resume", *instead):
             continue
         words.append(f"-{name}")
         if name in _PRIVATE:

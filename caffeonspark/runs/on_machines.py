@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import time
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from ..comm import encryption
 from ..comm.addresses import check_ports
@@ -59,6 +59,11 @@ class OnMachines(Cluster):
         here = f"{ranks} {'rank' if ranks == 1 else 'ranks'}: {_processes(self._count)} on this machine (from -np)"
         machines = self._server.machines if self._server is not None else []
         return ", ".join([here, *(f"{_processes(machine.count)} on {machine.host}" for machine in machines)])
+
+    @property
+    def command(self) -> Tuple[List[str], Tuple[str, ...]]:
+        joining = ["-join", str(self._server.wanted)] if self._server is not None else []
+        return ["caffeonspark", "local", "-np", str(self._count), *joining, "-train"], ("clusterSize",)
 
     def check(self) -> None:
         check_ports(self.config.settings.ports, self._count + (self._server is not None))

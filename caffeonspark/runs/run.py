@@ -27,6 +27,7 @@ from ..errors import (
     suggest,
 )
 from ..formats.checksums import store_model
+from ..plans.inputs import check_no_input
 from ..plans.job import Job, ResumePoint, ValidationPlan
 from ..plans.made_data import asked_batches, check_batches, made_data_notes
 from ..plans.net_plan import LayerPlan
@@ -133,6 +134,7 @@ def _take_places(
     check_settings(config)
     cluster.check_encryption(observer.note)
     config.storage.check_writable(config.model_uri)
+    check_no_input(config, config.model_uri, "-model")
     for lease in leases:
         cleanup.enter_context(lease)
     cleanup.enter_context(cluster.claimed(name, observer.note, stop))
@@ -237,6 +239,11 @@ def prepare(
     start = with_best_model(config, start, observer.note)
     if attempt > 1:
         observer.note(f"attempt {attempt} of {cluster.application} continues from iteration {start.point.iteration}")
+    if 0 < solver.max_iter <= start.point.iteration:
+        observer.note(
+            f"{start.point.uri} is of iteration {start.point.iteration}, and max_iter is {solver.max_iter}: nothing is "
+            "left to train (raise max_iter to continue)"
+        )
     result.model = config.model_uri
     result.max_iter = int(solver.max_iter)
     result.samples = plan.batch_size * config.ranks * int(solver.iter_size)
@@ -307,8 +314,8 @@ class _Run:
                     raise self.interrupted(self.cluster.why_ended(e)) from e
                 except LossNotFinite as e:
                     fit = self.hand_over is not None
-                    way = way_on(self.config, self.snapshots, self.start, self.result, fit)
-                    e.args = (f"{e.message}; {way}",)
+                    way = way_on(self.cluster, self.snapshots, self.start, self.result, fit)
+                    e.args = (f"{e.message}; {way}" if way else e.message,)
                     raise
                 except FreshWorkersNeeded as e:
                     self.cluster.take_fresh(e.kernels)
@@ -422,6 +429,9 @@ class _Run:
             self.observer.note(f"{len(self.result.passes)} iterations took {passes} passes through the data")
         if self.result.stopped == "signal":
             raise self.interrupted()
+        if self.config.settings.best and self.result.best is None and not self.prepared.start.point.best_saved:
+            found = "no validation gave a number to compare" if self.result.tests else "there was no validation"
+            self.observer.note(f"warning: -best: {found}, so the model is the last one")
         if not self.config.storage.exists(self.result.model):
             raise StorageError(f"{self.result.model} is not there any more: something removed it while the run was on")
 
@@ -459,7 +469,8 @@ class _Run:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end training after the iteration under way, with a snapshot; a second one ends it now."""
+        """Ctrl-C, SIGTERM and a terminal that is closed end training after the iteration under way, with a snapshot; a
+        second one ends it now."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -476,7 +487,9 @@ class _Run:
             self.signal = number
             self.stop.set()  # the attempt says so: an observer may be in the middle of something here
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+            numbers.append(signal.SIGHUP)
         before = {number: signal.getsignal(number) for number in numbers}
         for number in numbers:
             signal.signal(number, handle)

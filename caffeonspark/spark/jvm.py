@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import time
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -308,10 +309,11 @@ class _Relay:
 
 @contextlib.contextmanager
 def signals_are_for_python() -> Iterator[None]:
-    """Meanwhile, Ctrl-C and SIGTERM do not end the JVM, which would stop Spark at once.
+    """Meanwhile, Ctrl-C, SIGTERM and SIGHUP do not end the JVM, which would stop Spark at once.
 
     Under spark-submit the JVM is in the terminal's foreground, so Ctrl-C reaches both; the JVM ignores it. SIGTERM is
-    sent to spark-submit, which is the JVM; it goes on to Python.
+    sent to spark-submit, which is the JVM; it goes on to Python, and so does SIGHUP, which comes of a terminal that is
+    closed, unless it is ignored (nohup).
     """
     from pyspark.java_gateway import ensure_callback_server_started
 
@@ -321,7 +323,9 @@ def signals_are_for_python() -> Iterator[None]:
     with contextlib.suppress(Exception):  # a JVM that was told to leave signals alone (-Xrs)
         before["INT"] = misc.Signal.handle(misc.Signal("INT"), misc.SignalHandler.SIG_IGN)
         ensure_callback_server_started(jvm.gateway)
-        before["TERM"] = misc.Signal.handle(misc.Signal("TERM"), _Relay())
+        for name in ("TERM", "HUP"):
+            if signal.getsignal(getattr(signal, f"SIG{name}")) != signal.SIG_IGN:
+                before[name] = misc.Signal.handle(misc.Signal(name), _Relay())
     try:
         yield
     finally:

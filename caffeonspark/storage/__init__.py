@@ -11,7 +11,7 @@ from .disks import (
 )
 from .expand import expand
 from .hadoop import HadoopFiles, java_message
-from .local import LocalFiles, whole_file
+from .local import LocalFiles, special_file, whole_file
 from .storage import Storage, all_or_nothing, find_file, spark_path
 from .uris import is_local, join, local_path, parent, scheme
 
@@ -35,6 +35,7 @@ __all__ = [
     "scheme",
     "scratch_folder",
     "spark_path",
+    "special_file",
     "temporary_folder",
     "whole_file",
 ]

@@ -13,7 +13,7 @@ from ..errors import StorageError
 from .base import FileSystem
 from .uris import local_path
 
-__all__ = ["LocalFiles", "whole_file"]
+__all__ = ["LocalFiles", "special_file", "whole_file"]
 
 
 @contextlib.contextmanager
@@ -85,6 +85,32 @@ def _links_work(path: str) -> bool:
             os.unlink(own)
 
 
+#: What stands where a file should, in words.
+_NO_FILES = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def special_file(path: str) -> str:
+    """What is at ``path``, where it is neither file nor folder, in words; "" if it is, or if nothing is there."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return ""
+    return next((kind for is_of, kind in _NO_FILES if is_of(mode)), "")
+
+
+def _check_readable(path: str) -> None:
+    """Raise StorageError for what is no file: files are read several times, and a pipe gives its content once, or waits
+    for ever."""
+    kind = special_file(path)
+    if kind:
+        raise StorageError(f"{path} is {kind}, and files are read more than once: write its content to a file")
+
+
 class LocalFiles(FileSystem):
     """The local disk, by path or ``file:`` URI; paths may be relative."""
 
@@ -99,12 +125,14 @@ class LocalFiles(FileSystem):
         return sorted(os.listdir(path)) if os.path.isdir(path) else []
 
     def fetch(self, uri: str, to: str) -> None:
+        _check_readable(local_path(uri))
         try:
             shutil.copyfile(local_path(uri), to)
         except OSError as e:
             raise StorageError(f"{local_path(uri)}: {e.strerror}") from e
 
     def read(self, uri: str) -> bytes:
+        _check_readable(local_path(uri))
         try:
             with open(local_path(uri), "rb") as f:
                 return f.read()
@@ -147,6 +175,9 @@ class LocalFiles(FileSystem):
         target = os.path.abspath(local_path(uri))
         if not os.path.lexists(target):
             return
+        kind = special_file(target)
+        if kind:
+            raise StorageError(f"{target} is {kind}: name a file")
         folder, file, me = os.stat(os.path.dirname(target)), os.lstat(target), os.geteuid()
         problem = ""
         if folder.st_mode & stat.S_ISVTX and me not in (0, folder.st_uid, file.st_uid):

@@ -72,6 +72,12 @@ class Storage:
         """``uri`` with the scheme and the authority of its Hadoop file system, which executors understand too."""
         return self._hadoop_of(uri).qualified(uri)
 
+    def place(self, uri: str) -> str:
+        """One name for each place, whatever links and relative paths lead there, without a slash at its end."""
+        if self.on_local_disk(uri):
+            return "file:" + os.path.realpath(local_path(uri)).rstrip("/")
+        return self.qualified(uri).rstrip("/")
+
     def files(self, folder: str) -> Dict[str, Tuple[int, int]]:
         """By name, the (bytes, time of change in ms) of the files in a folder of a Hadoop file system."""
         return self._hadoop_of(folder).files(folder)

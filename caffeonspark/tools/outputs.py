@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
 import sys
 import threading
@@ -13,7 +12,7 @@ from typing import Any, Iterator, Sequence
 
 from ..causes import explained
 from ..errors import ConfigError
-from ..storage import Storage, all_or_nothing, join, local_path, parent
+from ..storage import Storage, all_or_nothing, join, parent
 
 __all__ = ["check_free", "check_kept", "new_folder", "watched"]
 
@@ -31,19 +30,12 @@ def check_free(storage: Storage, output: str, overwrite: bool) -> None:
 
 def check_kept(storage: Storage, output: str, read: Sequence[str]) -> None:
     """Raise ConfigError if something that is read is at ``output``, or in it, and would be removed by -overwrite."""
-    place = _place(storage, output)
+    place = storage.place(output)
     for path in read:
-        if (_place(storage, path) + "/").startswith(place + "/"):
+        if (storage.place(path) + "/").startswith(place + "/"):
             raise ConfigError(
                 f"-overwrite would remove {path}, which is read: give another place than -output {output}"
             )
-
-
-def _place(storage: Storage, uri: str) -> str:
-    """One name for each place, without a slash at its end."""
-    if storage.on_local_disk(uri):
-        return "file:" + os.path.realpath(local_path(uri)).rstrip("/")
-    return storage.qualified(uri).rstrip("/")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Tuple
 import numpy as np
 
 from ..api.config import Config
+from ..data.arrow import number_in
 from ..data.records import id_column
 from ..data.sources.frames import check_unambiguous, or_null
 from ..data.sources.lmdb import MAX_KEY, write_entries
@@ -140,8 +141,10 @@ def _entry(number: int, row: Any) -> Tuple[bytes, bytes]:
     if not 0 < len(key) <= MAX_KEY:
         raise DataError(f"{where}: an LMDB's keys have 1 to {MAX_KEY} bytes, not {len(key)}")
     try:
-        label = int(float(row["label"]))
-        exact = label == float(row["label"])
+        given = row["label"]
+        value = number_in(given) if isinstance(given, str) else float(given)
+        label = int(value)
+        exact = label == value
     except (TypeError, ValueError, OverflowError):
         exact = False
     if not exact or not -(2**31) <= label < 2**31:

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from caffeonspark.data.arrow import fixed_bytes
+from caffeonspark.data.arrow import fixed_bytes, numbers
 from caffeonspark.data.records import SAMPLE_ID, BadRecordPolicy, BadRecords
 from caffeonspark.data.sources.dataframe import CoSDataReader, CoSTop
 from caffeonspark.data.sources.images import ImageRowsReader
@@ -78,3 +78,18 @@ def test_arrays_of_a_slice():
     assert (index, found.tolist()) == ([0, 3], [[3, 4], [6, 7]])
     index, found = decoded(reader, batch.slice(1, 1))
     assert (index, found.tolist()) == ([0], [[3, 4]])
+
+
+@pytest.mark.parametrize("text", ["1_0", "٣", "0x1", "1d", "1e", "", " ", "1 0", "--1", "e5", "infinit"])
+def test_text_that_is_no_number(text):
+    """Not even what Python's float takes and Spark and Caffe do not."""
+    said = []
+    assert numbers(pa.array([text, "2"]), lambda *told: said.append(told)).tolist() == [0, 2]
+    assert said == [(0, "not a number", f"is '{text}', no number")]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(" 1 ", 1), ("+1.50", 1.5), (".5", 0.5), ("5.", 5), ("1E+2", 100), ("-0", 0)]
+)
+def test_text_that_is_a_number(text, value):
+    assert numbers(pa.array([text]), None).tolist() == [value]

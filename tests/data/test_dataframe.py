@@ -164,6 +164,8 @@ def test_rows_without_an_id_get_one(spark, tmp_path):
         ("x double", float("nan"), "FLOAT", r"column 'x' is nan"),
         ("x double", 3.5, "INT", r"column 'x' is 3.5 where top 'x' is INT"),
         ("x string", "seven", "STRING", r"column 'x' is 'seven', no number"),
+        ("x string", "1_0", "STRING", r"column 'x' is '1_0', no number"),
+        ("x string", "٣", "STRING", r"column 'x' is '٣', no number"),
         ("x array<int>", [1, 2, 3], "FLOAT_ARRAY", r"column 'x' has 3 values; top 'x' takes 6 \(6\)"),
         ("x array<double>", [1.0, None, 1.0, 1.0, 1.0, 1.0], "FLOAT_ARRAY", r"holds a null, NaN or infinite value"),
         ("x binary", bytearray(59), "RAW_IMAGE", r"column 'x' has 59 bytes; top 'x' takes 3x4x5"),

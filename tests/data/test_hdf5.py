@@ -1,5 +1,7 @@
 """HDF5Data's files, damaged: one line that names the file, on the driver and on executors."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -29,6 +31,25 @@ def opened(folder):
     )
     source.open()
     return source
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"), [((2, 3), "is 2x3 and was 4x3"), ((4, 2), "is 4x2 and was 4x3"), (None, "is gone")]
+)
+def test_a_file_that_is_another_one_when_it_is_read(tmp_path, file, shape, found):
+    """Rows of another size would be read as numbers of other records."""
+    reader = opened(tmp_path).reader()
+    with h5py.File(file, "w") as f:
+        f["x" if shape else "y"] = np.zeros(shape or (4, 3), np.float32)
+    with pytest.raises(DataError, match=rf"a\.h5: dataset 'x' {found} when the run began: .*: start again$"):
+        list(reader.read(0, 4, 1, BadRecords("list", BadRecordPolicy())))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, file):
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(DataError, match=r"a\.h5 cannot be opened as HDF5: it is a pipe$"):
+        opened(tmp_path)
 
 
 def damage(path):

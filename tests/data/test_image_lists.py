@@ -39,6 +39,12 @@ def test_labels_that_are_fractions(labels, tmp_path):
         _ = source_of(tmp_path, f"0 a.png {labels}\n").plan
 
 
+@pytest.mark.parametrize("label", ["1_0", "٣", "0x3", "1.", "--1"])
+def test_labels_that_only_python_takes(label, tmp_path):
+    with pytest.raises(ConfigError, match=r"list.txt:1: a line is a path, a space and a whole number, not '0 a.png "):
+        _ = source_of(tmp_path, f"0 a.png {label}\n").plan
+
+
 def test_a_byte_order_mark(tmp_path):
     plan = source_of(tmp_path, "0 a.png 3\r\n", mark=codecs.BOM_UTF8).plan
     assert plan.layers[0].reader.paths == ("0 a.png",)

@@ -329,6 +329,22 @@ def test_they_are_named_in_training(tmp_path, helpers, number, kind, match):
     pool.close()
 
 
+@pytest.mark.parametrize(
+    ("columns", "index"),
+    [
+        ([np.zeros((2, 3))], 2),  # three values where two are taken
+        ([np.zeros((1, 2))], 2),
+        ([np.zeros((4, 1))], 2),  # as many numbers, of other records
+        ([np.zeros((2, 2))] * 2, 2),
+        ([np.zeros((2, 2))], 1),
+    ],
+)
+def test_own_sources_give_what_their_tops_are_of(columns, index):
+    records = Records(["a", "b"], columns, np.arange(index))
+    with pytest.raises(DataError, match=r"^own: the reader gave "):
+        without_bad_values([NumberTop("x", (2,))], records, BadRecords("own", SKIP))
+
+
 def test_numbers_of_own_sources_are_checked_as_float32():
     top = NumberTop("x", (2,))
     bad = BadRecords("own", SKIP)

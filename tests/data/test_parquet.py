@@ -2,6 +2,7 @@
 
 import decimal
 import io
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -220,6 +221,11 @@ def test_files_that_are_none_or_change(tmp_path):
     (folder / "a.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(DataError, match=r"a\.parquet: this is no whole parquet file"):
         source_of(tmp_path, cos_layer("type: INT sample_num_axes: 0")).open()
+    (folder / "a.parquet").unlink()
+    os.mkfifo(folder / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: this is no parquet file: it is a pipe"):
+        source_of(tmp_path, cos_layer("type: INT sample_num_axes: 0")).open()
+    (folder / "a.parquet").unlink()
     pq.write_table(pa.table({"x": [1, 2], "label": [0, 0]}), folder / "a.parquet")
     source = source_of(tmp_path, cos_layer("type: INT sample_num_axes: 0"))
     source.open()

@@ -31,6 +31,11 @@ CAUSES = {
     "prototxt": "but text: a prototxt describes a net",
     "Git LFS pointer": "but a Git LFS pointer to one",
     "cut short": "damaged|truncated",
+    "gzip": r"but compressed by gzip: unpack it \(gunzip\)",
+    "xz": r"but compressed by xz: unpack it \(unxz\)",
+    "bzip2": r"but compressed by bzip2: unpack it \(bunzip2\)",
+    "PyTorch": "but a zip archive, as PyTorch saves its models",
+    "pickle": "but a pickle of Python's",
     "web page": "but a web page",
 }
 

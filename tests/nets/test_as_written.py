@@ -130,6 +130,12 @@ def test_a_file_of_such_a_name_is_that_file(tmp_path, monkeypatch):
     (tmp_path / "$NAME.prototxt").write_bytes(NET)
     (tmp_path / "solver.prototxt").write_bytes(b'net: "$NAME.prototxt" max_iter: 1')
     assert Config(None, conf="solver.prototxt").nets.train.path.endswith("$NAME.prototxt")
+    folder = tmp_path / "a $NAME"
+    folder.mkdir()
+    (folder / "solver.prototxt").write_bytes((tmp_path / "solver.prototxt").read_bytes())
+    config = Config(None, conf=f"{folder}/solver.prototxt", model=f"file:{folder}/m.caffemodel", output="$NAME/o")
+    assert config.solver_path == f"{folder}/solver.prototxt"
+    assert (config.model, config.output) == (f"file:{folder}/m.caffemodel", "other/o")
 
 
 @pytest.mark.parametrize("path", ["hdfs:///a/~b", "a~", "$NO_SUCH_NAME/x", "~no-such-user/x", ""])

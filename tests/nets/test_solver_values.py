@@ -88,6 +88,21 @@ def test_what_stock_caffe_takes_has_none_and_its_rates(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"{RATE} max_iter: 0", "max_iter is 0: nothing is trained"),
+        (f"{RATE} max_iter: -1", "max_iter is -1: nothing is trained"),
+        ('base_lr: nan lr_policy: "fixed"', "base_lr is nan, with which no net learns"),
+        ('base_lr: inf lr_policy: "fixed"', "base_lr is inf, with which no net learns"),
+        ('base_lr: -0.1 lr_policy: "fixed"', "base_lr is -0.1, with which no net learns"),
+    ],
+)
+def test_what_trains_nothing_is_said(text, line):
+    (note,) = solver_notes(solver(text))
+    assert note.startswith(line)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ('lr_policy: "fixed"', "base_lr is missing"),

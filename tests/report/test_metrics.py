@@ -7,11 +7,13 @@ import time
 
 import pytest
 
-from caffeonspark.errors import Interrupted, StorageError, TrainingError
+from caffeonspark.errors import Interrupted, StorageError, TrainingError, to_wire
 from caffeonspark.report import file_uploader, metrics, read_metrics
+from caffeonspark.report.base import Observer, Observers
 from caffeonspark.report.file_uploader import FileUploader
 from caffeonspark.report.metrics import MetricsFile
-from caffeonspark.report.records import one_line, shown_settings
+from caffeonspark.report.records import Recorder, one_line, shown_settings
+from caffeonspark.report.result import TrainingResult
 from caffeonspark.settings import Settings
 from caffeonspark.storage import Storage
 from tests.support.run_records import end, iteration, rank_losses, restart, saved, start, validation
@@ -162,14 +164,36 @@ def test_a_store_that_never_works_is_said_at_the_end(tmp_path, monkeypatch):
 def test_settings_without_passwords():
     given = {
         "mlflow": "https://me:secret@host/x",
-        "readerOptions": ["url=jdbc:x", "password=secret", "apiToken=secret"],
+        "readerOptions": ["url=jdbc:x://me:secret@host/db", "password=secret", "apiToken=secret"],
         "devices": 2,
+        "model": "ftp://me:secret@host/m.caffemodel",
     }
     assert shown_settings(Settings.of(given)) == {
         "mlflow": "https://…@host/x",
-        "readerOptions": ["url=jdbc:x", "password=…", "apiToken=…"],
+        "readerOptions": ["url=jdbc:x://me@host/db", "password=…", "apiToken=…"],
         "devices": 2,
+        "model": "ftp://me@host/m.caffemodel",
     }
+
+
+def test_passwords_in_places_are_in_no_record_and_no_line():
+    records, lines = [], []
+
+    class Told(Observer):
+        def note(self, text):
+            lines.append(text)
+
+    uri = "ftp://me:secret@host/run_iter_5.solverstate"
+    recorder = Recorder(None, records.append)
+    observers = Observers([Told(), recorder])
+    observers.note(f"saved {uri}")
+    observers.saved(TrainingResult(model=uri), "snapshot", 5, uri)
+    error = StorageError(f"{uri}: connection refused")
+    error.args = (f"{error.message} at {uri}",)  # as where more is said of it later
+    observers.restarted(TrainingResult(model=uri), error)
+    assert lines == ["saved ftp://me@host/run_iter_5.solverstate"]
+    said = [*map(str, records), str(error), error.message, str(to_wire(error))]
+    assert "ftp://me@host/run_iter_5.solverstate" in said[0] and not [text for text in said if "secret" in text]
 
 
 def test_one_line_of_an_error():

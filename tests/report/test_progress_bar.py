@@ -1,4 +1,4 @@
-"""The bar on a real terminal, under spark-submit as users start it, and Ctrl-C and SIGTERM there."""
+"""The bar on a real terminal, under spark-submit as users start it, and Ctrl-C, SIGTERM and SIGHUP there."""
 
 import json
 import os
@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.long]
         (signal.SIGINT, "both"),  # Ctrl-C: all of the terminal's foreground, but for the executors of this master
         (signal.SIGTERM, "JVM"),  # kill, timeout, Kubernetes
         pytest.param(signal.SIGTERM, "both", marks=pytest.mark.slow),  # systemd, Slurm
+        pytest.param(signal.SIGHUP, "both", marks=pytest.mark.slow),  # a terminal that is closed
     ],
 )
 def test_the_bar_under_spark_submit_and_signals(tmp_path, small_lmdb, number, to):

@@ -87,7 +87,7 @@ def test_errors_in_the_data_do_not_restart(victim, data_folder, tmp_path, small_
     assert not [event for event in events if "restart" in event.get("note", "")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_a_snapshot_and_resume_goes_on(victim, data_folder, tmp_path, undisturbed, number):
     flags = make_folder(data_folder, tmp_path)
     victim.order(flags)

@@ -14,6 +14,7 @@ from caffeonspark.plans.job import ResumePoint
 from caffeonspark.report.base import Observer
 from caffeonspark.report.result import TrainingResult
 from caffeonspark.runs import on_spark
+from caffeonspark.runs.on_machines import OnMachines
 from caffeonspark.runs.run import PreparedRun, _Run
 from caffeonspark.runs.snapshots import SnapshotStore, StartFiles, read_resume_point
 from caffeonspark.runs.start_check import with_best_model
@@ -193,6 +194,18 @@ def test_a_loss_that_is_no_number_in_the_first_iterations(make_run, tmp_path):
     run = make_run([diverges(snapshots=(), folder=tmp_path)], resume=True)  # the resumed one itself is bad
     with pytest.raises(LossNotFinite, match="no snapshot of this run has a finite loss"):
         run.go()
+    run = make_run([diverges(snapshots=(), folder=tmp_path)])  # there is nothing to go on from
+    with pytest.raises(LossNotFinite, match=r"the loss became nan at iteration 31$"):
+        run.go()
+
+
+def test_without_spark_the_way_on_is_without_spark(make_run, tmp_path):
+    run = make_run([diverges(*range(31), snapshots=(30,), folder=tmp_path)])
+    run.cluster = OnMachines(run.config, 2)
+    with pytest.raises(LossNotFinite) as e:
+        run.go()
+    assert "go on by: caffeonspark local -np 2 -train -conf " in e.value.message
+    assert "-clusterSize" not in e.value.message
 
 
 def test_why_it_ended_is_told_where_storage_does_not_answer(make_run, tmp_path, monkeypatch):
@@ -237,6 +250,23 @@ def test_a_best_validation_counts_where_its_model_is(make_run, tmp_path, saved, 
         ]
     plain = make_run([]).config
     assert with_best_model(plain, StartFiles(point, []), said.append).point == point
+
+
+@pytest.mark.parametrize(
+    ("tests", "line"), [((), "there was no validation"), ((1,), "no validation gave a number to compare")]
+)
+def test_a_last_model_is_not_taken_for_the_best(make_run, tests, line):
+    """Where every validation is NaN, or none is due before max_iter."""
+    run = make_run([lambda run, at: run.result.tests.extend(tests)])
+    run.config = replace(run.config, settings=replace(run.config.settings, best=True))
+    stored = SimpleNamespace(exists=lambda uri: True)
+    run.config = replace(run.config, storage=stored)
+    run.go()
+    assert f"warning: -best: {line}, so the model is the last one" in run.observer.notes
+    run = make_run([lambda run, at: setattr(run.result, "best", "a validation")])
+    run.config = replace(run.config, settings=replace(run.config.settings, best=True), storage=stored)
+    run.go()
+    assert not [note for note in run.observer.notes if "-best" in note]
 
 
 @pytest.mark.parametrize("flags", [{"best": True}, {"patience": 3}])

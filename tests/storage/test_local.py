@@ -37,6 +37,21 @@ def test_a_name_that_cannot_be(storage, tmp_path):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("make", "kind"), [(os.mkfifo, "a pipe"), (lambda path: path.symlink_to("/dev/null"), "a device")]
+)
+def test_what_is_no_file_is_neither_read_nor_replaced(storage, tmp_path, make, kind):
+    """Reading a pipe waits for ever where nobody writes, and a device that is replaced is missed by all."""
+    place = tmp_path / "m"
+    make(place)
+    uri = f"file:{place}"
+    for work in (storage.read, lambda uri: storage.fetch(uri, str(tmp_path / "copy"))):
+        with pytest.raises(StorageError, match=rf"m is {kind}, and files are read more than once: write its content"):
+            work(uri)
+    with pytest.raises(StorageError, match=rf"cannot be written to: \S+/m is {kind}: name a file$"):
+        storage.check_writable(uri)
+
+
 @pytest.mark.parametrize("name", ["x" * 255, "ü" * 127])
 def test_names_of_any_length_that_can_be(storage, tmp_path, name):
     place = f"file:{tmp_path}/{name}"

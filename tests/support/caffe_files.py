@@ -1,5 +1,10 @@
 """Nets with everything that matters to Caffe's files, and solvers over them."""
 
+import bz2
+import gzip
+import lzma
+import pickle
+
 import numpy as np
 
 from tests.support.stock import make_solver
@@ -73,5 +78,10 @@ SPOILED = {
     "prototxt": lambda content: b'name: "LeNet"\nlayer {\n  name: "data"\n}\n',
     "Git LFS pointer": lambda content: b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
     "cut short": lambda content: content[: len(content) * 2 // 3],
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+    "PyTorch": lambda content: b"PK\x03\x04\x00\x00" + content,
+    "pickle": pickle.dumps,
     "web page": lambda content: b"<!DOCTYPE html>\n<html><head><title>404</title></head></html>\n",
 }

@@ -104,6 +104,23 @@ def test_ctrl_c_saves_and_ends(tmp_path, small_lmdb, undisturbed):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_closed_terminal_saves_and_ends(tmp_path, small_lmdb, undisturbed, nohup):
+    """Unless the program was started by nohup."""
+    words = write_job(tmp_path, small_lmdb, SLOW)
+    with Running("local", "-np", "2", *words, before=("nohup",) if nohup else ()) as job:
+        job.wait_for("saved .*run_iter_50.solverstate")
+        job.process.send_signal(signal.SIGHUP)
+        assert job.wait() == (0 if nohup else 1), job.lines
+    told = [line for line in job.lines if line.startswith("caffeonspark: stopped by SIGHUP at iteration")]
+    assert len(told) == (not nohup)
+    if not nohup:
+        assert "-resume goes on from it" in told[0]
+        run("local", "-np", "2", *words, "-resume")
+    assert model(tmp_path) == undisturbed
+
+
+@pytest.mark.long
 def test_a_second_signal_ends_it_at_once(tmp_path, small_lmdb):
     with Running("local", "-np", "2", *write_job(tmp_path, small_lmdb, "iter_size: 2000 max_iter: 30")) as job:
         job.wait_for("connecting the ranks")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Iterator, List, Mapping, Tuple
+from typing import Any, ClassVar, Iterator, List, Mapping, Tuple
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class HDF5Reader(RangeReader):
             if low >= min(stop, end):
                 continue
             with reading_hdf5(path, path, _WHAT) as f:
+                self._check_same(path, f, end - first)
                 for begin in range(low, min(stop, end), chunk):
                     upto = min(stop, end, begin + chunk)
                     numbers = np.arange(begin, upto, step, dtype=np.int64)
@@ -57,6 +58,21 @@ class HDF5Reader(RangeReader):
                             for top in self.tops
                         ]
                     yield Records([str(number) for number in numbers], columns, numbers)
+
+    def _check_same(self, path: str, f: Any, count: int) -> None:
+        """Raise DataError unless a file has the datasets that the driver saw: ``count`` records of the tops' shapes."""
+        for top in self.tops:
+            found = tuple(f[top.name].shape) if top.name in f else None
+            if found != (count, *top.shape):
+                has = "is gone" if found is None else f"is {_sizes(found)} and was {_sizes((count, *top.shape))}"
+                raise DataError(
+                    f"{path}: dataset '{top.name}' {has} when the run began: something has written to the file since, "
+                    "or it is another one on this machine: start again"
+                )
+
+
+def _sizes(shape: Tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a single value"
 
 
 class HDF5Source(RangeSource):

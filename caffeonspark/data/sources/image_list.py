@@ -26,6 +26,7 @@ from .images import ImageSource, image_entry
 __all__ = ["ImageListReader", "ImageListSource"]
 
 _CHUNK = 64  # images
+_LABEL = re.compile(r"[-+]?[0-9]+")  # int() takes 1_0, and digits of any script
 _LABELS = re.compile(r"(?:\s+[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)+$")  # numbers at the end of a line
 _SEVERAL = "several labels, and fractions, need CoSData over a DataFrame, or HDF5Data"
 _BYTES = 8  # of a pixel at most: four channels of 16 bits
@@ -138,11 +139,9 @@ class ImageListSource(ImageSource, RangeSource):
             if not line.strip():
                 continue
             path, space, label = line.strip().rpartition(" ")  # as Caffe: file names may have spaces
-            try:
+            if space and _LABEL.fullmatch(label):
                 labels.append(int(label))
-            except ValueError:
-                space = ""
-            if not space:
+            else:
                 raise ConfigError(
                     f"{self.where}: source {self.parameters().source}:{number}: a line is a path, a space and a "
                     f"whole number, not '{line.strip()[:60]}'"

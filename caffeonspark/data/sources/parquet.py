@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import ConfigError, DataError, suggest
 from ...nets.net import Net
+from ...storage import special_file
 from ..records import SAMPLE_ID, BadRecords, Records, id_column
 from ..tops import Top
 from .base import FrameReader, FrameSource, RangeReader, RangeSource, SourceConfig
@@ -162,6 +163,9 @@ def _read_groups(
 def _open(path: str) -> Any:
     import pyarrow.parquet as pq
 
+    kind = special_file(path)  # a pipe would be waited for
+    if kind:
+        raise DataError(f"{path}: this is no parquet file: it is {kind}")
     try:
         return pq.ParquetFile(path)
     except (OSError, ValueError) as e:  # ArrowInvalid is a ValueError
