@@ -30,6 +30,7 @@ def run(name, source, output):
         [find(name), str(source), str(output)],
         capture_output=True,
         text=True,
+        errors="replace",
         env={**os.environ, "LD_LIBRARY_PATH": _folders(), "GLOG_logtostderr": "1", "GLOG_minloglevel": "0"},
     )
     assert done.returncode != 127, done.stderr
