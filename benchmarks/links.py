@@ -17,7 +17,7 @@ import sys
 import tempfile
 from typing import Any, Dict, Iterator, List, Sequence
 
-from .common import ROOT, alternate
+from .common import ROOT, SHORT, alternate
 from .namespaces import Machine, Unavailable, machines, payload, spread
 from .results import Result, ratio
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
-from .common import ROOT, alternate
+from .common import ROOT, SHORT, alternate
 from .namespaces import Unavailable, machines
 from .results import Ratio, Result, ratio
 

@@ -1213,6 +1213,7 @@ class AutoencoderParams(HasWeightCol):
     blasKernel: Param[Any]
     sync: Param[Any]
     syncInterval: Param[Any]
+    compress: Param[Any]
     averageHistory: Param[Any]
     elasticAlpha: Param[Any]
     fullBatch: Param[Any]
@@ -1271,6 +1272,7 @@ class AutoencoderParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        compress: Literal["none", "bf16"] = "none",
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
         fullBatch: bool = False,
@@ -1330,6 +1332,7 @@ class AutoencoderParams(HasWeightCol):
         blasKernel: str = "auto",
         sync: str = "all_reduce",
         syncInterval: int = 10,
+        compress: Literal["none", "bf16"] = "none",
         averageHistory: bool = False,
         elasticAlpha: Optional[float] = None,
         fullBatch: bool = False,
@@ -1404,6 +1407,10 @@ class AutoencoderParams(HasWeightCol):
         """with -sync average or elastic: a rank's iterations between averagings"""
     def getSyncInterval(self) -> int:
         """with -sync average or elastic: a rank's iterations between averagings"""
+    def setCompress(self: Self, value: Literal["none", "bf16"]) -> Self:
+        """with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time"""
+    def getCompress(self) -> Literal["none", "bf16"]:
+        """with -sync all_reduce: send gradients between hosts in 16 bits, and add what that rounds off the next time"""
     def setAverageHistory(self: Self, value: bool) -> Self:
         """with -sync average: the solver's history becomes the mean, too"""
     def getAverageHistory(self) -> bool:
@@ -1457,9 +1464,9 @@ class AutoencoderParams(HasWeightCol):
     def getResize(self) -> bool:
         """resize decoded images to the layer's height and width"""
     def setShuffle(self: Self, value: bool) -> Self:
-        """shuffle each rank's rows anew for every epoch"""
+        """shuffle each rank's rows again for every epoch"""
     def getShuffle(self) -> bool:
-        """shuffle each rank's rows anew for every epoch"""
+        """shuffle each rank's rows again for every epoch"""
     def setReaderOptions(self: Self, value: Sequence[str]) -> Self:
         """options of the Spark reader of a DataFrame"""
     def getReaderOptions(self) -> List[str]:
@@ -1638,6 +1645,7 @@ class RegressorParams(HasWeightCol):
     decoders: Param[Any]
     persistent: Param[Any]
     lmdb_partitions: Param[Any]
+    scoreBatch: Param[Any]
     patience: Param[Any]
     best: Param[Any]
     monitor: Param[Any]
@@ -1705,6 +1713,7 @@ class RegressorParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -1773,6 +1782,7 @@ class RegressorParams(HasWeightCol):
         decoders: int = 2,
         persistent: bool = False,
         lmdb_partitions: Optional[int] = None,
+        scoreBatch: Optional[int] = None,
         patience: Optional[int] = None,
         best: bool = False,
         monitor: str = "",
@@ -1929,9 +1939,9 @@ class RegressorParams(HasWeightCol):
     def getMaxPixels(self) -> int:
         """an image whose file claims more pixels cannot be used"""
     def setDecoders(self: Self, value: int) -> Self:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def getDecoders(self) -> int:
-        """a rank's processes that decode images ahead of it"""
+        """a rank's processes that decode images ahead of it; 0: nor do -test and -features"""
     def setPersistent(self: Self, value: bool) -> Self:
         """keep the training DataFrame on Spark's disks between attempts"""
     def getPersistent(self) -> bool:
@@ -1940,6 +1950,10 @@ class RegressorParams(HasWeightCol):
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
     def getLmdb_partitions(self) -> Optional[int]:
         """partitions of an LMDB for -test, -features and the tools (default: clusterSize x devices)"""
+    def setScoreBatch(self: Self, value: Optional[int]) -> Self:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
+    def getScoreBatch(self) -> Optional[int]:
+        """records in a pass of -test and -features (default: the TEST net's batch size)"""
     def setPatience(self: Self, value: Optional[int]) -> Self:
         """stop after N validations without a better one"""
     def getPatience(self) -> Optional[int]:

@@ -204,7 +204,7 @@ def test_without_spark_the_way_on_is_without_spark(make_run, tmp_path):
     run.cluster = OnMachines(run.config, 2)
     with pytest.raises(LossNotFinite) as e:
         run.go()
-    assert "go on by: caffeonspark local -np 2 -train -conf " in e.value.message
+    assert "continue by: caffeonspark local -np 2 -train -conf " in e.value.message
     assert "-clusterSize" not in e.value.message
 
 

@@ -115,7 +115,7 @@ def test_a_closed_terminal_saves_and_ends(tmp_path, small_lmdb, undisturbed, noh
     told = [line for line in job.lines if line.startswith("caffeonspark: stopped by SIGHUP at iteration")]
     assert len(told) == (not nohup)
     if not nohup:
-        assert "-resume goes on from it" in told[0]
+        assert "continues from it" in told[0]
         run("local", "-np", "2", *words, "-resume")
     assert model(tmp_path) == undisturbed
 
