@@ -1,5 +1,5 @@
-"""All-reduce of two machines with two ranks each over links of 1 and 10 Gbit/s: ours, with bf16 between the machines, and
-the one ring of all ranks that there was before, against what the link takes.
+"""All-reduce of two machines with two ranks each over links of 1 and 10 Gbit/s: ours, the same with bf16 between the
+machines, and one ring of all ranks, against what the link takes.
 
 The machines are network namespaces of this one (``namespaces``): both, and the link, share its processors.
 """

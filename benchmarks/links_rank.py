@@ -72,7 +72,7 @@ class Rank:
         return time.perf_counter() - begin
 
     def _wire(self, size: int) -> float:
-        """What the links alone take: each host's first rank sends what an all-reduce makes it send, and gets as much."""
+        """What the links alone take: each host's first rank sends what an all-reduce has it send, and gets as much."""
         assert self._hosts is not None
         comm, leaders = self.ring, self._hosts.leaders
         comm.barrier()
