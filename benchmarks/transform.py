@@ -177,8 +177,8 @@ def one_worker(spark, name: str) -> Result:
     rows = tuple((side, (rates[side], *costs[side])) for side in found)
     columns = ("rows a second", f"s for the first {batch} rows", "s for so many again")
     about = (
-        f"{count:,} rows in Spark's memory, {at_once:,} in an Arrow batch, batches of {batch}, one task, one BLAS thread, "
-        f"{rounds(ROUNDS)} rounds"
+        f"{count:,} rows in Spark's memory, {at_once:,} in an Arrow batch, batches of {batch}, one task, one BLAS "
+        f"thread, {rounds(ROUNDS)} rounds"
     )
     compared = tuple(ratio(found, column, "pycaffe") for column in COLUMNS[name])
     notes = (

@@ -373,12 +373,13 @@ def test_features(spark, build):
 def test_transform(spark, build, monkeypatch):
     monkeypatch.setattr(transform, "NETS", {"lenet_lmdb": ((1, 28, 28), 300, 64, 0.00390625)})
     monkeypatch.setattr(transform, "ROUNDS", 1)
-    found = transform.one_worker(spark, "lenet_lmdb")
+    session = spark.newSession()  # whose settings are changed
+    found = transform.one_worker(session, "lenet_lmdb")
     assert [name for name, _ in found.rows] == ["pycaffe", "binary", "vector", "array"]
     assert found.columns[0] == "rows a second"
     assert all(value > 0 for _, values in found.rows for value in values[:2])
     assert [one.name for one in found.ratios] == [f"{side} / pycaffe" for side in ("binary", "vector", "array")]
-    found = transform.workers(spark, "lenet_lmdb")
+    found = transform.workers(session, "lenet_lmdb")
     assert [name for name, _ in found.rows] == ["2 workers", "4 workers"]
     assert [one.name for one in found.ratios] == ["4 workers / 2 workers"]
 
