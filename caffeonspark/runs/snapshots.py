@@ -131,6 +131,7 @@ def read_resume_point(
         newest = snapshots.newest()
         if newest is not None:
             return snapshots.read(newest), seed if seed is not None else snapshots.seed(newest)
+        snapshots.check_other_format()
     if config.settings.snapshot:
         if not names:
             raise ConfigError(
@@ -342,6 +343,21 @@ class SnapshotStore:
         pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+){re.escape(state_ending(self._hdf5))}")
         found = [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
         return self._newest_of(found, of_this_run)
+
+    def check_other_format(self) -> None:
+        """Raise ConfigError where there are snapshots beside the model, all in the solver's other ``snapshot_format``:
+        a run that is to go on from them would begin anew."""
+        ending = state_ending(not self._hdf5)
+        pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+){re.escape(ending)}")
+        found = [match for match in map(pattern.fullmatch, self._storage.names(self._folder)) if match]
+        if not found:
+            return
+        newest = max(found, key=lambda match: int(match.group(1))).group()
+        here, there = ("HDF5", "BINARYPROTO") if self._hdf5 else ("BINARYPROTO", "HDF5")
+        raise ConfigError(
+            f"-resume: {join(self._folder, newest)} is in {there}, and the solver's snapshot_format is {here}: set it "
+            f"to {there}, or name this snapshot with -snapshot and -weights instead of -resume"
+        )
 
     def _newest_of(self, iterations: Sequence[int], of_this_run: bool = False) -> Optional[Snapshot]:
         """The newest whole one of these; those that are not are passed over with a line."""

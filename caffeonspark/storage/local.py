@@ -111,6 +111,13 @@ def _check_readable(path: str) -> None:
         raise StorageError(f"{path} is {kind}, and files are read more than once: write its content to a file")
 
 
+def _check_replaced(path: str) -> None:
+    """Raise StorageError where a file would take the place of a pipe, device or socket."""
+    kind = special_file(path)
+    if kind:
+        raise StorageError(f"{path} is {kind}: name a file")
+
+
 class LocalFiles(FileSystem):
     """The local disk, by path or ``file:`` URI; paths may be relative."""
 
@@ -141,6 +148,7 @@ class LocalFiles(FileSystem):
 
     def store(self, source: str, uri: str) -> None:
         target = os.path.abspath(local_path(uri))
+        _check_replaced(target)
         try:
             _make_folders(os.path.dirname(target))
             with whole_file(target) as part:
@@ -175,9 +183,7 @@ class LocalFiles(FileSystem):
         target = os.path.abspath(local_path(uri))
         if not os.path.lexists(target):
             return
-        kind = special_file(target)
-        if kind:
-            raise StorageError(f"{target} is {kind}: name a file")
+        _check_replaced(target)
         folder, file, me = os.stat(os.path.dirname(target)), os.lstat(target), os.geteuid()
         problem = ""
         if folder.st_mode & stat.S_ISVTX and me not in (0, folder.st_uid, file.st_uid):

@@ -183,6 +183,23 @@ def test_a_failure_on_the_way_leaves_nothing(make_store, tmp_path, monkeypatch):
     assert {path.name for path in kept.iterdir()} == {"run_iter_3.caffemodel", "run_iter_3.solverstate"}
 
 
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_resume_does_not_begin_anew_beside_snapshots_of_the_other_format(make_store, tmp_path, hdf5):
+    """As it would where the solver's snapshot_format was changed between two runs."""
+    store = make_store(resume=True)
+    store._hdf5 = hdf5
+    assert read_resume_point(store.config, store)[0].point.iteration == 0  # nothing is there
+    for name in ("run_iter_9", "run_iter_10", "other_iter_11"):
+        (tmp_path / f"{name}.solverstate{'' if hdf5 else '.h5'}").write_bytes(b"")
+    formats = ("BINARYPROTO", "HDF5") if hdf5 else ("HDF5", "BINARYPROTO")
+    match = r"^-resume: \S+/run_iter_10\.solverstate\S* is in {}, and the solver's snapshot_format is {}: set it to {}"
+    with pytest.raises(ConfigError, match=match.format(formats[0], formats[1], formats[0])):
+        read_resume_point(store.config, store)
+    store._hdf5 = False
+    hand_over(store, tmp_path, 3)
+    assert read_resume_point(store.config, store)[0].point.iteration == 3
+
+
 def test_snapshots_of_another_net_are_passed_over(make_store, tmp_path):
     net = (("ip", ((10, 5), (10,))),)
     one, other = make_store(), make_store()

@@ -50,6 +50,9 @@ def test_what_is_no_file_is_neither_read_nor_replaced(storage, tmp_path, make, k
             work(uri)
     with pytest.raises(StorageError, match=rf"cannot be written to: \S+/m is {kind}: name a file$"):
         storage.check_writable(uri)
+    with pytest.raises(StorageError, match=rf"^\S+/m is {kind}: name a file$"):
+        storage.write(uri, b"content")
+    assert not place.is_file()
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "ü" * 127])
