@@ -223,13 +223,16 @@ def from_text(text: str) -> Optional[CaffeOnSparkError]:
     return None
 
 
-def suggest(name: str, known: Iterable[str], otherwise: Optional[str] = None) -> str:
-    """The sentence that ends "unknown X" errors: the nearest valid name, or the list when it is short."""
+def suggest(name: str, known: Iterable[str], otherwise: Optional[str] = None, cutoff: float = 0.6) -> str:
+    """The sentence that ends "unknown X" errors: the nearest valid name, or the list when it is short.
+
+    ``cutoff`` is how near a name has to be, from 0 to 1 (``difflib``).
+    """
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
     if not near:
         lowered = {n.lower(): n for n in names}
-        near = [lowered[c] for c in difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)]
+        near = [lowered[c] for c in difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=cutoff)]
     if near:
         return f"Did you mean '{near[0]}'?"
     if otherwise is not None:

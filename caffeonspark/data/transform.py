@@ -57,7 +57,8 @@ class Transform:
         if self.mean is not None and self.mean.shape[0] not in (1, shape[0]):
             return f"has {shape[0]} channels where the mean has {self.mean.shape[0]}"
         if self.mean is not None and self.mean.shape[1:] != (1, 1) and self.mean.shape != shape:
-            return f"is {shape[0]}x{shape[1]}x{shape[2]} where the mean file is {'x'.join(map(str, self.mean.shape))}"
+            size, other = ("x".join(map(str, one)) for one in (shape, self.mean.shape))
+            return f"is {size} where the mean file is {other}: name the mean file of this data"
         return None
 
     def apply(self, image: np.ndarray, out: np.ndarray, draw: Tuple[float, float, float]) -> None:

@@ -1,4 +1,4 @@
-"""What to use instead of data layers that are not read here, and of fields that forks of Caffe gave to data layers."""
+"""What to use instead of data layers that are not read here, and of fields that forks of Caffe gave to their layers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _ADVICE = {
     "shuffle": "-shuffle gives each epoch an order of its own",
     "is_color": "force_color and force_gray of transform_param say what encoded images become",
     "mean_file_list": "mean_file names one file",
+    "hole": "dilation is stock Caffe's name for it, with the same number",
+    "hole_h": "dilation is stock Caffe's name for it: give it twice, for height and width",
+    "hole_w": "dilation is stock Caffe's name for it: give it twice, for height and width",
     "std_value": "scale is one number for all channels; a Scale layer has one for each",
 }
 

@@ -184,7 +184,7 @@ class Net:
         for number, layer in enumerate(self.message.layer):
             where = f"{self.path}: layer '{layer.name or number}' ({self.phase_name} phase)"
             if layer.type not in types and not reads_data(layer):
-                raise ConfigError(f"{where}: unknown layer type '{layer.type}'. {suggest(layer.type, types)}")
+                raise ConfigError(f"{where}: {_unknown_type(layer.type, types)}")
             for bottom in layer.bottom:
                 if bottom not in blobs:
                     raise ConfigError(
@@ -203,6 +203,15 @@ class SolverNets:
     train: Net
     tests: Tuple[Net, ...]
     without_data: Tuple[Net, ...] = ()
+
+
+def _unknown_type(kind: str, types: Set[str]) -> str:
+    if not kind:
+        return "it has no type: give it one"
+    found = suggest(kind, types, otherwise="", cutoff=0.8)
+    return f"unknown layer type '{kind}'. {found} Where it is of a fork of Caffe, install that fork's pycaffe".replace(
+        "  ", " "
+    )
 
 
 def _meets(rule: Any, phase: int, level: int, stages: Set[str]) -> bool:

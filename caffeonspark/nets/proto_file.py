@@ -143,3 +143,10 @@ class Messages:
             return [field.name for field in self._pool.FindMessageTypeByName(full_name).fields]
         except KeyError:
             return []
+
+    def value_names(self, full_name: str) -> List[str]:
+        """The names of an enum's values, such as ``caffe.Phase``; empty for an unknown enum."""
+        try:
+            return [value.name for value in self._pool.FindEnumTypeByName(full_name).values]
+        except KeyError:
+            return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
 
 from google.protobuf import text_format
 
@@ -13,8 +13,8 @@ from ..errors import ConfigError, StorageError, suggest
 from ..storage import expand
 from .embedded import embedded
 from .fork_fields import advice, instead_of_layer
-from .schema import NetParameter, SolverParameter, field_names
-from .text import decoded, printable, why_unreadable
+from .schema import NetParameter, SolverParameter, field_names, value_names
+from .text import as_caffe_reads, decoded, printable, why_unreadable
 from .upgrade import SOLVER_TYPES, Changes, upgrade_net, upgrade_solver
 
 __all__ = ["LBFGS", "SOLVER_TYPES", "Files", "parse_as_written", "parse_fields", "parse_net", "parse_solver"]
@@ -24,13 +24,14 @@ _log = logging.getLogger(__name__)
 #: The type of a solver that Caffe does not have: how ranks stay one model is then that of ``sync/lbfgs.py``.
 LBFGS = "LBFGS"
 
-_NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
+_NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]+)"')
 _OF_NETS = ("name", "layer", "layers", "input", "input_dim", "input_shape")
 _NOT_A_SOLVER = "It is a net, not a solver: -net takes nets, to test and to extract features"
 _OF_SOLVERS = ("net", "train_net", "net_param", "base_lr", "lr_policy", "max_iter")
 _NOT_A_NET = "It is a solver: name its net"
 _OF_A_FORK = "Where it is of a fork of Caffe, install that fork's pycaffe"
-_NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
+_NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value (?:with number (-?\d+)|named (\w+|"[^"]*"))')
+_TWICE = re.compile(r'Message type "[\w.]+" should not have multiple "(\w+)" fields')
 
 
 class Files:
@@ -109,25 +110,13 @@ def _explain(error: text_format.ParseError, text: str) -> str:
     problem = str(error)
     match = _NO_FIELD.search(problem)
     if match:
-        message, field = match.groups()
-        kind = message.rpartition(".")[2]
-        owner, hint = "", ""
-        if kind.endswith(("DataParameter", "TransformationParameter")):
-            hint = advice(field)
-        elif kind == "SolverParameter" and field in _OF_NETS:
-            hint = _NOT_A_SOLVER
-        elif kind == "NetParameter" and field in _OF_SOLVERS:
-            hint = _NOT_A_NET
-        elif kind in ("LayerParameter", "V1LayerParameter"):
-            owner = _owner(error, text)
-            if field.endswith("_param"):
-                known = instead_of_layer(_layer_at(text, *_place(error))[1])
-                hint = known or f"{suggest(field, field_names(message), otherwise='')} {_OF_A_FORK}".strip()
-        hint = hint or suggest(field, field_names(message), otherwise="")
-        return f"{kind} has no field '{field}'{owner}. {hint}".strip()
+        return _no_field(*match.groups(), error, text)
     match = _NO_VALUE.search(problem)
     if match:
-        return f"{match.group(1).rpartition('.')[2]} has no value '{match.group(2)}'{_owner(error, text)}"
+        return _no_value(*match.groups(), _owner(error, text))
+    match = _TWICE.search(problem)
+    if match:
+        return f"{match.group(1)} is given twice{_owner(error, text)}: take one of them away"
     problem = re.sub(r"^\d+:\d+ : ", "", problem)
     line, column = _place(error)
     quoted = text.split("\n")[line - 1] if line else ""
@@ -135,7 +124,57 @@ def _explain(error: text_format.ParseError, text: str) -> str:
     if words == problem:
         return printable(problem)
     start = max(column - 40, 0) if len(quoted) > 120 else 0  # of a long line, what is around the place
-    return f"'{printable(quoted[start:])}': {printable(words)}"
+    return f"'{printable(quoted[start:])}': {_plain(printable(words))}"
+
+
+def _no_field(message: str, field: str, error: text_format.ParseError, text: str) -> str:
+    """About a field that is not known."""
+    kind = message.rpartition(".")[2]
+    line, column = _place(error)
+    before = text.split("\n")[line - 1][: column - 1] if line else ""
+    if field.isdigit() and re.search(r"\d,\s*$", before):
+        return f"'{printable(before[-30:])}{field}': decimal numbers have a point, no comma"
+    if kind == "SolverParameter" and field in _OF_NETS:
+        return f"{kind} has no field '{field}'. {_NOT_A_SOLVER}"
+    if kind == "NetParameter" and field in _OF_SOLVERS:
+        return f"{kind} has no field '{field}'. {_NOT_A_NET}"
+    known = kind.endswith(("DataParameter", "TransformationParameter", "ConvolutionParameter")) and advice(field)
+    owner = "" if kind == "SolverParameter" else _owner(error, text)
+    if kind in ("LayerParameter", "V1LayerParameter"):
+        known = instead_of_layer(_layer_at(text, line, column)[1])
+    if known:
+        return f"{kind} has no field '{field}'{owner}. {known[0].upper()}{known[1:]}"
+    hint = _nearest(field, field_names(message))
+    if field.endswith("_param") or not hint:
+        hint = f"{hint} {_OF_A_FORK}".strip()
+    return f"{kind} has no field '{field}'{owner}. {hint}"
+
+
+def _nearest(field: str, known: Iterable[str]) -> str:
+    """The nearest name of a field; of the parameters of layers, only one that is misspelt."""
+    return suggest(field, known, otherwise="", cutoff=0.85 if field.endswith("_param") else 0.6)
+
+
+def _no_value(message: str, number: Optional[str], name: Optional[str], owner: str) -> str:
+    """About a value that an enum does not have."""
+    kind, known = message.rpartition(".")[2], value_names(message)
+    if name and name[0] == '"':
+        bare = name.strip('"')
+        return (
+            f"{kind} is written without quotes, {bare}{owner}"
+            if bare in known
+            else _no_value(message, None, bare, owner)
+        )
+    return f"{kind} has no value '{number or name}'{owner}. {suggest(name or '', known)}"
+
+
+def _plain(words: str) -> str:
+    """protobuf's words, with what to do."""
+    if "Expected string but found" in words:
+        return f"{words}: text stands in quotes"
+    if "codec can't decode" in words:
+        return "a backslash begins an escape: write / or \\\\ in paths"
+    return words
 
 
 def _owner(error: text_format.ParseError, text: str) -> str:
@@ -173,7 +212,7 @@ def _problem(content: bytes, message: Any, path: str) -> Optional[Tuple[Tuple[in
         return (0, 0), path + unreadable
     text = decoded(content)
     try:
-        text_format.Parse(text, message)
+        text_format.Parse(as_caffe_reads(text), message)
     except text_format.ParseError as e:
         line, column = _place(e)
         return (line, column), f"{path}:{line}: {_explain(e, text)}" if line else f"{path}: {_explain(e, text)}"
@@ -216,7 +255,7 @@ def parse_solver(content: bytes, path: str) -> Any:
 def parse_fields(text: str, message: Any, where: str) -> Any:
     """``message`` with the fields in ``text``. Raises ConfigError, which begins with ``where``."""
     try:
-        text_format.Parse(text, message)
+        text_format.Parse(as_caffe_reads(text), message)
     except text_format.ParseError as e:
         raise ConfigError(f"{where}: {_explain(e, text)}") from None
     return message

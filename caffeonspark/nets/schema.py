@@ -28,6 +28,7 @@ __all__ = [
     "TransformationParameter",
     "describe",
     "field_names",
+    "value_names",
 ]
 
 
@@ -63,3 +64,4 @@ Datum: Any = _messages["Datum"]
 TransformationParameter: Any = _messages["TransformationParameter"]
 
 field_names = _messages.field_names
+value_names = _messages.value_names

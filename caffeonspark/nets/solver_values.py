@@ -52,6 +52,8 @@ def solver_notes(solver: Any) -> List[str]:
         notes.append("base_lr is missing and counts as 0: nothing is learned")
     if solver.test_iter and not solver.test_interval:
         notes.append("test_iter without a test_interval, which Caffe refuses: it is trained without validation")
+    if min(solver.test_iter, default=0) < 0:
+        notes.append(f"test_iter is {min(solver.test_iter)}: it counts as 0, and that test net is not run")
     if searches:
         return notes
     if solver.lr_policy in ("step", "exp", "multistep") and not solver.HasField("gamma"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import codecs
 import re
 
-__all__ = ["decoded", "is_readable", "printable", "why_unreadable", "without_mark"]
+__all__ = ["as_caffe_reads", "decoded", "is_readable", "printable", "why_unreadable", "without_mark"]
 
 # a comment, or a string, in which a # begins none
 _PIECES = re.compile(rb"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""")
+_CODE = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|#[^\n]*)""")
+_MINUS = re.compile(r"-[ \t]+(?=[\d.])")
+_FLOAT = re.compile(r"(?<![\w.])((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)F\b")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")  # but for tabs and the ends of lines and pages
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -45,6 +48,13 @@ def _string(piece: re.Match[bytes]) -> bytes:
 def decoded(content: bytes) -> str:
     """The text of a prototxt that is readable; lines keep their numbers."""
     return without_mark(content).decode("utf-8", "replace")
+
+
+def as_caffe_reads(text: str) -> str:
+    """The text with numbers as Python's protobuf reads them where only C++'s does: ``- 1`` and ``0.9F``. Lines stay."""
+    pieces = _CODE.split(text)  # every second one is a string or a comment
+    pieces[::2] = (_FLOAT.sub(r"\1f", _MINUS.sub("-", piece)) for piece in pieces[::2])
+    return "".join(pieces)
 
 
 def printable(text: str, most: int = 120) -> str:

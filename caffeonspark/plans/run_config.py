@@ -85,11 +85,11 @@ class RunConfig:
 
     @property
     def validation_nets(self) -> List[Net]:
-        """The test nets to run while training: those the solver gives a test_interval, but for a test_iter of 0."""
+        """The test nets to run while training: those that the solver gives a test_interval and a test_iter above 0."""
         iterations = list(self.solver.test_iter)
         if not self.solver.test_interval:
             return []
-        nets = [net for net in self.nets.tests if net.number >= len(iterations) or iterations[net.number]]
+        nets = [net for net in self.nets.tests if net.number >= len(iterations) or iterations[net.number] > 0]
         # one that makes its data has no end; without test_iter, stock Caffe has no such test net either
         return [net for net in nets if net.number < len(iterations) or net.data_layers()]
 

@@ -11,7 +11,7 @@ from caffeonspark.engines.caffe.inspection import reason
 from caffeonspark.formats.caffemodel import read_caffemodel
 from caffeonspark.process import run_in_child
 from caffeonspark.tools.check import check_files
-from tests.corpus import data_files, layers, losses, programs, solvers, sources, structure, versions
+from tests.corpus import data_files, layers, losses, programs, solvers, sources, structure, versions, wild, wild_solvers
 from tests.corpus.case import REFUSED, RUNS
 from tests.corpus.deploy import DEPLOY, STATED
 from tests.support.deployed import fill, forward
@@ -21,7 +21,7 @@ from tests.support.stock import caffe
 pytestmark = pytest.mark.slow
 
 CASES = {}
-for module in (layers, losses, sources, structure, solvers, versions):
+for module in (layers, losses, sources, structure, solvers, versions, wild, wild_solvers):
     new = module.cases()
     assert not set(new) & set(CASES)
     CASES.update(new)

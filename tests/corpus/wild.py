@@ -16,11 +16,14 @@ from tests.corpus.case import (
 )
 
 XAVIER = 'weight_filler { type: "xavier" }'
+OWN = "a layer that only the TEST net has starts with random numbers"
 IP = inner_product("data>ip", 10)
 
 
 def conv(blobs, outputs=4, size=3, rest="pad: 1"):
-    return layer("Convolution", blobs, f"convolution_param {{ num_output: {outputs} kernel_size: {size} {rest} {XAVIER} }}")
+    return layer(
+        "Convolution", blobs, f"convolution_param {{ num_output: {outputs} kernel_size: {size} {rest} {XAVIER} }}"
+    )
 
 
 def pool(blobs, rest="pool: MAX kernel_size: 2 stride: 2"):
@@ -32,8 +35,16 @@ def scaled(blobs):
     bottom, top = blobs.split(">")
     frozen = "param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 } "
     return (
-        layer("BatchNorm", f"{bottom}>{top}", frozen + "include { phase: TRAIN } batch_norm_param { use_global_stats: false }")
-        + layer("BatchNorm", f"{bottom}>{top}", frozen + "include { phase: TEST } batch_norm_param { use_global_stats: true }")
+        layer(
+            "BatchNorm",
+            f"{bottom}>{top}",
+            frozen + "include { phase: TRAIN } batch_norm_param { use_global_stats: false }",
+        )
+        + layer(
+            "BatchNorm",
+            f"{bottom}>{top}",
+            frozen + "include { phase: TEST } batch_norm_param { use_global_stats: true }",
+        )
         + layer("Scale", f"{top}>{top}", "scale_param { bias_term: true }")
     )
 
@@ -72,7 +83,9 @@ def pixels(rest="", blobs="score,label"):
 
 GRID = numbers("data,grid") + conv("data>a", 4, 3, "pad: 1") + pool("a>b", "pool: MAX kernel_size: 6 stride: 6")
 TWO_SIDES = "".join(
-    named(inner_product(f"{x}>{a}", 6), "w1", "b1") + layer("ReLU", f"{a}>{a}") + named(inner_product(f"{a}>{f}", 3), "w2", "b2")
+    named(inner_product(f"{x}>{a}", 6), "w1", "b1")
+    + layer("ReLU", f"{a}>{a}")
+    + named(inner_product(f"{a}>{f}", 3), "w2", "b2")
     for x, a, f in (("x", "a", "f"), ("x2", "a_p", "f_p"))
 )
 DIFFERENCE = layer("Eltwise", "f,f_p>d", "eltwise_param { operation: SUM coeff: 1 coeff: -1 }")
@@ -167,19 +180,27 @@ ARCHITECTURES = {
     + layer(
         "Deconvolution",
         "fr>up",
-        'param { lr_mult: 0 } convolution_param { num_output: 4 bias_term: false kernel_size: 4 stride: 2 group: 4 weight_filler: { type: "bilinear" } }',
+        "param { lr_mult: 0 } convolution_param { num_output: 4 bias_term: false kernel_size: 4 "
+        'stride: 2 group: 4 weight_filler: { type: "bilinear" } }',
     )
-    + layer("Crop", "up,grid4>score", "crop_param { axis: 2 offset: 9 }").replace("grid4", "data")
+    + layer("Crop", "up,grid4>score", "crop_param { axis: 2 offset: 1 }").replace("grid4", "data")
     + pool("score>small", "pool: AVE kernel_size: 6 stride: 6")
-    + pixels('loss_param { ignore_label: 255 normalize: false }', "small,grid"),
+    + pixels("loss_param { ignore_label: 255 normalize: false }", "small,grid"),
     "SegNet's weights by class": GRID
     + conv("b>score", 4, 1, "")
-    + layer("InfogainLoss", "score,grid,score>no", "").replace(layer("InfogainLoss", "score,grid,score>no", ""), "")
     + pixels("softmax_param { engine: CAFFE } loss_param { ignore_label: 3 normalization: BATCH_SIZE }", "score,grid"),
     "ENet's asymmetric and dilated": classified(
-        layer("Convolution", "data>a", f"convolution_param {{ num_output: 4 kernel_h: 5 kernel_w: 1 pad_h: 2 pad_w: 0 stride: 1 {XAVIER} }}")
+        layer(
+            "Convolution",
+            "data>a",
+            f"convolution_param {{ num_output: 4 kernel_h: 5 kernel_w: 1 pad_h: 2 pad_w: 0 stride: 1 {XAVIER} }}",
+        )
         + layer("PReLU", "a>a")
-        + layer("Convolution", "a>b", f"convolution_param {{ num_output: 4 kernel_size: 3 pad: 2 dilation: 2 {XAVIER} bias_term: true }}")
+        + layer(
+            "Convolution",
+            "a>b",
+            f"convolution_param {{ num_output: 4 kernel_size: 3 pad: 2 dilation: 2 {XAVIER} bias_term: true }}",
+        )
         + layer("PReLU", "b>b", "prelu_param { channel_shared: false }")
         + layer("Eltwise", "a,b>x", "eltwise_param { operation: SUM }")
     ),
@@ -216,10 +237,17 @@ ARCHITECTURES = {
     + layer("EuclideanLoss", "d1n,probability>l2_error", "loss_weight: 0")
     + layer("Silence", "x>"),
     "GAN with a frozen side": numbers("x,x2")
-    + inner_product("x>fake", 6).replace("inner_product_param", "param { lr_mult: 0 } param { lr_mult: 0 } inner_product_param")
+    + inner_product("x>fake", 6).replace(
+        "inner_product_param", "param { lr_mult: 0 } param { lr_mult: 0 } inner_product_param"
+    )
     + layer("Concat", "fake,x2>all", "concat_param { axis: 0 }")
     + inner_product("all>score", 1)
-    + layer("DummyData", ">zero,one", "dummy_data_param { shape { dim: 10 dim: 1 } shape { dim: 10 dim: 1 } data_filler { value: 0 } data_filler { value: 1 } }")
+    + layer(
+        "DummyData",
+        ">zero,one",
+        "dummy_data_param { shape { dim: 10 dim: 1 } shape { dim: 10 dim: 1 } "
+        "data_filler { value: 0 } data_filler { value: 1 } }",
+    )
     + layer("Concat", "zero,one>is", "concat_param { axis: 0 }")
     + layer("SigmoidCrossEntropyLoss", "score,is>loss", "propagate_down: true propagate_down: false"),
     "OpenPose's stages": numbers("x,target,binary")
@@ -257,11 +285,19 @@ ARCHITECTURES = {
     "LRCN": numbers("words,clip")
     + layer("Reshape", "words>seq", "reshape_param { shape { dim: 10 dim: 4 } }")
     + layer("Embed", "seq>e", f"embed_param {{ input_dim: 7 num_output: 5 bias_term: false {XAVIER} }}")
-    + layer("Tile", "clip1>cont", "tile_param { axis: 1 tiles: 4 }")
-    .replace("layer {", 'layer { name: "up" type: "Reshape" bottom: "clip" top: "clip1" reshape_param { shape { dim: 10 dim: 1 } } }\nlayer {', 1)
-    + layer("LSTM", "e,cont>h", f"recurrent_param {{ num_output: 6 {XAVIER} bias_filler {{ type: \"constant\" value: 0 }} }}")
+    + layer("Tile", "clip1>cont", "tile_param { axis: 1 tiles: 4 }").replace(
+        "layer {",
+        'layer { name: "up" type: "Reshape" bottom: "clip" top: "clip1" '
+        "reshape_param { shape { dim: 10 dim: 1 } } }\nlayer {",
+        1,
+    )
+    + layer(
+        "LSTM", "e,cont>h", f'recurrent_param {{ num_output: 6 {XAVIER} bias_filler {{ type: "constant" value: 0 }} }}'
+    )
     + inner_product("h>score", 7, "axis: 2")
-    + layer("SoftmaxWithLoss", "score,seq>loss", "loss_weight: 10 softmax_param { axis: 2 } loss_param { ignore_label: -1 }"),
+    + layer(
+        "SoftmaxWithLoss", "score,seq>loss", "loss_weight: 10 softmax_param { axis: 2 } loss_param { ignore_label: -1 }"
+    ),
     "two LSTMs in a row": numbers("x,label,clip")
     + layer("Reshape", "x>seq", "reshape_param { shape { dim: 5 dim: 2 dim: 6 } }")
     + layer("Reshape", "clip>cont", "reshape_param { shape { dim: 5 dim: 2 } }")
@@ -316,10 +352,6 @@ ARCHITECTURES = {
     + layer("Power", "conv>d", "include { phase: TEST }")
     + inner_product("d>ip", 10)
     + LOSS,
-    "a layer with parameters for TEST only": DATA
-    + inner_product("data>ip", 10)
-    + LOSS
-    + inner_product("data>other", 10).replace("inner_product_param", "include { phase: TEST } inner_product_param"),
     "a loss for TEST only": DATA
     + IP
     + LOSS
@@ -338,18 +370,24 @@ ARCHITECTURES = {
     + inner_product("x>y", 5)
     + layer("Power", "y>sq", "loss_weight: 0.01 power_param { power: 2 }")
     + layer("EuclideanLoss", "y,target>loss"),
-    "loss_weights of two tops": DATA
-    + IP
-    + layer("SoftmaxWithLoss", "ip,label>loss,prob", "loss_weight: 1 loss_weight: 0"),
-    "Swish and Clip": after_conv(layer("Swish", "conv>s", "swish_param { beta: 1.5 }") + layer("Clip", "s>x", "clip_param { min: -1 max: 0.5 }")),
+    "Swish and Clip": after_conv(
+        layer("Swish", "conv>s", "swish_param { beta: 1.5 }") + layer("Clip", "s>x", "clip_param { min: -1 max: 0.5 }")
+    ),
     "ReLU6 by Clip in place": after_conv(layer("Clip", "conv>conv", "clip_param { min: 0 max: 6 }")),
     "kernel in a list": after_conv(
-        layer("Convolution", "conv>x", f"convolution_param {{ num_output: 2 kernel_size: [3, 5] pad: [1, 2] stride: [1, 1] dilation: [1, 1] axis: 1 {XAVIER} }}")
+        layer(
+            "Convolution",
+            "conv>x",
+            "convolution_param { num_output: 2 kernel_size: [3, 5] pad: [1, 2] stride: [1, 1] dilation: [1, 1] axis: 1 "
+            f"{XAVIER} }}",
+        )
     ),
     "Deconvolution of two bottoms": DATA
     + conv("data>a", 2)
     + conv("data>b", 2)
-    + layer("Deconvolution", "a,b>c,d", f"convolution_param {{ num_output: 2 kernel_size: 2 stride: 2 pad: 1 {XAVIER} }}")
+    + layer(
+        "Deconvolution", "a,b>c,d", f"convolution_param {{ num_output: 2 kernel_size: 2 stride: 2 pad: 1 {XAVIER} }}"
+    )
     + layer("Concat", "c,d>x")
     + inner_product("x>ip", 10)
     + LOSS,
@@ -359,19 +397,49 @@ ARCHITECTURES = {
     + layer("Slice", "y>ip,other", "slice_param { axis: 0 }")
     + layer("Silence", "other>")
     + LOSS,
-    "Slice without points": after_conv(layer("Slice", "conv>a,b") + layer("Eltwise", "a,b>x", "eltwise_param { operation: MAX }")),
-    "Slice at negative axes": after_conv(layer("Slice", "conv>a,b", "slice_param { axis: -1 }") + layer("Concat", "a,b>x", "concat_param { axis: -1 }")),
+    "Slice without points": after_conv(
+        layer("Slice", "conv>a,b") + layer("Eltwise", "a,b>x", "eltwise_param { operation: MAX }")
+    ),
+    "Slice at negative axes": after_conv(
+        layer("Slice", "conv>a,b", "slice_param { axis: -1 }") + layer("Concat", "a,b>x", "concat_param { axis: -1 }")
+    ),
     "Flatten to the end": after_conv(layer("Flatten", "conv>x", "flatten_param { axis: 1 end_axis: 3 }")),
     "InnerProduct of a negative axis": after_conv(inner_product("conv>x", 3, "axis: -1")),
     "Softmax over pixels": after_conv(layer("Softmax", "conv>x", "softmax_param { axis: -1 }")),
-    "Reduction to a number beside a loss": DATA + CONV + inner_product("conv>ip", 10) + LOSS + layer("Reduction", "ip>sum", "reduction_param { operation: MEAN }"),
-    "MVN, LRN and TanH in a row": after_conv(layer("MVN", "conv>m", "mvn_param { eps: 0.01 }") + layer("LRN", "m>l") + layer("TanH", "l>x")),
-    "Dropout of several in place": after_conv("".join(layer("Dropout", "conv>conv", f"dropout_param {{ dropout_ratio: 0.{n} }}").replace('"conv_D', f'"c{n}_D') for n in (1, 5, 9))),
-    "a bias of its own rate": after_conv(
-        layer("Bias", "conv>x", 'param { lr_mult: 10 decay_mult: 0 } bias_param { axis: 1 num_axes: -1 filler { type: "gaussian" std: 0.1 } }')
+    "Reduction to a number beside a loss": DATA
+    + CONV
+    + inner_product("conv>ip", 10)
+    + LOSS
+    + layer("Reduction", "ip>sum", "reduction_param { operation: MEAN }"),
+    "MVN, LRN and TanH in a row": after_conv(
+        layer("MVN", "conv>m", "mvn_param { eps: 0.01 }") + layer("LRN", "m>l") + layer("TanH", "l>x")
     ),
-    "Scale of one number": after_conv(layer("Scale", "conv>x", "scale_param { axis: 0 num_axes: 0 filler { value: 0.5 } bias_term: true bias_filler { value: 0.1 } }")),
-    "an ELU, a BNLL and an Exp": after_conv(layer("ELU", "conv>e", "elu_param { alpha: 0 }") + layer("BNLL", "e>b") + layer("Exp", "b>x", "exp_param { base: 1.1 }")),
+    "Dropout of several in place": after_conv(
+        "".join(
+            layer("Dropout", "conv>conv", f"dropout_param {{ dropout_ratio: 0.{n} }}").replace('"conv_D', f'"c{n}_D')
+            for n in (1, 5, 9)
+        )
+    ),
+    "a bias of its own rate": after_conv(
+        layer(
+            "Bias",
+            "conv>x",
+            "param { lr_mult: 10 decay_mult: 0 } "
+            'bias_param { axis: 1 num_axes: -1 filler { type: "gaussian" std: 0.1 } }',
+        )
+    ),
+    "Scale of one number": after_conv(
+        layer(
+            "Scale",
+            "conv>x",
+            "scale_param { axis: 0 num_axes: 0 filler { value: 0.5 } bias_term: true bias_filler { value: 0.1 } }",
+        )
+    ),
+    "an ELU, a BNLL and an Exp": after_conv(
+        layer("ELU", "conv>e", "elu_param { alpha: 0 }")
+        + layer("BNLL", "e>b")
+        + layer("Exp", "b>x", "exp_param { base: 1.1 }")
+    ),
     "Embed of a label": numbers("x,label5,target")
     + layer("Embed", "label5>e", f"embed_param {{ input_dim: 5 num_output: 6 {XAVIER} }}")
     + layer("Eltwise", "x,e>s")
@@ -386,42 +454,75 @@ ARCHITECTURES = {
     + layer("Scale", "x,w>s", "scale_param { axis: 1 }")
     + inner_product("s>y", 5)
     + layer("EuclideanLoss", "y,target>loss"),
-    "Silence of a label": DATA + layer("Silence", "label>") + IP + layer("Reduction", "ip>loss", "loss_weight: 0.1 reduction_param { operation: SUMSQ }"),
-    "Split of a label": DATA + layer("Split", "label>l1,l2") + IP + layer("SoftmaxWithLoss", "ip,l1>loss") + layer("Accuracy", "ip,l2>acc"),
-    "a label as a float target": DATA + inner_product("data>y", 1) + layer("EuclideanLoss", "y,label>loss", "loss_weight: 0.01"),
-    "layers in another order": CONV + DATA,
-    "V1 with everything old": 'name: "old" force_backward: false\n' + as_v1(after_conv(layer("ReLU", "conv>conv") + layer("Dropout", "conv>x"))),
+    "Silence of a label": DATA
+    + layer("Silence", "label>")
+    + IP
+    + layer("Reduction", "ip>loss", "loss_weight: 0.1 reduction_param { operation: SUMSQ }"),
+    "Split of a label": DATA
+    + layer("Split", "label>l1,l2")
+    + IP
+    + layer("SoftmaxWithLoss", "ip,l1>loss")
+    + layer("Accuracy", "ip,l2>acc"),
+    "a label as a float target": DATA
+    + inner_product("data>y", 1)
+    + layer("EuclideanLoss", "y,label>loss", "loss_weight: 0.01"),
+    "V1 with everything old": 'name: "old" force_backward: false\n'
+    + as_v1(after_conv(layer("ReLU", "conv>conv") + layer("Dropout", "conv>x"))),
     "a net's state with an empty stage": 'state { phase: TRAIN level: 0 stage: "" }\n' + classified(CONV),
-    "Data layers of other names": database("data,label", "images_lmdb", "include { phase: TRAIN } transform_param { scale: 0.01 }").replace("data_Data", "CAL")
-    + database("data,label", "images_lmdb", "include { phase: TEST } transform_param { scale: 0.01 }").replace("data_Data", "VAL")
+    "Data layers of other names": database(
+        "data,label", "images_lmdb", "include { phase: TRAIN } transform_param { scale: 0.01 }"
+    ).replace("data_Data", "CAL")
+    + database("data,label", "images_lmdb", "include { phase: TEST } transform_param { scale: 0.01 }").replace(
+        "data_Data", "VAL"
+    )
     + IP
     + LOSS,
-    "HDF5Output in TEST": classified(CONV)
-    + layer("HDF5Output", "ip,label>", 'include { phase: TEST } hdf5_output_param { file_name: "scores.h5" }'),
-    "names of one letter, digits and dots": classified(CONV).replace('"conv"', '"1.5"').replace('"ip"', '"-"').replace('"conv_Conv', '"0'),
+    "names of one letter, digits and dots": classified(CONV)
+    .replace('"conv"', '"1.5"')
+    .replace('"ip"', '"-"')
+    .replace('"conv_Conv', '"0'),
     "names in other languages": classified(CONV).replace('"conv"', '"слой"').replace('"conv_Conv', '"畳み込み'),
     "names with blanks": classified(CONV).replace('"conv"', '"my conv"').replace('"conv_Conv', '"my first conv'),
     "names with quotes": classified(CONV).replace('"conv"', "'a\"b'").replace('"conv_Conv', "\"it's a conv"),
 }
-del ARCHITECTURES["layers in another order"]
 
+#: Whose TEST net has weights of its own, which are random.
+RANDOM = {
+    "a layer with parameters for TEST only": DATA
+    + inner_product("data>ip", 10)
+    + LOSS
+    + inner_product("data>other", 10).replace("inner_product_param", "include { phase: TEST } inner_product_param"),
+}
+#: Of forks, and mistakes.
 UNKNOWN = {
+    "loss_weights of two tops": DATA
+    + IP
+    + layer("SoftmaxWithLoss", "ip,label>loss,prob", "loss_weight: 1 loss_weight: 0"),
+    "HDF5Output in TEST": classified(CONV)
+    + layer("HDF5Output", "ip,label>", 'include { phase: TEST } hdf5_output_param { file_name: "scores.h5" }'),
     "SSD Normalize": after_conv(layer("Normalize", "conv>x", "norm_param { across_spatial: false }")),
     "SSD Permute": after_conv(layer("Permute", "conv>x", "permute_param { order: 0 order: 2 order: 3 order: 1 }")),
     "SSD Permute without fields": after_conv(layer("Permute", "conv>x")),
-    "DeepLab hole": after_conv(layer("Convolution", "conv>x", f"convolution_param {{ num_output: 2 kernel_size: 3 hole: 2 {XAVIER} }}")),
+    "DeepLab hole": after_conv(
+        layer("Convolution", "conv>x", f"convolution_param {{ num_output: 2 kernel_size: 3 hole: 2 {XAVIER} }}")
+    ),
     "DeepLab Interp": after_conv(layer("Interp", "conv>x", "interp_param { height: 9 width: 9 }")),
     "SegNet Upsample": after_conv(layer("Upsample", "conv>x", "upsample_param { scale: 2 }")),
     "SegNet BN": after_conv(layer("BN", "conv>x", "bn_param { bn_mode: INFERENCE }")),
     "Fast R-CNN ROIPooling": after_conv(layer("ROIPooling", "conv>x", "roi_pooling_param { pooled_w: 7 pooled_h: 7 }")),
     "ShuffleNet ShuffleChannel": after_conv(layer("ShuffleChannel", "conv>x", "shuffle_channel_param { group: 2 }")),
-    "MobileNet ConvolutionDepthwise": after_conv(layer("ConvolutionDepthwise", "conv>x", f"convolution_param {{ num_output: 4 kernel_size: 3 {XAVIER} }}")),
+    "MobileNet ConvolutionDepthwise": after_conv(
+        layer("ConvolutionDepthwise", "conv>x", f"convolution_param {{ num_output: 4 kernel_size: 3 {XAVIER} }}")
+    ),
     "face CenterLoss": classified(CONV) + layer("CenterLoss", "ip,label>c", "center_loss_param { num_output: 10 }"),
     "NVIDIA's BatchNorm field": after_conv(layer("BatchNorm", "conv>x", "batch_norm_param { scale_bias: true }")),
     "Dropout scale_train": after_conv(layer("Dropout", "conv>x", "dropout_param { scale_train: false }")),
-    "Python layer that is not there": after_conv(layer("Python", "conv>x", 'python_param { module: "rpn.no" layer: "L" }')),
+    "Python layer that is not there": after_conv(
+        layer("Python", "conv>x", 'python_param { module: "rpn.no" layer: "L" }')
+    ),
     "a layer without a type": after_conv('layer { name: "n" bottom: "conv" top: "x" }\n'),
-    "a layer without a type in another phase": classified(CONV) + 'layer { name: "n" bottom: "conv" top: "x" include { phase: TEST } }\n',
+    "a layer without a type in another phase": classified(CONV)
+    + 'layer { name: "n" bottom: "conv" top: "x" include { phase: TEST } }\n',
     "unknown phase": after_conv(layer("ReLU", "conv>x", "include { phase: VALIDATE }")),
     "Softmax and labels of other counts": numbers("data,grid") + IP + layer("SoftmaxWithLoss", "ip,grid>loss"),
     "top twice in one layer": after_conv(layer("Split", "conv>x,x")),
@@ -430,5 +531,6 @@ UNKNOWN = {
 
 def cases():
     found = {f"wild {name}": Case(net) for name, net in ARCHITECTURES.items()}
+    found.update({f"wild {name}": Case(net, random=True, why=OWN) for name, net in RANDOM.items()})
     found.update({f"wild bad {name}": Case(net, stock=REFUSED, ours=REFUSED) for name, net in UNKNOWN.items()})
     return found

@@ -52,7 +52,7 @@ def test_what_is_no_text_is_said_to_be_none(content, words):
     ("text", "words"),
     [
         ('net: "a" base_lr: x', "n:1: 'net: \"a\" base_lr: x': Couldn't parse float: x"),
-        ('net: "a" net: "b"', 'n:1: Message type "caffe.SolverParameter" should not have multiple "net" fields.'),
+        ('net: "a" net: "b"', "n:1: net is given twice: take one of them away"),
         ('name: "a" layer { nam: "b" }', "n:1: LayerParameter has no field 'nam'. Did you mean 'name'?"),
     ],
 )

@@ -135,7 +135,7 @@ def test_unparsable_prototxt(folder):
     text = (folder / "net.prototxt").read_text().replace("num_output: 150", "num_outputs: 150")
     (folder / "net.prototxt").write_text(text)
     line = 1 + text[: text.index("num_outputs")].count("\n")
-    pattern = rf"net.prototxt:{line}: InnerProductParameter has no field 'num_outputs'\. Did you mean 'num_output'\?"
+    pattern = rf"net.prototxt:{line}: InnerProductParameter has no field 'num_outputs' \(layer .*\)\. Did you mean"
     fails(folder, pattern, *TRAIN)
 
 

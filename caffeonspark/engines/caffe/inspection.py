@@ -23,6 +23,7 @@ __all__ = ["inspect_net", "reason"]
 _TIMEOUT = 300.0  # seconds
 #: CHECKs whose words tell nothing.
 _CLEARER = {"Check failed: data_": "Check failed: data_ (a blob is empty: a dimension of it is 0)"}
+_TOO_LARGE = ": its kernel is larger than what it reads"
 
 
 def inspect_net(net: Any, larger: Mapping[str, Tuple[int, ...]], batch: int, where: str) -> Inspection:
@@ -56,7 +57,8 @@ def _refusal(net: Any, why: str) -> str:
 
     layer = refusing_layer(net, why, again)
     place = f"layer '{layer.name}' ({layer.type}): " if layer is not None else ""
-    return f"{place}Caffe refuses the net: {_CLEARER.get(why, why)}"
+    larger = _TOO_LARGE if why.startswith("Check failed: shape[i] >= 0 (-") else ""
+    return f"{place}Caffe refuses the net: {_CLEARER.get(why, why)}{larger}"
 
 
 def _build(path: str, message: Any, send: Callable[[bytes], None]) -> None:
