@@ -87,7 +87,7 @@ def is_kept(name: str, folder: pathlib.Path, version: str, short: bool) -> bool:
 def measure(name: str, folder: pathlib.Path, short: bool, minutes: float) -> str:
     """Measure a part in a process of its own; what went wrong, or ""."""
     environment = {**os.environ, **({"CAFFEONSPARK_BENCHMARK_SHORT": "1"} if short else {})}
-    words = [sys.executable, "-m", "benchmarks.part", name, str(folder / f"{name}.json")]
+    words = [sys.executable, "-m", "benchmarks.part", name, str(folder)]
     process = subprocess.Popen(words, env=environment, start_new_session=True)
     try:
         status = process.wait(minutes * 60)

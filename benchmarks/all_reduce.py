@@ -22,7 +22,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 from .common import ROOT, SHORT, alternate
 from .common import rounds as rounds_of
 from .namespaces import Machine, Unavailable
-from .results import Result, ratio
+from .results import Result, in_words, ratio
 
 RANKS = (2, 4)
 KILO, MEGA = 1 << 10, 1 << 20
@@ -193,10 +193,6 @@ def sides(ranks: int, largest: int, rivals: Callable[[], str]) -> Iterator[Tuple
                         raise
                     missing.append(f"Not measured: {e}.")
         yield found, missing
-
-
-def in_words(size: int) -> str:
-    return f"{size // MEGA} MB" if size >= MEGA else f"{size // KILO} KB"
 
 
 def measure(ranks: int, sizes: Sequence[int], rounds: int, rivals: Callable[[], str] = rivals_python) -> Result:

@@ -38,8 +38,8 @@ class Work(NamedTuple):
 
 
 NETS: Dict[str, Work] = {
-    "lenet_lmdb": Work(64, 0.01, shorter(500, 200), 100, rounds(5)),
-    "cifar10_quick": Work(100, 0.001, shorter(100, 30), shorter(20, 10), rounds(5)),
+    "lenet_lmdb": Work(64, 0.01, shorter(400, 200), 100, rounds(5)),
+    "cifar10_quick": Work(100, 0.001, shorter(80, 30), shorter(20, 10), rounds(5)),
 }
 
 

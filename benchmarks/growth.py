@@ -18,12 +18,12 @@ import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import growth_model
-from .all_reduce import KILO, MEGA, OURS, Side, in_words
+from .all_reduce import KILO, MEGA, OURS, Side
 from .common import ROOT, SHORT, alternate, best_kernel, kernel_in_words, rounds, shorter
 from .growth_model import Measured, Setting
 from .namespaces import Machine, Unavailable, machines, payload, spread
 from .one_rank import prepare, stock
-from .results import Curve, Plot, Result, ratio
+from .results import Curve, Plot, Result, in_words, ratio
 
 PATIENCE = 300.0  # seconds for a training
 PER_HOST = 8  # ranks on a machine, where many ranks are calculated

@@ -106,13 +106,12 @@ def markdown(parts: Sequence[Part], pictures: Dict[str, str]) -> str:
         "after round; a ratio is the median of the rounds' ratios, with the lowest and the highest. Compare ratios, "
         "and times within a table: from one table to another the machine's speed drifts.",
         "",
-        *results.table(("Machine", ""), [(name, (value,)) for name, value in usual.items()]),
+        *results.table(("Machine", ""), [(name, (value,)) for name, value in usual.items()], "---"),
     ]
     for part in parts:
         remarks = _remarks(part, usual)
         for result in part.results:
-            lines += results.section(result, pictures.get(result.name, ""))
-            lines += ["", *remarks] if remarks else []
+            lines += results.section(result, pictures.get(result.name, ""), remarks)
     rows = [(part.name, _provenance(part)) for part in parts]
     head = ("Part", "date", "commit", "minutes", "cores that others took: mean", "at most")
     return "\n".join([*lines, "", "## When, and how undisturbed", "", *results.table(head, rows)]) + "\n"
@@ -124,7 +123,7 @@ def _provenance(part: Part) -> Tuple[str, ...]:
 
 
 def _remarks(part: Part, usual: Dict[str, str]) -> List[str]:
-    """What a reader has to know before believing a part, a line each."""
+    """What a reader has to know before believing a part."""
     remarks = []
     if part.busy:
         remarks.append(
@@ -132,8 +131,8 @@ def _remarks(part: Part, usual: Dict[str, str]) -> List[str]:
             "Its times and ratios say little."
         )
     if part.short:
-        remarks.append("**A short run**, of few rounds and small sizes: to see that it works.")
+        remarks.append("**A short run**, of one round and small sizes: to see that it works.")
     other = [f"{about}: {value}" for about, value in part.conditions.items() if usual.get(about) != value]
     if other:
         remarks.append(f"Measured with another machine or software than the table above says. {'; '.join(other)}.")
-    return "\n\n".join(remarks).split("\n") if remarks else []
+    return remarks

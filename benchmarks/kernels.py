@@ -10,7 +10,7 @@ from .common import BUILD, SHORT, alternate, prototxts, rounds, session, shorter
 from .one_rank import ours, prepare, stock
 from .results import Result, medians, ratio
 
-ITERATIONS, ALONE, ROUNDS = shorter(1000, 100), shorter(300, 150), rounds(5)
+ITERATIONS, ALONE, ROUNDS = shorter(500, 100), shorter(200, 150), rounds(3)
 RANKS = (2,) if SHORT else (2, 4)
 BATCHES = {"lenet_lmdb": 64} if SHORT else {"lenet_lmdb": 64, "cifar10_quick": 100}  # of all ranks together
 EQUAL, OTHER = "Haswell", "Sandybridge"  # what even executors have, and odd ones where they are mixed

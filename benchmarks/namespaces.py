@@ -2,7 +2,8 @@
 
 Every machine has one cable to a switch, a bridge in a namespace of its own. Token buckets (tc's tbf) at both ends of a
 cable let through so many bits a second in each direction, headers included, as on Ethernet with frames of 1,500 bytes.
-There is no delay beyond the kernel's own, and all machines share this one's processors and memory.
+There is no delay beyond the kernel's own, and all machines share this one's processors. Each has processes and a name
+of its own, so that ranks of different machines find no memory to share; files are the same on all.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from .others import processes
 
 #: Bytes that a token bucket lets through at once: more than the largest packet that the kernel hands it, 64 KB.
 _BURST = 256 << 10
@@ -32,16 +36,18 @@ class Machine(NamedTuple):
     name : of its namespace
     address : the others reach it there
     interface : that has this address
+    process : its first one, which all others end with
     """
 
     name: str
     address: str
     interface: str
+    process: int
 
     @property
     def before(self) -> Tuple[str, ...]:
         """What stands before a command that is to run on it."""
-        return ("ip", "netns", "exec", self.name)
+        return ("nsenter", "--target", str(self.process), "--net", "--pid", "--mount", "--uts")
 
 
 def payload(gigabits: float) -> float:
@@ -54,10 +60,11 @@ def payload(gigabits: float) -> float:
 def machines(count: int, gigabits: Optional[float]) -> Iterator[List[Machine]]:
     """So many machines with links of so many Gbit/s, or with None as fast as the kernel.
 
-    Raises Unavailable. Whatever runs on them has ended before the block does.
+    Raises Unavailable. What still runs on them is killed at the end.
     """
-    if os.geteuid() != 0 or not (shutil.which("ip") and shutil.which("tc")):
-        raise Unavailable("network namespaces need root, and the commands ip and tc")
+    missing = [name for name in ("ip", "tc", "unshare", "nsenter") if not shutil.which(name)]
+    if os.geteuid() != 0 or missing:
+        raise Unavailable("network namespaces need root, and the commands ip, tc, unshare and nsenter")
     made = f"cos{secrets.token_hex(3)}"
     names = [f"{made}-{number}" for number in range(1, count + 1)]
     switch = f"{made}-switch"
@@ -67,12 +74,40 @@ def machines(count: int, gigabits: Optional[float]) -> Iterator[List[Machine]]:
             stack.callback(subprocess.run, ["ip", "netns", "del", name], check=False)
         _run("ip", "-n", switch, "link", "add", "bridge", "type", "bridge")
         _run("ip", "-n", switch, "link", "set", "bridge", "up")
-        yield [_plug_in(name, switch, number, gigabits) for number, name in enumerate(names, 1)]
+        first = [stack.enter_context(_first_process(name)) for name in names]
+        yield [_plug_in(name, switch, number, first[number - 1], gigabits) for number, name in enumerate(names, 1)]
 
 
-def _plug_in(name: str, switch: str, number: int, gigabits: Optional[float]) -> Machine:
+@contextlib.contextmanager
+def _first_process(name: str) -> Iterator[int]:
+    """A namespace's first process, in namespaces of its own for processes, mounts and the name."""
+    words = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--uts",
+        "sh",
+        "-c",
+        f"hostname {name}; echo ready; sleep inf",
+    ]
+    command = ["ip", "netns", "exec", name, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if process.stdout.readline() != "ready\n":
+            process.kill()
+            raise Unavailable(f"there are no such machines here: {process.stderr.read().strip() or 'unshare failed'}")
+        (child,) = [number for (number, _), (parent, _) in processes().items() if parent == process.pid]
+        try:
+            yield child
+        finally:
+            os.kill(child, signal.SIGKILL)  # and with it all of its namespace
+
+
+def _plug_in(name: str, switch: str, number: int, process: int, gigabits: Optional[float]) -> Machine:
     """Connect a namespace to the switch."""
-    machine, port = Machine(name, f"10.98.7.{number}", "cable"), f"port{number}"
+    machine, port = Machine(name, f"10.98.7.{number}", "cable", process), f"port{number}"
     _run("ip", "link", "add", machine.interface, "netns", name, "type", "veth", "peer", "name", port, "netns", switch)
     _run("ip", "-n", switch, "link", "set", port, "master", "bridge", "up")
     _run("ip", "-n", name, "addr", "add", f"{machine.address}/24", "dev", machine.interface)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.part NAME FILE``: measure one part in this process, and keep what it found in FILE.
+"""``python -m benchmarks.part NAME FOLDER``: measure one part in this process, and keep what it found in FOLDER.
 
 ``python -m benchmarks`` starts it for each part: what one has loaded, set or left behind is no other's.
 """

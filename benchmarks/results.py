@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import statistics
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 Cell = Union[float, str]
 
@@ -116,13 +116,22 @@ def medians(found: Mapping[str, Sequence[float]]) -> Tuple[Tuple[str, Tuple[Cell
 # ---- as text
 
 
+def in_words(size: float) -> str:
+    """So many bytes, as people read it."""
+    for unit in ("bytes", "KB", "MB"):
+        if size < 1024 or unit == "MB":
+            break
+        size /= 1024
+    return f"{size:g} {unit}"
+
+
 def written(value: Cell) -> str:
     """A value as people read it."""
     if isinstance(value, str):
         return value
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
+    return f"{value:.{1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3}f}"
 
 
 def text(result: Result) -> str:
@@ -141,9 +150,12 @@ def text(result: Result) -> str:
 # ---- as Markdown
 
 
-def section(result: Result, picture: str = "") -> List[str]:
-    """The lines of a table under a heading of its own, with the file of its picture."""
-    lines = ["", f"## {result.title}", "", f"{result.compared}.", ""]
+def section(result: Result, picture: str = "", remarks: Sequence[str] = ()) -> List[str]:
+    """The lines of a table under a heading of its own, with what is to be read first and the file of its picture."""
+    lines = ["", f"## {result.title}", ""]
+    for remark in remarks:
+        lines += [remark, ""]
+    lines += [f"{result.compared[:1].upper()}{result.compared[1:]}.", ""]
     if result.rows:
         lines += table(("", *result.columns), result.rows)
     if result.ratios:
@@ -154,9 +166,9 @@ def section(result: Result, picture: str = "") -> List[str]:
     return [*lines, "", f"![{result.title}]({picture})"] if picture else lines
 
 
-def table(head: Sequence[str], rows: Sequence[Tuple[str, Sequence[Cell]]]) -> List[str]:
-    """The lines of a table."""
-    lines = [tuple(head), ("---", *("---:" for _ in head[1:])), *((n, *map(written, values)) for n, values in rows)]
+def table(head: Sequence[str], rows: Sequence[Tuple[str, Sequence[Cell]]], align: str = "---:") -> List[str]:
+    """The lines of a table, whose cells are to the right as numbers are, or with "---" to the left."""
+    lines = [tuple(head), ("---", *(align for _ in head[1:])), *((n, *map(written, values)) for n, values in rows)]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
@@ -230,16 +242,32 @@ def _draw_lines(axes: Any, ratios: Sequence[Ratio]) -> None:
         axes.fill_between(
             at, [one.low for one in ones], [one.high for one in ones], alpha=0.15, color=drawn.get_color()
         )
-    axes.set_xscale("log", base=2)
+    _logarithmic(axes, sorted({one.at for one in ratios if one.at is not None}), in_words)
     axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.axhline(1.0, color="grey", linewidth=1)
     axes.set_xlabel("bytes")
     axes.set_ylabel("ratio: median and range of the rounds")
     axes.legend(fontsize=7)
 
 
+def _colours(count: int) -> List[Any]:
+    """As many as there are curves, and no two alike."""
+    import matplotlib
+
+    return list(matplotlib.colormaps["tab10" if count <= 10 else "tab20"].colors)
+
+
+def _logarithmic(axes: Any, at: Sequence[float], name: Callable[[float], str]) -> None:
+    """Have an x axis that is marked where something was measured."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(at, [name(value) for value in at], fontsize=8)
+    axes.set_xticks([], minor=True)
+
+
 def _draw_plot(axes: Any, plot: Plot) -> None:
     colours: Dict[str, Any] = {}
+    axes.set_prop_cycle(color=_colours(sum(bool(curve.name) for curve in plot.curves)))
     for curve in plot.curves:
         xs, ys = zip(*curve.points)
         style: Dict[str, Any] = {"marker": "o", "markersize": 4} if curve.measured else {"linestyle": "--"}
@@ -247,8 +275,8 @@ def _draw_plot(axes: Any, plot: Plot) -> None:
         if curve.name:
             colours[curve.name] = drawn.get_color()
     if "x" in plot.logarithmic:
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:g}")
+        at = sorted({x for curve in plot.curves for x, _ in curve.points})
+        _logarithmic(axes, at, in_words if plot.x == "bytes" else "{:g}".format)
     if "y" in plot.logarithmic:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")

@@ -26,9 +26,9 @@ class Work(NamedTuple):
 
 
 _LONG: Dict[str, Work] = {
-    "lenet_lmdb": Work(64, 700, 100, 7),
-    "cifar10_quick": Work(100, 120, 20, 7),
-    "caffenet": Work(16, 24, 4, 5),
+    "lenet_lmdb": Work(64, 700, 100, 5),
+    "cifar10_quick": Work(100, 120, 20, 5),
+    "caffenet": Work(16, 16, 4, 4),
 }
 #: CaffeNet's iterations take seconds.
 NETS = {"lenet_lmdb": Work(64, 200, 100, 1), "cifar10_quick": Work(100, 30, 10, 1)} if SHORT else _LONG

@@ -8,7 +8,7 @@ from .common import alternate, kernel_in_words, rounds, session, shorter
 from .one_rank import ours, prepare, stock
 from .results import Result, medians, ratio
 
-ITERATIONS, ROUNDS = shorter(500, 200), rounds(5)
+ITERATIONS, ROUNDS = shorter(500, 200), rounds(3)
 BATCH = 64  # of each rank; Caffe alone takes both ranks' at once
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the environment that the rivals of benchmarks/all_reduce.py run in, and print its folder.
+"""Make the environment that the benchmarks' rivals run in, and print its folder.
 
 It holds Debian 11's PyTorch with its own Python 3.9, and MPICH and mpi4py from PyPI, beside build.py's and made the
 same way: nothing of the library, its tests or its environment needs it. ``bin/python`` and ``bin/mpiexec`` are in it.

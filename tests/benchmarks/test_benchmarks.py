@@ -249,6 +249,20 @@ def test_a_part_that_takes_too_long_is_ended_with_all_it_started(tmp_path, monke
     assert not os.path.exists(f"/proc/{child}")
 
 
+@pytest.mark.long
+def test_a_part_is_measured_and_kept(tmp_path):
+    """By the command itself, in its processes."""
+    words = ["encryption", "--short", "--busy", "--kept", str(tmp_path / "kept"), "--markdown"]
+    assert command.main([*words, str(tmp_path / "README.md")]) == 0
+    (found,) = kept.load(tmp_path / "kept", command.NAMES)
+    assert (found.name, found.short) == ("encryption", True)
+    assert found.minutes > 0
+    assert "cores" in found.machine["Processor"]
+    assert found.results[0].ratios[0].median > 0
+    assert "## Checksums and encryption" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "encryption.png").exists()
+
+
 # ---- who else uses the machine
 
 

@@ -117,7 +117,8 @@ def test_ranks_that_only_report(tmp_path, monkeypatch):
 
 
 rooted = pytest.mark.skipif(
-    os.geteuid() != 0 or not (shutil.which("ip") and shutil.which("tc")), reason="needs root, ip and tc"
+    os.geteuid() != 0 or not all(map(shutil.which, ("ip", "tc", "unshare", "nsenter"))),
+    reason="needs root, ip, tc, unshare and nsenter",
 )
 
 _RECEIVE = """
@@ -164,18 +165,39 @@ def test_a_link_lets_through_what_it_says_and_nothing_is_left():
 
 def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setattr(namespaces.shutil, "which", lambda name: None)
-    wanted = pytest.raises(namespaces.Unavailable, match="need root, and the commands ip and tc")
+    wanted = pytest.raises(namespaces.Unavailable, match="need root, and the commands ip, tc, unshare and nsenter")
     with wanted, namespaces.machines(2, 1.0):
         pass
 
 
 @rooted
-@pytest.mark.long
-def test_ranks_of_two_machines_exchange():
-    """The sums are looked at where they are made."""
+def test_machines_have_processes_and_names_of_their_own():
+    """All of which end with them: a process that was started there and left is gone."""
     try:
-        found = growth.exchange(2, 1, 10.0, (1 << 12, 1 << 18))
+        with namespaces.machines(2, None) as found:
+            names = [
+                subprocess.run([*machine.before, "hostname"], capture_output=True, text=True, check=True).stdout.strip()
+                for machine in found
+            ]
+            assert names == [machine.name for machine in found]
+            listed = subprocess.run([*found[0].before, "ls", "/proc"], capture_output=True, text=True, check=True)
+            assert str(os.getpid()) not in listed.stdout.split()
+            left = subprocess.Popen([*found[0].before, "sleep", "600"])
     except namespaces.Unavailable as e:
         pytest.skip(str(e))
-    assert [one.size for one in found] == [1 << 12, 1 << 18]
-    assert all(one.seconds > 0 for one in found)
+    assert left.wait(30) != 0
+
+
+@rooted
+@pytest.mark.long
+def test_ranks_of_two_machines_exchange_over_their_link():
+    """The sums are looked at where they are made; and what has to go over the link takes as long as it does there."""
+    rate = growth.LINKS[0]
+    size = 2 << 20
+    try:
+        found = growth.exchange(2, 1, rate, (1 << 12, size))
+    except namespaces.Unavailable as e:
+        pytest.skip(str(e))
+    assert [one.size for one in found] == [1 << 12, size]
+    assert found[0].seconds > 0
+    assert found[1].seconds > 0.8 * (size - (512 << 10)) / namespaces.payload(rate)  # the buckets let some through
