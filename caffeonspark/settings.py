@@ -1,6 +1,7 @@
 """The settings of a run: every flag of the command line, with its type, its default and what it means.
 
-A flag is one field here: it is then in ``-help``, an attribute of ``Config``, and known to the ranks.
+A flag is one field here: it is then in ``-help``, an attribute of ``Config``, and known to the ranks. It is also a
+Param of the estimators, unless ``NOT_PARAMS`` has it. After a change, ``make stubs`` updates what editors know.
 """
 
 from __future__ import annotations

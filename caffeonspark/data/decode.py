@@ -1,7 +1,8 @@
 """Image files to uint8 arrays the way Caffe's OpenCV gives them: BGR, channels first.
 
 JPEG goes through simplejpeg (libjpeg-turbo, which OpenCV uses too), everything else and what simplejpeg
-refuses (CMYK) through Pillow.
+refuses (CMYK) through Pillow. ``ImageTop`` (``tops``) calls ``decode_image`` and ``resize`` for each record;
+crop, mirror and scale come later (``transform``).
 """
 
 from __future__ import annotations
