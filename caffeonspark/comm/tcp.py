@@ -11,7 +11,7 @@ from __future__ import annotations
 import select
 import struct
 import time
-from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -83,7 +83,8 @@ class TCPCommunicator(Communicator):
 
     def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0) -> None:
         if compressed and self._hierarchy is not None:
-            self._reduce_by_hosts([array for array in arrays[:compressed] if array.size], scale, compressed=True)
+            for _ in self._reduce_by_hosts([array for array in arrays[:compressed] if array.size], scale, True):
+                self._wait()
             arrays = arrays[compressed:]
         arrays = [array for array in arrays if array.size]
         if not arrays:
@@ -94,7 +95,8 @@ class TCPCommunicator(Communicator):
                     np.multiply(array, array.dtype.type(scale), out=array)
             return
         if self._hosts is not None and self._hosts.hierarchical:
-            self._reduce_by_hosts(arrays, scale)
+            for _ in self._reduce_by_hosts(arrays, scale):
+                self._wait()
             return
         self._begin(layout_checksum(arrays, self._all_reduce_kind(arrays)))
         if sum(array.nbytes for array in arrays) <= SMALL and len(self._links) == self.size - 1:
@@ -153,15 +155,17 @@ class TCPCommunicator(Communicator):
 
     # ---- by hosts
 
-    def _reduce_by_hosts(self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool = False) -> None:
+    def _reduce_by_hosts(
+        self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool = False
+    ) -> Iterator[None]:
+        """Stops where nothing can be moved without waiting."""
         if not arrays:
             return
         assert self._hierarchy is not None
         compressed = compressed and arrays[0].dtype == np.float32
         way = self._hierarchy.way(arrays, compressed)
         self._begin(layout_checksum(arrays, f"all_reduce {way} {compressed}"))
-        for _ in self._hierarchy.reduce(arrays, scale, way, compressed):
-            self._wait()
+        yield from self._hierarchy.reduce(arrays, scale, way, compressed)
 
     # ---- one-step exchange
 
