@@ -7,29 +7,30 @@ that over many sums nothing is lost: what was handed on is the sum of what came 
 from __future__ import annotations
 
 import math
+import sys
 from typing import Sequence
 
 import numpy as np
 
 __all__ = ["decode", "encode", "round_with_feedback", "truncate"]
 
+_BLOCK = 16 << 10  # values that are rounded at a time, so that they are in the processor's cache
+_NAN = 0x7FC0
+_UPPER = 1 if sys.byteorder == "little" else 0  # which half of 32 bits is the upper one
+
 
 def encode(values: np.ndarray, out: np.ndarray) -> None:
     """Float32 values in 16 bits (uint16), rounded. NaNs stay NaNs, and what is too large becomes infinite."""
-    bits = values.view(np.uint32)
-    rounded = bits >> np.uint32(16)
-    rounded &= np.uint32(1)
-    rounded += np.uint32(0x7FFF)
-    rounded += bits
-    rounded >>= np.uint32(16)
-    out[...] = rounded
-    if math.isnan(float(values.sum())):  # infinities of both signs, too; then nothing is changed
-        out[np.isnan(values)] = 0x7FC0
+    for low in range(0, values.size, _BLOCK):
+        part = values[low : low + _BLOCK]
+        out[low : low + _BLOCK] = _upper(_rounded(part))
+        if not math.isfinite(float(part.sum())):
+            out[low : low + _BLOCK][np.isnan(part)] = _NAN
 
 
 def truncate(values: np.ndarray, out: np.ndarray) -> None:
     """The same of values that have been rounded already."""
-    np.right_shift(values.view(np.uint32), np.uint32(16), out=out, casting="unsafe")
+    out[...] = _upper(values)
 
 
 def decode(encoded: np.ndarray, out: np.ndarray) -> None:
@@ -50,18 +51,38 @@ def round_with_feedback(pieces: Sequence[np.ndarray], residual: np.ndarray, out:
     """
     at = 0
     for piece in pieces:
-        left, rounded = residual[at : at + piece.size], out[at : at + piece.size]
-        np.add(piece, left, out=left)
-        encode(left, rounded)
-        value = np.empty_like(left)
-        decode(rounded, value)
-        with np.errstate(invalid="ignore"):  # infinity less itself
-            np.subtract(left, value, out=left)
-        _drop_what_is_no_number(left)
+        for low in range(0, piece.size, _BLOCK):
+            part = piece[low : low + _BLOCK]
+            here = slice(at + low, at + low + part.size)
+            np.add(part, residual[here], out=residual[here])
+            _round_block(residual[here], out[here])
         at += piece.size
 
 
-def _drop_what_is_no_number(left: np.ndarray) -> None:
-    """A gradient that is infinite, or none, must not stay in the residual for ever."""
-    if not math.isfinite(float(left.sum())):
-        left[~np.isfinite(left)] = 0
+def _round_block(left: np.ndarray, out: np.ndarray) -> None:
+    """Round ``left``, of which what rounding takes stays."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        regular = math.isfinite(float(left.sum()))
+    rounded = _rounded(left)
+    rounded &= np.uint32(0xFFFF0000)
+    out[...] = _upper(rounded)
+    if regular:
+        np.subtract(left, rounded.view(np.float32), out=left)
+        return
+    out[np.isnan(left)] = _NAN
+    finite = np.isfinite(left)  # a gradient that is infinite, or none, must not stay for ever
+    left[...] = np.where(finite, left - np.where(finite, rounded.view(np.float32), 0), 0)
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Bits whose upper halves are the rounded values, but for NaNs."""
+    bits = values.view(np.uint32)
+    rounded = bits >> np.uint32(16)
+    rounded &= np.uint32(1)
+    rounded += np.uint32(0x7FFF)
+    rounded += bits
+    return rounded
+
+
+def _upper(bits: np.ndarray) -> np.ndarray:
+    return bits.view(np.uint16)[_UPPER::2]

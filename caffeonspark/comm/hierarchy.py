@@ -108,6 +108,10 @@ class Hierarchy:
             return self._whole(arrays, scale)
         return self._segments(arrays, scale, compressed)
 
+    def use(self, shared: Dict[Key, SharedRange]) -> None:
+        """From now on these arrays are shared."""
+        self.shared, self._plans = shared, {}
+
     def forget(self) -> None:
         """Let go of all arrays."""
         self.shared, self._plans, self._residuals = {}, {}, {}

@@ -209,7 +209,7 @@ class HostMemoryCommunicator(TCPCommunicator):
     def share(self, arrays: Sequence[np.ndarray]) -> None:
         assert self._hierarchy is not None
         self._moved.share(self, arrays, self._group)
-        self._hierarchy.shared = self._moved.ranges
+        self._hierarchy.use(self._moved.ranges)
 
     def close(self) -> None:
         super().close()

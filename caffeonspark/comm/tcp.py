@@ -221,6 +221,7 @@ class TCPCommunicator(Communicator):
     # ---- by hosts
 
     def _reduce_by_hosts(self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool = False) -> Steps:
+        """Stops where nothing can be moved without waiting."""
         if not arrays:
             return
         assert self._hierarchy is not None

@@ -114,6 +114,52 @@ def test_the_mean_of_many_sums_is_the_true_one(layout):
         comm.close()
 
 
+def replayed(parts, hosts, left, scale):
+    """Straight from Communicator.all_reduce's docstring; ``left`` of each host is what rounding left, and changed."""
+    names = sorted(set(hosts))
+    sums = []
+    for name in names:
+        mine = [part for part, host in zip(parts, hosts) if host == name]
+        value = mine[0]
+        for part in mine[1:]:
+            value = value + part
+        sums.append(value)
+    n, result = len(parts[0]), np.empty_like(parts[0])
+    for k in range(len(names)):
+        part = slice(n * k // len(names), n * (k + 1) // len(names))
+        total = sums[k][part] + left[k][part]
+        for step in range(1, len(names)):
+            other = (k + step) % len(names)
+            given = sums[other][part] + left[other][part]
+            left[other][part] = given - rounded(given)
+            total = total + rounded(given)
+        total = total * np.float32(scale)
+        result[part] = rounded(total)
+        left[k][part] = (total - rounded(total)) / np.float32(scale)
+    return result
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_computed_is_what_is_documented(layout):
+    hosts = LAYOUTS[layout]
+    size = len(hosts)
+    group = compressing(hosts, shared="2" in layout)
+    shapes = [(300, 1000), (7,), (400_001,)]
+    left = np.zeros((len(set(hosts)), 700_008), np.float32)
+    arrays = [arrays_of(rank, shapes, np.float32) for rank in range(size)]
+    in_threads(size, lambda rank: group[rank].share(arrays[rank][:2]))
+    for number in range(3):
+        parts = [np.concatenate([array.reshape(-1) for array in mine]) for mine in arrays]
+        expected = replayed(parts, hosts, left, 1 / size)
+        in_threads(size, lambda rank: group[rank].all_reduce(arrays[rank], 1 / size, len(shapes)))
+        for rank, mine in enumerate(arrays):
+            np.testing.assert_array_equal(np.concatenate([array.reshape(-1) for array in mine]), expected)
+            for array in mine:
+                array *= 1 + rank / 7 + number
+    for comm in group:
+        comm.close()
+
+
 def test_half_as_many_bytes_go_between_hosts(monkeypatch):
     hosts, count = [A, B], 1 << 20
     sent = []
