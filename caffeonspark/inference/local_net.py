@@ -27,6 +27,7 @@ from ..errors import ConfigError, DataError, from_text
 from ..formats.endings import ending_of
 from ..nets.net import Net
 from ..plans.net_plan import NetPlan
+from ..plans.passes import pass_size
 from ..plans.run_config import Configured
 from ..plans.scoring import ScoringSource, scoring_plan
 from ..plans.weights_match import check_all_there
@@ -70,7 +71,8 @@ def local_net(config: Configured, net: Net, blobs: Sequence[str], model: bytes, 
             "read data"
         )
     (source,) = ScoringSource(config, net.pruned(blobs)).sources
-    return LocalNet(engine, plan, local_inputs(source, plan.layers[0].tops), blobs, model, name)
+    inputs, batch = local_inputs(source, plan.layers[0].tops), pass_size(plan, blobs, settings.scoreBatch)
+    return LocalNet(engine, plan, inputs, blobs, model, name, batch)
 
 
 class LocalNet:
@@ -93,10 +95,12 @@ class LocalNet:
         blobs: Sequence[str],
         model: bytes,
         name: str,
+        batch: int,
     ) -> None:
         self.plan = plan
         self.inputs = list(inputs)
         self.blobs = tuple(blobs)
+        self._batch = batch  # values of a pass
         self._engine, self._model, self._name = engine, model, name
         self._lock = threading.Lock()
         self._net: Optional[BatchedNet] = None
@@ -120,7 +124,7 @@ class LocalNet:
         found: Dict[str, List[np.ndarray]] = {blob: [] for blob in self.blobs}
         with self._lock:
             net = self._here()
-            for number, chunk in enumerate(_chunks(samples, self.plan.batch_size)):
+            for number, chunk in enumerate(_chunks(samples, self._batch)):
                 for blob, values in self._forward(net, number, chunk).items():
                     found[blob].append(values)
             return {

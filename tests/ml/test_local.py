@@ -509,3 +509,13 @@ def test_no_spark_is_started(numbers):
     numbers[0].predict(numbers[1][0])
     if "pyspark" in sys.modules and not os.environ.get("PYTEST_XDIST_WORKER"):
         assert SparkContext._gateway is None or SparkContext._active_spark_context is not None
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_passes_of_another_size(tmp_path, batch):
+    """-scoreBatch: as plain pycaffe computes them, and as ``transform`` does."""
+    model, path, weights = small(tmp_path, (4, 6), scoreBatch=batch)
+    model._set(features=["ip"])
+    rows = np.random.default_rng(1).standard_normal((11, 6)).astype(np.float32)
+    found = model.predict(list(rows))
+    np.testing.assert_array_equal(found, forward(path, weights, rows, batch, "ip"))
