@@ -56,7 +56,8 @@ def test_the_sides_of_a_grid():
     assert modes.sides(1) == [("one rank", {}, 0)]
     names = [name for name, _, _ in modes.sides(4)]
     assert names[0] == "4 ranks, all_reduce"
-    assert len(names) == 1 + 2 * len(modes.INTERVALS)
+    assert [name for name in names if "average" in name] == [f"4 ranks, average, T = {T}" for T in modes.INTERVALS]
+    assert names[-1] == "4 ranks, elastic, T = 10"
     for _, flags, interval in modes.sides(2)[1:]:
         assert flags["syncInterval"] == interval
 
