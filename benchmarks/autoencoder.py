@@ -6,9 +6,9 @@ import pathlib
 import re
 from typing import Dict, List, NamedTuple, Tuple
 
-from .common import BUILD, ROOT, mnist_lmdbs
+from .common import BUILD, ROOT, SHORT, mnist_lmdbs
 from .results import Result
-from .trainings import SHORT, Training, train
+from .trainings import Training, train
 
 RANKS, BATCH = 2, 100
 ROWS = 1_000 if SHORT else 10_000

@@ -110,10 +110,12 @@ def _explain(error: text_format.ParseError, text: str) -> str:
     problem = str(error)
     match = _NO_FIELD.search(problem)
     if match:
-        return _no_field(*match.groups(), error, text)
+        message, field = match.groups()
+        return _no_field(message, field, error, text)
     match = _NO_VALUE.search(problem)
     if match:
-        return _no_value(*match.groups(), _owner(error, text))
+        message, number, name = match.groups()
+        return _no_value(message, number, name, _owner(error, text))
     match = _TWICE.search(problem)
     if match:
         return f"{match.group(1)} is given twice{_owner(error, text)}: take one of them away"

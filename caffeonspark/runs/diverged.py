@@ -24,8 +24,8 @@ def flags_from(weights: str, state: str) -> str:
 def way_on(
     cluster: Cluster, snapshots: SnapshotStore, start: StartFiles, result: TrainingResult, fit: bool = False
 ) -> str:
-    """The last snapshot whose weights gave a finite loss, and the command, or a ``fit``'s flags, to continue from it; ""
-    if there was no finite loss yet.
+    """The last snapshot whose weights gave a finite loss, and the command, or a ``fit``'s flags, to continue from
+    it; "" if there was no finite loss yet.
 
     A snapshot's weights are judged by the loss of the iteration that comes after it: those of the newest snapshot may
     be what made the loss infinite.

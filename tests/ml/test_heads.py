@@ -20,7 +20,8 @@ def refused(limits, labels):
     top = NumberTop("label", (), limits=limits["label"])
     values = np.array(labels, np.float32)
     try:
-        without_bad_values([top], Records([f"r{n}" for n in range(len(values))], [values], None), BadRecords("d"))
+        ids = [f"r{n}" for n in range(len(values))]
+        without_bad_values([top], Records(ids, [values], np.arange(len(values))), BadRecords("d"))
     except DataError as e:
         return str(e)
     return ""

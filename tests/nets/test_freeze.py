@@ -127,7 +127,7 @@ def test_refusals(names, message):
 def test_parameters_that_layers_share():
     shared = NET.replace('top: "ip1"\n', 'top: "ip1" param { name: "w" }\n')
     shared = shared.replace('top: "ip2"\n', 'top: "ip2" param { name: "w" }\n')
-    with pytest.raises(ConfigError, match="layer 'ip1' shares parameter 'w' with layer 'ip2', which would go on"):
+    with pytest.raises(ConfigError, match="layer 'ip1' shares parameter 'w' with layer 'ip2', which would still learn"):
         frozen(net_of(shared), ["ip1"])
     both = frozen(net_of(shared), ["ip1", "ip2"])
     assert [param.name for layer in both.layer for param in layer.param if layer.name in ("ip1", "ip2")] == [

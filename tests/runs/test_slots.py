@@ -237,7 +237,7 @@ def test_a_run_has_its_slots_through_all_its_attempts(monkeypatch):
                 later.append(Run(context, 2, "later"))
                 seen.append(later[0].began.is_set())
 
-    for name in ("check_setting", "check_settings", "prepare"):
+    for name in ("check_no_input", "check_setting", "check_settings", "prepare"):
         monkeypatch.setattr(run, name, lambda *args: None)
     for name in ("check_driver", "check_encryption"):
         monkeypatch.setattr(on_spark, name, lambda *args: None)
