@@ -71,7 +71,7 @@ class Watch:
         seconds = sum(part for part, _ in self._parts)
         whole = [cores for part, cores in self._parts if part > self._look / 2] or [cores for _, cores in self._parts]
         mean = sum(part * cores for part, cores in self._parts) / seconds if seconds else 0.0
-        return Others(mean, max(whole, default=0.0))
+        return Others(mean, max([mean, *whole]))
 
     def _run(self) -> None:
         before, at = processes(), time.monotonic()
