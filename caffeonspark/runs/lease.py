@@ -196,13 +196,19 @@ def _number(value: Any) -> int:
 # ---- processes of this machine
 
 
+_OVER = ("Z", "X", "x")  # the states of processes that have ended: man proc_pid_stat
+
+
 def _identity(pid: int) -> Optional[List[str]]:
-    """[boot, process namespace, pid, start]: what tells a process from every other; None where that is not known."""
+    """[boot, process namespace, pid, start]: what tells a process from every other; None where that is not known, or
+    where it is over and only waits for its parent to ask how it ended."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as f:
             boot = f.read().strip()
         with open(f"/proc/{pid}/stat") as f:
             fields = f.read().rpartition(")")[2].split()
+        if fields[0] in _OVER:
+            return None
         return [boot, os.readlink("/proc/self/ns/pid"), str(pid), fields[19]]
     except (OSError, IndexError):
         return None
