@@ -129,13 +129,10 @@ def validations(log: str) -> Tuple[Point, ...]:
 # ---- ours
 
 
-def ours(spark: Any, work: Work, ranks: int, seed: int) -> Reached:
-    """So many ranks, stopped when the target is reached."""
-    from caffeonspark import CaffeOnSpark, Config, DataSource
-    from caffeonspark.errors import Interrupted
+def until_target(points: List[Point]) -> Any:
+    """An observer that notes the validations, and stops the run when one reaches the target."""
     from caffeonspark.report import Observer
 
-    points: List[Point] = []
     began = time.monotonic()
 
     class UntilTarget(Observer):
@@ -146,6 +143,16 @@ def ours(spark: Any, work: Work, ranks: int, seed: int) -> Reached:
             if accuracy >= TARGET:
                 os.kill(os.getpid(), signal.SIGTERM)  # as whoever looks at the curve would
 
+    return UntilTarget()
+
+
+def ours(spark: Any, work: Work, ranks: int, seed: int) -> Reached:
+    """So many ranks, stopped when the target is reached."""
+    from caffeonspark import CaffeOnSpark, Config, DataSource
+    from caffeonspark.errors import Interrupted
+
+    points: List[Point] = []
+    observer = until_target(points)
     folder = tempfile.mkdtemp(prefix="time_to_accuracy-", dir=common.BUILD)
     try:
         model = f"file:{folder}/lenet.caffemodel"
@@ -153,7 +160,7 @@ def ours(spark: Any, work: Work, ranks: int, seed: int) -> Reached:
         config = Config(spark, conf=path, model=model, clusterSize=ranks, quiet=True, blasKernel="environment")
         data = DataSource(spark)
         with contextlib.suppress(Interrupted):
-            CaffeOnSpark(spark, [UntilTarget()]).trainWithValidation(
+            CaffeOnSpark(spark, [observer]).trainWithValidation(
                 data.getSource(config, True), data.getSource(config, False)
             )
     finally:

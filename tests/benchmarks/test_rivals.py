@@ -1,14 +1,22 @@
 """What is compared with PyTorch and Caffe on the way to an accuracy."""
 
+import shutil
 import subprocess
 
 import numpy as np
 import pytest
 
-from benchmarks import ddp, time_to_accuracy
+from benchmarks import common, ddp, time_to_accuracy
 from benchmarks.all_reduce import rivals_python
 from benchmarks.namespaces import Unavailable
-from benchmarks.time_to_accuracy import Point, Reached, Work
+from benchmarks.time_to_accuracy import Point, Reached, Work, solver
+from caffeonspark import Config
+from caffeonspark.errors import Interrupted
+from caffeonspark.nets.net import TRAIN
+from caffeonspark.plans.net_source import NetSourceWithoutSpark
+from caffeonspark.report import observers_for
+from caffeonspark.runs.on_machines import OnMachines
+from caffeonspark.runs.run import train
 from caffeonspark.tools import datasets
 from tests.support.paths import ROOT
 
@@ -49,6 +57,43 @@ def test_the_table():
     assert table.rows[2][1][1] == "not reached in 500 iterations, 0.9900 at most"
     assert (table.ratios[0].name, table.ratios[0].median) == ("2 ranks / caffe train, training", 0.5)
     assert table.plot.curves[0].points == ((5.0, 50.0), (10.0, 99.0))
+
+
+@pytest.fixture
+def little_mnist(tmp_path, monkeypatch):
+    """Folders with a little of MNIST's kind, and a target that the first validation reaches."""
+    monkeypatch.setattr(common, "BUILD", tmp_path)
+    monkeypatch.setattr(time_to_accuracy, "TARGET", 0.01)
+    rng = np.random.default_rng(2)
+    for name in ("mnist_train_lmdb", "mnist_test_lmdb"):
+        images = rng.integers(0, 256, (250, 1, 28, 28), np.uint8)
+        datasets.write_lmdb(str(tmp_path / name), images, rng.integers(0, 10, 250))
+
+
+LITTLE = Work(20, 0.01, 400, 2, 1)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("caffe"), reason="stock Caffe's tool is not here")
+def test_caffe_is_ended_at_the_target(little_mnist):
+    (point,) = time_to_accuracy.stock(LITTLE, 1).points
+    assert point.iteration == 2
+    assert 0 < point.training < point.whole
+    assert point.accuracy >= 0.01
+
+
+@pytest.mark.long
+def test_ranks_are_stopped_at_the_target(little_mnist, tmp_path):
+    """By the observer, as ``ours`` does it; without Spark, which it makes no difference to."""
+    config = Config(None, conf=solver(LITTLE, 2, 1), model=f"file:{tmp_path}/m.caffemodel", clusterSize=2, quiet=True)
+    run, points = config.run_config, []
+    sources = [NetSourceWithoutSpark(config, net) for net in (run.net(TRAIN), *run.validation_nets)]
+    observers = observers_for(run, own=[time_to_accuracy.until_target(points)])
+    with pytest.raises(Interrupted):
+        train(run, sources[0], sources[1:], observers, cluster=OnMachines(run, 2))
+    assert points[0].iteration == 2
+    assert 0 < points[0].training < points[0].whole
+    assert points[-1].iteration < 400
 
 
 def test_records_of_an_lmdb(tmp_path):
@@ -109,20 +154,20 @@ def test_pytorch_trains_what_caffe_trains(tmp_path, net):
         f'net: "{tmp_path}/net.prototxt" base_lr: {rate} lr_policy: "fixed" momentum: 0.9 weight_decay: {decay} '
         "random_seed: 1 snapshot_after_train: false\n"
     )
-    solver = caffe.SGDSolver(str(tmp_path / "solver.prototxt"))
+    stock = caffe.SGDSolver(str(tmp_path / "solver.prototxt"))
     rng = np.random.default_rng(3)
-    blobs = [blob for blobs in solver.net.params.values() for blob in blobs]
+    blobs = [blob for blobs in stock.net.params.values() for blob in blobs]
     for blob in blobs:  # larger than cifar10_quick's fillers make them, so that gradients are not all but nothing
         blob.data[...] = rng.standard_normal(blob.data.shape) * (2 / blob.data[0].size) ** 0.5
     images = rng.random((10, channels, side, side), np.float32)
     labels = rng.integers(0, 10, 10)
-    solver.net.blobs["data"].data[...], solver.net.blobs["label"].data[...] = images, labels
+    stock.net.blobs["data"].data[...], stock.net.blobs["label"].data[...] = images, labels
     weights = {f"weight{number}": blob.data.copy() for number, blob in enumerate(blobs)}
     np.savez(tmp_path / "given.npz", data=images, label=labels, **weights)
     losses = []
     for _ in range(2):
-        solver.step(1)
-        losses.append(float(solver.net.blobs["loss"].data))
+        stock.step(1)
+        losses.append(float(stock.net.blobs["loss"].data))
     words = [str(ROOT / "benchmarks"), str(tmp_path / "given.npz"), net, str(rate), str(tmp_path / "found.npz")]
     subprocess.run([python, "-c", _TORCH, *words], check=True)
     found = np.load(tmp_path / "found.npz")
