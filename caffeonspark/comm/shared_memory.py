@@ -27,6 +27,7 @@ from .hierarchy import Key, SharedRange
 from .layout import CHUNK, SMALL, cut, layout_checksum
 from .link_model import LinkModel, agreed
 from .tcp import TCPCommunicator
+from .transfers import Channel, Lane, Transfer, move
 
 __all__ = ["HostMemoryCommunicator", "SharedMemoryCommunicator", "share_memory"]
 
@@ -190,7 +191,14 @@ class HostMemoryCommunicator(TCPCommunicator):
 
     def __init__(self, comm: TCPCommunicator) -> None:
         super().__init__(
-            comm.rank, comm.size, comm._links, comm._order, comm.stall_timeout, comm._watch, comm._on_watch, comm._hosts
+            comm.rank,
+            comm.size,
+            comm._links,
+            comm._order,
+            comm.stall_timeout,
+            comm._watch,
+            comm._on_watch,
+            hosts=comm._hosts,
         )
         self.waited, self._sequence = comm.waited, comm._sequence
         assert self._hosts is not None and self._hierarchy is not None
@@ -227,14 +235,17 @@ class HostMemoryCommunicator(TCPCommunicator):
 
     def _seconds(self, peers: Sequence[int], nbytes: int) -> float:
         """The shortest time in which so many bytes went to and came from each of these peers at once."""
-        links, data, room = [self._links[peer] for peer in peers], bytes(nbytes), bytearray(nbytes)
-        times = [0.0]
-        for _ in range(1 + _PROBES if links else 0):
+        data, room, times = bytes(nbytes), bytearray(nbytes), [0.0]
+        lanes = []
+        for peer in peers:
+            lane = Lane(peer)
+            lane.out.append(Transfer(lambda: [memoryview(data)]))
+            lane.into.append(Transfer(lambda: [memoryview(room)]))
+            lanes.append((lane, self._links[peer]))
+        for _ in range(1 + _PROBES if lanes else 0):
             begin = time.perf_counter()
-            for link in links:
-                self._send(link, [memoryview(data)])
-                self._receive(link, [memoryview(room)])
-            self._drive(links)
+            for _ in move(lanes, Channel(self._send, self._receive), set()):
+                self._wait()
             times.append(time.perf_counter() - begin)
         return min(times[2:], default=0.0)  # the first has to wait for who comes last
 

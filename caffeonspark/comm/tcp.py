@@ -397,4 +397,4 @@ def connect(
         raise
     finally:
         listener.close()
-    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch, hosts)
+    return TCPCommunicator(rank, len(addresses), links, order, stall_timeout, watch, on_watch, hosts=hosts)
