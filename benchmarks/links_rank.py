@@ -21,6 +21,7 @@ from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.layout import layout_checksum
 from caffeonspark.comm.shared_memory import share_memory
 from caffeonspark.comm.tcp import TCPCommunicator, connect
+from caffeonspark.comm.transfers import Channel, Lane, Transfer, move
 
 #: A blob's bytes at most: gradients come in several.
 _BLOB = 64 << 20
@@ -80,14 +81,15 @@ class Rank:
         comm._begin(layout_checksum([], "link"))
         if self._rank in leaders:
             part = 2 * size // len(leaders)
-            links = [comm._links[peer] for peer in leaders if peer != self._rank]
-            rooms = [np.empty(part, np.uint8) for _ in links]
-            data = np.zeros(part, np.uint8)
+            data, lanes = np.zeros(part, np.uint8), []
+            for peer in leaders:
+                if peer != self._rank:
+                    lane, room = Lane(peer), np.empty(part, np.uint8)
+                    lane.out.append(Transfer(lambda: [data.data]))
+                    lane.into.append(Transfer(lambda room=room: [room.data]))
+                    lanes.append((lane, comm._links[peer]))
             begin = time.perf_counter()
-            for link, room in zip(links, rooms):
-                comm._send(link, [data.data])
-                comm._receive(link, [room.data])
-            comm._start(comm._drive(links)).wait()
+            comm._start(move(lanes, Channel(comm._send, comm._receive), set())).wait()
         taken = time.perf_counter() - begin
         comm.barrier()
         return taken if self._rank in leaders else 0.0

@@ -27,6 +27,7 @@ from .hierarchy import Key, SharedRange
 from .layout import CHUNK, SMALL, cut, layout_checksum
 from .link_model import LinkModel, agreed
 from .tcp import Steps, TCPCommunicator
+from .transfers import Channel, Lane, Transfer, move
 
 __all__ = ["HostMemoryCommunicator", "SharedMemoryCommunicator", "share_memory"]
 
@@ -235,14 +236,16 @@ class HostMemoryCommunicator(TCPCommunicator):
 
     def _seconds(self, peers: Sequence[int], nbytes: int) -> float:
         """The shortest time in which so many bytes went to and came from each of these peers at once."""
-        links, data, room = [self._links[peer] for peer in peers], bytes(nbytes), bytearray(nbytes)
-        times = [0.0]
-        for _ in range(1 + _PROBES if links else 0):
+        data, room, times = bytes(nbytes), bytearray(nbytes), [0.0]
+        lanes = []
+        for peer in peers:
+            lane = Lane(peer)
+            lane.out.append(Transfer(lambda: [memoryview(data)]))
+            lane.into.append(Transfer(lambda: [memoryview(room)]))
+            lanes.append((lane, self._links[peer]))
+        for _ in range(1 + _PROBES if lanes else 0):
             begin = time.perf_counter()
-            for link in links:
-                self._send(link, [memoryview(data)])
-                self._receive(link, [memoryview(room)])
-            self._start(self._drive(links)).wait()
+            self._start(move(lanes, Channel(self._send, self._receive), set())).wait()
             times.append(time.perf_counter() - begin)
         return min(times[2:], default=0.0)  # the first has to wait for who comes last
 

@@ -25,6 +25,7 @@ class Trainer:
         self.statistics = [np.full(5, EXACT, np.float32)]
         self.weights = [np.full(7, EXACT if rank == 0 else 0, np.float32)]
         self.iteration, self.rate = 0, 0.1
+        self.final_order = [[1], [0]]
 
     def normalize_over(self, size, total):
         pass
