@@ -110,10 +110,10 @@ def _explain(error: text_format.ParseError, text: str) -> str:
     problem = str(error)
     match = _NO_FIELD.search(problem)
     if match:
-        return _no_field(*match.groups(), error, text)
+        return _no_field(match.group(1), match.group(2), error, text)
     match = _NO_VALUE.search(problem)
     if match:
-        return _no_value(*match.groups(), _owner(error, text))
+        return _no_value(match.group(1), match.group(2), match.group(3), _owner(error, text))
     match = _TWICE.search(problem)
     if match:
         return f"{match.group(1)} is given twice{_owner(error, text)}: take one of them away"
@@ -159,13 +159,10 @@ def _no_value(message: str, number: Optional[str], name: Optional[str], owner: s
     """About a value that an enum does not have."""
     kind, known = message.rpartition(".")[2], value_names(message)
     if name and name[0] == '"':
-        bare = name.strip('"')
-        return (
-            f"{kind} is written without quotes, {bare}{owner}"
-            if bare in known
-            else _no_value(message, None, bare, owner)
-        )
-    return f"{kind} has no value '{number or name}'{owner}. {suggest(name or '', known)}"
+        name = name.strip('"')
+        if name in known:
+            return f"{kind} is written without quotes, {name}{owner}"
+    return f"{kind} has no value '{number or name}'{owner}. {suggest(name or '', known)}".strip()
 
 
 def _plain(words: str) -> str:
@@ -189,7 +186,8 @@ def _layer_at(text: str, line: int, column: int) -> Tuple[str, str]:
     place = sum(len(one) + 1 for one in code.split("\n")[: line - 1]) + column
     starts = [match.end() for match in re.finditer(r"\blayers?\s*:?\s*[{<]", code)]
     before, after = [start for start in starts if start <= place], [start for start in starts if start > place]
-    if not before:
+    between = code[before[-1] : place] if before else ""
+    if not before or sum(map(between.count, "}>")) > sum(map(between.count, "{<")):  # behind the last layer
         return "", ""
     block = code[before[-1] : after[0] if after else None]
     inner = ""
