@@ -141,9 +141,11 @@ def _no_field(message: str, field: str, error: text_format.ParseError, text: str
     known = kind.endswith(("DataParameter", "TransformationParameter", "ConvolutionParameter")) and advice(field)
     owner = "" if kind == "SolverParameter" else _owner(error, text)
     if kind in ("LayerParameter", "V1LayerParameter"):
-        known = instead_of_layer(_layer_at(text, line, column)[1])
+        instead = instead_of_layer(_layer_at(text, line, column)[1])
+        if instead:
+            return f"{kind} has no field '{field}'{owner}. {instead}"
     if known:
-        return f"{kind} has no field '{field}'{owner}. {known[0].upper()}{known[1:]}"
+        return f"{kind} has no field '{field}'{owner}: {known}"
     hint = _nearest(field, field_names(message))
     if field.endswith("_param") or not hint:
         hint = f"{hint} {_OF_A_FORK}".strip()

@@ -70,7 +70,7 @@ def test_what_stands_in_one_line_is_told_apart(text, words):
         ),
         (
             'layer { name: "l" type: "Convolution" convolution_param { hole: 2 } }',
-            "n:1: ConvolutionParameter has no field 'hole' (layer 'l' of type Convolution). Dilation is stock Caffe's",
+            "n:1: ConvolutionParameter has no field 'hole' (layer 'l' of type Convolution): dilation is stock Caffe's",
         ),
         ('solver_mode: "GPU"', "n:1: SolverMode is written without quotes, GPU"),
         ("solver_mode: 7", "n:1: SolverMode has no value '7'. Valid names: CPU, GPU."),
