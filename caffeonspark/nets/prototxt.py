@@ -110,12 +110,10 @@ def _explain(error: text_format.ParseError, text: str) -> str:
     problem = str(error)
     match = _NO_FIELD.search(problem)
     if match:
-        message, field = match.groups()
-        return _no_field(message, field, error, text)
+        return _no_field(match.group(1), match.group(2), error, text)
     match = _NO_VALUE.search(problem)
     if match:
-        message, number, name = match.groups()
-        return _no_value(message, number, name, _owner(error, text))
+        return _no_value(match.group(1), match.group(2), match.group(3), _owner(error, text))
     match = _TWICE.search(problem)
     if match:
         return f"{match.group(1)} is given twice{_owner(error, text)}: take one of them away"
@@ -143,9 +141,11 @@ def _no_field(message: str, field: str, error: text_format.ParseError, text: str
     known = kind.endswith(("DataParameter", "TransformationParameter", "ConvolutionParameter")) and advice(field)
     owner = "" if kind == "SolverParameter" else _owner(error, text)
     if kind in ("LayerParameter", "V1LayerParameter"):
-        known = instead_of_layer(_layer_at(text, line, column)[1])
+        instead = instead_of_layer(_layer_at(text, line, column)[1])
+        if instead:
+            return f"{kind} has no field '{field}'{owner}. {instead}"
     if known:
-        return f"{kind} has no field '{field}'{owner}. {known[0].upper()}{known[1:]}"
+        return f"{kind} has no field '{field}'{owner}: {known}"
     hint = _nearest(field, field_names(message))
     if field.endswith("_param") or not hint:
         hint = f"{hint} {_OF_A_FORK}".strip()
@@ -161,13 +161,10 @@ def _no_value(message: str, number: Optional[str], name: Optional[str], owner: s
     """About a value that an enum does not have."""
     kind, known = message.rpartition(".")[2], value_names(message)
     if name and name[0] == '"':
-        bare = name.strip('"')
-        return (
-            f"{kind} is written without quotes, {bare}{owner}"
-            if bare in known
-            else _no_value(message, None, bare, owner)
-        )
-    return f"{kind} has no value '{number or name}'{owner}. {suggest(name or '', known)}"
+        name = name.strip('"')
+        if name in known:
+            return f"{kind} is written without quotes, {name}{owner}"
+    return f"{kind} has no value '{number or name}'{owner}. {suggest(name or '', known)}".strip()
 
 
 def _plain(words: str) -> str:
@@ -191,7 +188,8 @@ def _layer_at(text: str, line: int, column: int) -> Tuple[str, str]:
     place = sum(len(one) + 1 for one in code.split("\n")[: line - 1]) + column
     starts = [match.end() for match in re.finditer(r"\blayers?\s*:?\s*[{<]", code)]
     before, after = [start for start in starts if start <= place], [start for start in starts if start > place]
-    if not before:
+    between = code[before[-1] : place] if before else ""
+    if not before or sum(map(between.count, "}>")) > sum(map(between.count, "{<")):  # behind the last layer
         return "", ""
     block = code[before[-1] : after[0] if after else None]
     inner = ""

@@ -107,7 +107,7 @@ def test_a_forks_field_at_its_default_does_nothing(fork, layer, said):
 def test_without_the_fork_the_message_says_what_to_use():
     with pytest.raises(ConfigError, match=r"^n\.prototxt:1: .*TransformationParameter.*'resize_param'.*-resize"):
         source_of(DATA.format("") + " transform_param { resize_param { } }")
-    with pytest.raises(ConfigError, match=r"DataParameter has no field 'shuffle' \(layer .*\)\. -shuffle"):
+    with pytest.raises(ConfigError, match=r"DataParameter has no field 'shuffle' \(layer .*\): -shuffle"):
         source_of(DATA.format("shuffle: true"))
 
 

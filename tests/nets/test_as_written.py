@@ -61,6 +61,32 @@ def test_what_stands_in_one_line_is_told_apart(text, words):
         parse_as_written(text.encode(), "n")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            'layer { name: "l" type: "ReLU" } nothing: 1',
+            "n:1: NetParameter has no field 'nothing'. Where it is of a fork of Caffe, install that fork's pycaffe",
+        ),
+        (
+            'layer { name: "l" type: "Convolution" convolution_param { hole: 2 } }',
+            "n:1: ConvolutionParameter has no field 'hole' (layer 'l' of type Convolution): dilation is stock Caffe's",
+        ),
+        ('solver_mode: "GPU"', "n:1: SolverMode is written without quotes, GPU"),
+        ("solver_mode: 7", "n:1: SolverMode has no value '7'. Valid names: CPU, GPU."),
+        ("snapshot_format: hdf5", "n:1: SnapshotFormat has no value 'hdf5'. Did you mean 'HDF5'?"),
+        ("base_lr: 0,01", "n:1: 'base_lr: 0,01': decimal numbers have a point, no comma"),
+        ("weight-decay: 1", "n:1: SolverParameter has no field 'weight-decay'. Did you mean 'weight_decay'?"),
+        ("type: Adam", "n:1: 'type: Adam': Expected string but found: 'Adam': text stands in quotes"),
+        ('snapshot_prefix: "D:\\models\\x"', "a backslash begins an escape: write / or \\\\ in paths"),
+    ],
+)
+def test_what_to_write_instead(text, words):
+    parse = parse_net if text.startswith("layer") else parse_solver
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        parse(text.encode(), "n")
+
+
 def test_a_long_line_is_not_quoted_whole():
     text = 'layer { name: "a" } ' * 5000 + "layer { name: 3 }\t" + 'layer { name: "b" } ' * 5000
     with pytest.raises(ConfigError, match=r"^n:1: '.*layer \{ name: 3 \} .* \u2026': Expected string") as e:

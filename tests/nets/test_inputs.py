@@ -110,7 +110,7 @@ def test_fields_of_a_transformation():
         ConfigError, match=r"^-transform: TransformationParameter has no field 'scal'\. Did you mean 'scale'"
     ):
         transform("scal: 2")
-    with pytest.raises(ConfigError, match=r"^-transform: TransformationParameter has no field 'resize_param'\. \w"):
+    with pytest.raises(ConfigError, match=r"^-transform: TransformationParameter has no field 'resize_param': \w"):
         transform("resize_param { width: 3 }")
 
 

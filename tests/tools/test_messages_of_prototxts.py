@@ -107,7 +107,7 @@ CASES = {
         "both called",
     ),
     # 3 nets that make their own data
-    "a DummyData net": (over(DUMMY), TRAIN.replace(" -quiet", ""), NOTE, "every rank"),
+    "a DummyData net": (over(DUMMY), CHECKED.replace("-np 1", "-np 2"), NOTE, "makes this data by itself"),
     "-test of a DummyData net without test_iter": (over(DUMMY), SCORED, ERROR, "test_iter"),
     "a Python data layer whose module is not there": (
         python('python_param { module: "my_layers" layer: "Numbers" }'),
@@ -266,7 +266,7 @@ CASES = {
     "unknown layer type": (changed('"Convolution"', '"Convolutoin"'), CHECKED, ERROR, "Did you mean 'Convolution'"),
     "a layer without a type": (changed('type: "Convolution"', ""), CHECKED, ERROR, "type"),
     "what Caffe refuses": (changed("kernel_size: 5", "kernel_size: 50"), CHECKED, ERROR, "its kernel is larger"),
-    "negative test_iter": (net(PLAIN, "test_iter: -1 test_interval: 3"), CHECKED, ERROR, "test_iter"),
+    "negative test_iter": (net(PLAIN, "test_iter: -1 test_interval: 3"), CHECKED, NOTE, "test_iter"),
     # 13 the commands
     "check a net that runs": (net(PLAIN), "check net.prototxt", NOTE, "runs"),
     "check a solver that does not": (rule('lr_policy: "stepp"'), "check solver.prototxt", ERROR, "Did you mean"),
