@@ -168,6 +168,7 @@ class TCPCommunicator(Communicator):
     def close(self) -> None:
         for link in self._links.values():
             link.close()
+        self._layouts.clear()  # which keep arrays
 
     def abort(self) -> None:
         self.close()
