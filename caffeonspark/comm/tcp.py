@@ -187,6 +187,7 @@ class TCPCommunicator(Communicator):
     def close(self) -> None:
         for link in self._links.values():
             link.close()
+        self._layouts.clear()  # which keep arrays
         if self._hierarchy is not None:
             self._hierarchy.forget()
 

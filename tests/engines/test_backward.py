@@ -1,6 +1,8 @@
 """Which gradients are final while pycaffe's backward pass still runs."""
 
 import contextlib
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -190,3 +192,36 @@ def test_an_error_on_the_way_ends_the_iteration(tmp_path):
         assert trainer.iteration == 0
         for array, was in zip(trainer.weights, before):
             np.testing.assert_array_equal(array, was)
+
+
+class Caller:
+    """Whoever steps a trainer, and what belongs to it."""
+
+    def __init__(self, trainer):
+        self.load = loading(trainer)
+
+    def load_batch(self):
+        self.load()
+
+    def ready(self, loss):
+        pass
+
+    def done(self, final):
+        pass
+
+    def sum_up(self, counts):
+        pass
+
+
+@pytest.mark.parametrize("more", ["", "loss_param { ignore_label: 3 }"])
+def test_a_closed_trainer_lets_go_of_whoever_it_called(tmp_path, more):
+    """Caffe keeps callbacks for good, and a Python worker trains more than once."""
+    with make_trainer(line("a", "data") + loss("a", more=more), tmp_path) as trainer:
+        caller = Caller(trainer)
+        trainer.normalize_over(2, caller.sum_up)
+        trainer.watch_backward(caller.done)
+        trainer.step(caller.load_batch, caller.ready)
+    left = weakref.ref(caller)
+    del caller
+    gc.collect()
+    assert left() is None

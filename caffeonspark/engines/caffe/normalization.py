@@ -47,8 +47,8 @@ class LossNormalizer:
         net.after_backward(self._after_backward)
 
     def close(self) -> None:
-        """Let go of the net, which keeps this object alive for its callbacks."""
-        del self._net
+        """Let go of the net, which keeps this object alive for its callbacks, and of who sums up."""
+        del self._net, self._sum_over_ranks
 
     def _plan(self, counted: List[int]) -> Dict[int, List[int]]:
         """Before which layer the counts of which layers are exchanged."""

@@ -56,8 +56,8 @@ class SampleWeigher:
         self._ranks, self._sum_over_ranks = ranks, sum_over_ranks
 
     def close(self) -> None:
-        """Let go of the net, which keeps this object alive for its callbacks."""
-        del self._net
+        """Let go of the net, which keeps this object alive for its callbacks, and of who sums up."""
+        del self._net, self._sum_over_ranks
 
     def _bottoms(self, place: int) -> Sequence[Any]:
         return [self._net._blobs[number] for number in self._net._bottom_ids(place)]

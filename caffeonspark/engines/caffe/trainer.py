@@ -31,6 +31,10 @@ HISTORIES = {"AdaDelta": 2, "Adam": 2}
 _NEVER = 2**31 - 1
 
 
+def _nothing(*args: Any) -> None:
+    return
+
+
 def has_gpu() -> bool:
     """Whether the installed Caffe was built with CUDA."""
     with open("/proc/self/maps") as f:
@@ -76,8 +80,9 @@ class CaffeTrainer(Trainer):
         self._weigher: Optional[SampleWeigher] = None
         self._rank = rank
         self._inputs = self._input_blobs()
-        self._load: Callable[[], None] = lambda: None
-        self._exchange: Callable[[List[float]], None] = lambda losses: None
+        self._load: Callable[[], None] = _nothing
+        self._exchange: Callable[[List[float]], None] = _nothing
+        self._layer_done: Callable[[int], None] = _nothing
         self._before = 0  # passes of the step that the solver does not make itself
         self._losses: List[float] = []
         self._final = FinalGradients(self._net, self._learnable)
@@ -168,11 +173,11 @@ class CaffeTrainer(Trainer):
     def watch_backward(self, layer_done: Callable[[int], None]) -> None:
         if self._param.debug_info:
             return  # its last line is of all gradients after the pass, before anything has changed them
-        after = self._final.after
+        self._layer_done, after = layer_done, self._final.after
 
         def ran(layer: int) -> None:
             if len(self._losses) == self._last_pass:
-                layer_done(after[layer])
+                self._layer_done(after[layer])
 
         self._net.after_backward(ran)
 
@@ -277,7 +282,8 @@ class CaffeTrainer(Trainer):
         return sum(4 * int(blob.count) for blob in self._learnable)
 
     def close(self) -> None:
-        # Caffe keeps this object alive for its callbacks: without the solver it is small
+        # Caffe keeps this object alive for its callbacks: without the solver, and whoever it calls, it is small
+        self._load, self._exchange, self._layer_done = _nothing, _nothing, _nothing
         for one in (self._normalizer, self._weigher):
             if one is not None:
                 one.close()
