@@ -432,7 +432,7 @@ def wait_for_url(capsys, thread):
 
 def test_the_page_of_a_run_in_a_browser(spark, tmp_path, small_lmdb, tab, capsys):
     net = stock.lmdb_net(small_lmdb, 32)
-    settings = SGD + 'max_iter: 2400 snapshot: 400 snapshot_prefix: "lenet" test_interval: 200 test_iter: 4'
+    settings = SGD + 'max_iter: 6000 snapshot: 400 snapshot_prefix: "lenet" test_interval: 200 test_iter: 4'
     config = make_config(spark, tmp_path, settings, net, web=True)
     thread, outcomes = in_a_thread(lambda: train_with_validation(spark, config))
     url = wait_for_url(capsys, thread)
@@ -441,8 +441,8 @@ def test_the_page_of_a_run_in_a_browser(spark, tmp_path, small_lmdb, tab, capsys
     tab.wait_for("state.phase == 'training' && state.iteration > 450 && state.marks.length > 0", 60)
     tab.resize(1200, 900)
     shown = int(re.search(r"iteration ([\d\u202f]+)", tab.text("#count")).group(1).replace("\u202f", ""))
-    assert 450 < shown <= 2400
-    assert "of 2\u202f400" in tab.text("#count")
+    assert 450 < shown <= 6000
+    assert "of 6\u202f000" in tab.text("#count")
     assert tab.text("h1") == "lenet"
     assert tab.text("#phase") == "training"
     assert re.search(r"\d:\d\d left", tab.text("#time"))
@@ -461,11 +461,11 @@ def test_the_page_of_a_run_in_a_browser(spark, tmp_path, small_lmdb, tab, capsys
     tab.wait_for("document.querySelector('#phase').textContent == 'finished'", 90)
     thread.join(30)
     result = outcomes[0]
-    assert tab.text("#count").startswith("iteration 2\u202f400 of 2\u202f400 · 100 %")
+    assert tab.text("#count").startswith("iteration 6\u202f000 of 6\u202f000 · 100 %")
     assert "finished after" in tab.text("#time")
     accuracy = result.tests[-1].outputs["accuracy"][0]
     assert tab.run("state.tests.find(test => test.name == 'test/accuracy').points.pop()") == [
-        2400,
+        6000,
         float(f"{accuracy:.5g}"),
     ]
     tab.wait_for("document.querySelector('footer').textContent.includes('this page shows its end')")
@@ -480,7 +480,7 @@ def test_the_page_of_a_run_in_a_browser(spark, tmp_path, small_lmdb, tab, capsys
     # the page that is left beside the model shows the same
     tab.open(f"file://{tmp_path}/lenet.curve.html")
     assert tab.text("#phase") == "finished"
-    assert tab.text("#count").startswith("iteration 2\u202f400 of 2\u202f400 · 100 %")
+    assert tab.text("#count").startswith("iteration 6\u202f000 of 6\u202f000 · 100 %")
     assert tab.run("document.querySelectorAll('#charts path').length") >= 5
 
 
