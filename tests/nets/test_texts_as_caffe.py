@@ -126,8 +126,8 @@ MORE = (
     "numbers with an underscore",
     "leading zeros in floats",
 )
-#: And what Caffe's takes and Python's does not.
-LESS = ("booleans as 0x1",)
+#: And what Caffe's takes and is refused here.
+LESS = ("booleans as 0x1", "nothing but a comment")
 
 
 def by_us(text):

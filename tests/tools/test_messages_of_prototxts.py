@@ -71,10 +71,6 @@ DUMMY = layer(
     "data_filler { value: 0.5 } data_filler { value: 2 } }",
 )
 LEVEL = database("data,label", "images_leveldb", backend="")
-UNEQUAL = database("data,label", "images_lmdb") + layer(
-    "ImageData", ">more,unused", 'image_data_param { source: "grey.txt" batch_size: 10 is_color: false }'
-)
-UNEQUAL += layer("Silence", "more,unused>") + inner_product("data>ip", 10) + LOSS
 
 #: What was done: the files, the command, whether it is an error, and what the line says.
 CASES = {
@@ -98,8 +94,6 @@ CASES = {
     "layers { } and layer { } in one net": (net(as_v1(CONV) + PLAIN), CHECKED, ERROR, "layers"),
     "an enum for today's type": (changed('"Convolution"', "CONVOLUTION"), CHECKED, ERROR, "string"),
     "an unknown V0 type": (net(V0["V0 conv"].replace('"conv"', '"convolve"', 1)), CHECKED, ERROR, "before 2014"),
-    # 2 several data layers
-    "-test over layers of 120 and 40 records": (net(UNEQUAL), SCORED, ERROR, "records"),
     "two layers with parameters of one name": (
         net(PLAIN.replace('name: "ip_InnerProduct"', 'name: "conv_Convolution"')),
         CHECKED,
@@ -122,7 +116,12 @@ CASES = {
     "-net without -data": (DEPLOY, DEPLOYED, ERROR, "-data"),
     "-train with -net": (DEPLOY, DEPLOYED.replace("-features prob", "-train"), ERROR, "-train"),
     "-net and -conf": ({**DEPLOY, **net(PLAIN)}, f"{ROWS} -conf solver.prototxt", ERROR, "-conf"),
-    "-net that names a solver": (net(PLAIN), ROWS.replace("deploy", "solver"), ERROR, "It is a solver"),
+    "-net that names a solver": (
+        net(PLAIN),
+        ROWS.replace("deploy", "solver"),
+        ERROR,
+        "is a solver, not a net: -conf takes solvers",
+    ),
     "-conf that names a net": (DEPLOY, CHECKED.replace("solver", "deploy"), ERROR, "-net takes nets"),
     "-data that is not there": (DEPLOY, ROWS.replace("numbers.p", "no.p"), ERROR, "no.parquet"),
     "-data of another format": (DEPLOY, f"{ROWS} -dataFormat orc", ERROR, "orc"),
