@@ -7,8 +7,10 @@ where the holder's process would be on this very machine, it is looked at instea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -16,6 +18,7 @@ import time
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from ..errors import ConfigError, StorageError
+from ..formats.endings import name_beside
 from ..storage import Storage, join, parent
 
 __all__ = ["STALE_SECONDS", "Lease"]
@@ -93,6 +96,7 @@ class Lease:
             holder = self._holder()
             self._refuse_unless_free(holder)
             self._remove_stale(holder)
+            self._remove_unfinished()
         raise ConfigError(f"{self._place}: another run took this place at the same moment: start this one again")
 
     def _refuse_unless_free(self, holder: Mapping[str, Any]) -> None:
@@ -123,6 +127,15 @@ class Lease:
             if self._storage.modified(self._file) != before:
                 return True
         return False
+
+    def _remove_unfinished(self) -> None:
+        """Remove the files that the run before was writing when it was killed."""
+        stem = re.escape(name_beside(os.path.basename(self._place), ""))
+        left = re.compile(rf"\.{stem}(\.(caffemodel|metrics|curve)[\w.]*|_iter_\d+\.[\w.]*)\.[0-9a-f]{{8}}\.part")
+        with contextlib.suppress(StorageError):
+            for one in self._storage.names(parent(self._place)):
+                if left.fullmatch(one):
+                    self._storage.remove(join(parent(self._place), one))
 
     def _remove_stale(self, holder: Mapping[str, Any]) -> None:
         """Remove what an ended run left. Of several who do, none removes what another has put there since."""

@@ -54,6 +54,21 @@ def left_behind(folder, age, **about):
     return path
 
 
+def test_what_a_killed_run_was_writing_goes_with_its_lease(tmp_path):
+    left_behind(tmp_path, STALE_SECONDS + 5)
+    theirs = [
+        ".m.caffemodel.0123abcd.part",
+        ".m.metrics.jsonl.0123abcd.part",
+        ".m.curve.html.0123abcd.part",
+        ".m_iter_30.solverstate.json.0123abcd.part",
+    ]
+    others = [".m.v2.caffemodel.0123abcd.part", ".mm.caffemodel.0123abcd.part", "m.metrics.jsonl", ".m.notes.part"]
+    for name in theirs + others:
+        (tmp_path / name).write_text("")
+    with lease(tmp_path):
+        assert sorted(os.listdir(tmp_path)) == sorted([*others, ".m.caffemodel.lease"])
+
+
 def test_two_live_runs_do_not_share_a_place(tmp_path):
     with lease(tmp_path), pytest.raises(ConfigError) as e, lease(tmp_path, "app-2"):
         pass
