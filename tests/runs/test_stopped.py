@@ -52,7 +52,7 @@ def test_stopping_spark_stops_the_run(tmp_path, small_lmdb):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=240,
         check=False,
     )
     said, over = done.stdout.splitlines()[-2:]
