@@ -16,6 +16,8 @@ class Kernel:
     def run(self, code, seconds=240, interrupt_when=None):
         """The outputs of a cell, as (kind, content); pictures that were replaced are left out.
 
+        What a cell prints to one stream without anything between is one output.
+
         Parameters
         ----------
         code : str
@@ -33,6 +35,8 @@ class Kernel:
             name = content.get("transient", {}).get("display_id")
             if kind == "update_display_data" and name in places:  # else one of a cell before
                 outputs[places[name]] = ("display_data", content)
+            elif kind == "stream" and outputs and _stream(outputs[-1]) == content["name"]:
+                outputs[-1][1]["text"] += content["text"]  # the kernel sends what a cell prints in pieces, as time goes
             elif kind in SHOWN:
                 places[name] = len(outputs)
                 outputs.append((kind, content))
@@ -45,3 +49,9 @@ class Kernel:
     def close(self):
         self._client.stop_channels()
         self._manager.shutdown_kernel(now=True)
+
+
+def _stream(output):
+    """The stream that an output is of: "stdout" or "stderr"; else None."""
+    kind, content = output
+    return content["name"] if kind == "stream" else None
