@@ -23,6 +23,8 @@ NETS = {
 }
 #: Tasks of a query, of four that could run at once.
 WORKERS = (2, 4)
+#: The rows are in the memory of Spark's one process, and go from there to its workers.
+MEMORY = {"spark.driver.memory": "4g"}
 #: Raw bytes; and for the small one Vectors and arrays, which take eight and four times as much memory.
 COLUMNS = {"lenet_lmdb": ("binary", "vector", "array"), "caffenet": ("binary",)}
 
@@ -208,10 +210,10 @@ def workers(spark, name: str) -> Result:
 
 
 def run() -> List[Result]:
-    spark = session("local[1]")
+    spark = session("local[1]", MEMORY)
     results = [one_worker(spark, name) for name in NETS]
     spark.stop()
-    spark = session(f"local[{max(WORKERS)}]")
+    spark = session(f"local[{max(WORKERS)}]", MEMORY)
     results += [workers(spark, name) for name in NETS]
     spark.stop()
     return results
