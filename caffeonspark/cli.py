@@ -12,8 +12,10 @@ import importlib
 import importlib.util
 import logging
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
 from . import log
 from .errors import CaffeOnSparkError, ConfigError, suggest
@@ -76,8 +78,31 @@ def help_text() -> str:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the command line; the exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run the command line; the exit status. SIGTERM and SIGHUP come out as SystemExit."""
+    with _signals_end_blocks():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+@contextlib.contextmanager
+def _signals_end_blocks() -> Iterator[None]:
+    """Meanwhile SIGTERM, and SIGHUP unless it is ignored (nohup), end this process by way of its ``with`` blocks:
+    temporary files go, and Spark is stopped. A run has handlers of its own while ranks train."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    mine = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _main(words: List[str]) -> int:
     with contextlib.suppress(AttributeError):  # where the locale's encoding lacks a letter, ? stands for it
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:

@@ -206,7 +206,8 @@ def evaluate_classification(
     ConfigError
         For a column that is not there or of another type.
     DataError
-        Where there are no rows, and for rows without a label, a prediction or a weight.
+        Where there are no rows, and for rows without a label, a prediction or a weight, or with one that is negative or
+        infinite.
     """
     from pyspark.sql import functions as F
 
@@ -216,6 +217,7 @@ def evaluate_classification(
     columns = [label.alias("label"), prediction.alias("prediction"), weight.alias("weight"), loss.alias("loss")]
     groups = predictions.select(*columns).groupBy("label", "prediction")
     sums = [F.sum("weight"), F.count(F.lit(1)), F.count("weight"), F.sum(F.col("loss") * F.col("weight"))]
+    sums.append(_count_bad(F.col("weight")))
     with explained():
         found = [tuple(row) for row in groups.agg(*sums).collect()]
     rows = sum(group[3] for group in found)
@@ -224,6 +226,7 @@ def evaluate_classification(
     _check_missing(sum(group[3] for group in found if group[0] is None), rows, labelCol)
     _check_missing(sum(group[3] for group in found if group[1] is None), rows, predictionCol)
     _check_missing(sum(group[3] - group[4] for group in found), rows, weightCol)
+    _check_weights(sum(group[6] for group in found), rows, weightCol)
     classes = sorted({float(value) for group in found for value in group[:2]})
     names = list(labels or [])
     if names:
@@ -258,7 +261,8 @@ def evaluate_regression(
     ConfigError
         For a column that is not there or of another type.
     DataError
-        Where there are no rows, and for rows without a label, a prediction or a weight.
+        Where there are no rows, and for rows without a label, a prediction or a weight, or with one that is negative or
+        infinite.
     """
     from pyspark.ml.functions import array_to_vector
     from pyspark.ml.stat import Summarizer
@@ -268,8 +272,11 @@ def evaluate_regression(
     weight = _number(predictions, "weightCol", weightCol) if weightCol else F.lit(1.0)
     whole = predictions.select(label.alias("y"), prediction.alias("p"), weight.alias("w"))
     pair = array_to_vector(F.array(F.coalesce("y", F.lit(0.0)), F.coalesce(F.col("y") - F.col("p"), F.lit(0.0))))
-    summary = Summarizer.metrics("variance", "normL1", "normL2").summary(pair, F.coalesce("w", F.lit(0.0)))
+    summary = Summarizer.metrics("variance", "normL1", "normL2").summary(
+        pair, F.when(F.col("w") > 0, F.col("w")).otherwise(0.0)
+    )
     sums = [F.count(F.lit(1)), F.count("y"), F.count("p"), F.count("w"), F.sum("w"), F.sum(F.col("w") * F.col("w"))]
+    sums.append(_count_bad(F.col("w")))
     with explained():
         try:
             row = whole.agg(summary.alias("s"), *sums).first()
@@ -278,12 +285,13 @@ def evaluate_regression(
                 raise
             row = whole.agg(F.lit(None), *sums).first()
     assert row is not None
-    moments, rows, labelled, predicted, weighted, total, squares = row
+    moments, rows, labelled, predicted, weighted, total, squares, bad = row
     if not rows:
         raise DataError("there are no rows to evaluate")
     _check_missing(rows - labelled, rows, labelCol)
     _check_missing(rows - predicted, rows, predictionCol)
     _check_missing(rows - weighted, rows, weightCol)
+    _check_weights(bad, rows, weightCol)
     if not total > 0:
         raise DataError(f"the weights of all rows ({weightCol}) are together {total:g}: none counts")
     mse, mae = float(moments.normL2[1]) ** 2 / total, float(moments.normL1[1]) / total
@@ -299,6 +307,21 @@ def _ratios(parts: np.ndarray, wholes: np.ndarray) -> List[float]:
 def _check_missing(count: int, rows: int, column: str) -> None:
     if count:
         raise DataError(f"{count} of {rows} rows have no value in '{column}': drop them before they are evaluated")
+
+
+def _count_bad(weight: Column) -> Column:
+    """How many weights are negative or infinite."""
+    from pyspark.sql import functions as F
+
+    return F.count(F.when((weight < 0) | (weight == math.inf), 1))
+
+
+def _check_weights(count: int, rows: int, column: str) -> None:
+    if count:
+        raise DataError(
+            f"{count} of {rows} rows have a negative or infinite weight in '{column}': drop them before they are "
+            "evaluated"
+        )
 
 
 def _column(frame: Any, param: str, name: str) -> Tuple[Column, Any]:

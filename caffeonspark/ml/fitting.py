@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from pyspark.sql import DataFrame
 
 from ..api.config import Config
+from ..causes import explained
 from ..data.limits import Limit
 from ..data.sources.frames import check_frame
 from ..errors import ConfigError, DataError, StorageError
@@ -125,9 +126,6 @@ def fit(
     given = about.given
     _check(about)
     check_frame(dataset)
-    training, validation = split(
-        dataset, given.get("validationIndicatorCol", ""), given.get("validationFraction", 0.0), about.value("seed")
-    )
     named = bool(given.get("model"))
     contents: List[bytes] = []  # of the model, as it comes; the newest last
 
@@ -138,6 +136,8 @@ def fit(
     name = f"{about.kind}_{secrets.token_hex(6)}"  # not the estimator's uid: fits at once may be of one
     progress = _PROGRESS.get(about.value("progress"), about.value("progress"))
     with folder_unless_needed(".solverstate", ".solverstate.h5") as folder, contextlib.ExitStack() as cleanup:
+        indicator, fraction = given.get("validationIndicatorCol", ""), given.get("validationFraction", 0.0)
+        training, validation = split(dataset, indicator, fraction, about.value("seed"), cleanup)
         session, conf = dataset.sparkSession, given.get("conf")
         asked = Config(session, {**_flags(about, folder), "conf": _conf(session, conf, given.get("net"))})
         display = display_for(asked.run_config, progress, name)
@@ -208,7 +208,8 @@ def _settle(about: Fit, config: Config, training: DataFrame, validation: Optiona
     solver = with_fields(config.solver if conf else None, given, about.defaults)
     settled = Settled(replace(config.run_config, solver=solver, nets=nets), config.load_engine())
     if "epochs" in given or (validated and not solver.test_interval):
-        rows = training.count()
+        with explained("the DataFrame cannot be read"):
+            rows = training.count()
         if not rows:
             raise DataError("there is no row to train: the DataFrame is empty")
         batch = NetSource(settled, nets.train, training).sources[0].batch_size

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Any, Dict, Union
+from typing import Any, Dict, Iterator, Union
 
 from google.protobuf import text_format
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 
 from ..api.config import Config
-from ..errors import ConfigError
+from ..causes import explained
+from ..errors import ConfigError, DataError
 from ..formats.checksums import read_checked, write_model
 from ..nets.net import TEST, Net
 from ..nets.prototxt import parse_net, parse_solver
@@ -34,7 +36,8 @@ class _Writer(MLWriter):
         if not self.shouldOverwrite and storage_of(session).exists(path):
             raise ConfigError(f"{path} exists already: write().overwrite().save(…) replaces it")
         self._prepare(session)
-        super().save(path)
+        with explained(f"{path} cannot be saved"):
+            super().save(path)
 
     def _prepare(self, session: Any) -> None:
         """Raise for what cannot be saved, before anything is replaced."""
@@ -53,11 +56,12 @@ class ModelWriter(_Writer):
         content, ending = model.caffemodel
         extra = {"ending": ending, "netPath": net.path, **model._saved()}
         storage = storage_of(session_of(self.sparkSession))
-        DefaultParamsWriter.saveMetadata(model, path, self.sc, extraMetadata=extra)
         storage.write(join(path, "net.prototxt"), text_format.MessageToString(net.message).encode())
         write_model(storage, join(path, "model" + ending), content)
         if model.hasSummary:
             write_summary(storage, path, model.summary)
+        # last: without it nobody takes what lies here for a saved model
+        DefaultParamsWriter.saveMetadata(model, path, self.sc, extraMetadata=extra)
 
 
 class ModelReader(MLReader):
@@ -76,13 +80,14 @@ class ModelReader(MLReader):
 
 def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) -> Any:
     """The model, of class ``cls``, saved at ``path`` with this metadata. Raises DataError for a damaged one."""
-    net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
-    content = read_checked(storage, join(path, "model" + metadata["ending"]))
-    model = cls()
-    model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], read_summary(storage, path))
-    model._restore(metadata)
-    _set_params(model, metadata)
-    model._resetUid(metadata["uid"])
+    with _unless_damaged(path):
+        net = parse_net(storage.read(join(path, "net.prototxt")), metadata["netPath"])
+        content = read_checked(storage, join(path, "model" + metadata["ending"]))
+        model = cls()
+        model._trained(Net(net, metadata["netPath"], TEST), content, metadata["ending"], read_summary(storage, path))
+        model._restore(metadata)
+        _set_params(model, metadata)
+        model._resetUid(metadata["uid"])
     return model
 
 
@@ -107,9 +112,9 @@ class EstimatorWriter(_Writer):
     def saveImpl(self, path: str) -> None:
         model = self._instance.given().get("initialModel", "")
         beside = not isinstance(model, str)
-        DefaultParamsWriter.saveMetadata(self._kept, path, self.sc, extraMetadata={"initialModel": beside})
         if beside:
             model.write().save(join(path, "initialModel"))
+        DefaultParamsWriter.saveMetadata(self._kept, path, self.sc, extraMetadata={"initialModel": beside})
 
 
 class EstimatorReader(MLReader):
@@ -123,22 +128,36 @@ class EstimatorReader(MLReader):
         path = os.fspath(path)
         metadata = _metadata(self._class, path, session_of(self.sparkSession))
         estimator = self._class()
-        _set_params(estimator, metadata)
-        estimator._resetUid(metadata["uid"])
-        if metadata.get("initialModel"):
-            estimator._set(initialModel=DefaultParamsReader.loadParamsInstance(join(path, "initialModel"), self.sc))
+        with _unless_damaged(path):
+            _set_params(estimator, metadata)
+            estimator._resetUid(metadata["uid"])
+            if metadata.get("initialModel"):
+                estimator._set(initialModel=DefaultParamsReader.loadParamsInstance(join(path, "initialModel"), self.sc))
         return estimator
 
 
 def _metadata(wanted: Any, path: str, session: Any) -> Dict[str, Any]:
-    """What Spark ML wrote of it. Raises ConfigError where nothing, or something else, was saved."""
+    """What Spark ML wrote of it. Raises ConfigError where nothing, or something else, was saved, and DataError where it
+    is damaged."""
     if not storage_of(session).exists(join(path, "metadata")):
         raise ConfigError(f"{path}: there is no saved {wanted.__name__}: name the folder that save wrote")
-    metadata: Dict[str, Any] = DefaultParamsReader.loadMetadata(path, session.sparkContext)
-    saved = str(metadata["class"]).rsplit(".", 1)[-1]
+    with _unless_damaged(path):
+        metadata: Dict[str, Any] = DefaultParamsReader.loadMetadata(path, session.sparkContext)
+        saved = str(metadata["class"]).rsplit(".", 1)[-1]
     if saved != wanted.__name__:
         raise ConfigError(f"{path} is a {saved}, not a {wanted.__name__}: load it with {saved}.load")
     return metadata
+
+
+@contextlib.contextmanager
+def _unless_damaged(path: str) -> Iterator[None]:
+    """Metadata that is not what was saved at ``path`` is a DataError."""
+    try:
+        with explained(f"{path} cannot be loaded"):
+            yield
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        what = f"no {e}" if isinstance(e, KeyError) else str(e)
+        raise DataError(f"{path} is damaged: its metadata is not what save wrote ({what}): save it again") from e
 
 
 def _set_params(instance: Any, metadata: Dict[str, Any]) -> None:

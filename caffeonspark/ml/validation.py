@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Mapping, Optional, Tuple
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -11,6 +13,7 @@ from pyspark.sql import types as T
 from ..causes import explained
 from ..data.sources.frames import column_of
 from ..errors import ConfigError, DataError, suggest
+from ..spark.partitioning import has_stable_partitions
 
 __all__ = ["check_parts", "check_validation", "split"]
 
@@ -24,14 +27,25 @@ def check_validation(given: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name} looks at validations: set validationIndicatorCol or validationFraction")
 
 
-def split(dataset: DataFrame, indicator: str, fraction: float, seed: int) -> Tuple[DataFrame, Optional[DataFrame]]:
-    """(rows to train, rows to validate with or None). A row whose indicator is null is trained.
+def split(
+    dataset: DataFrame, indicator: str, fraction: float, seed: int, cleanup: contextlib.ExitStack
+) -> Tuple[DataFrame, Optional[DataFrame]]:
+    """(rows to train, rows to validate with or None). A row whose indicator is null or NaN is trained.
+
+    Where rows are exchanged between partitions, they may come in another order when they are computed again, and get
+    something else of ``rand`` and ``randomSplit``: they are persisted until ``cleanup`` ends, so that each row is in
+    one of the parts.
 
     Raises
     ------
     ConfigError
         For an indicator column that is not there, or not boolean.
     """
+    if indicator or fraction:
+        with explained("the DataFrame cannot be read"):
+            if not has_stable_partitions(dataset):
+                dataset = dataset.persist(StorageLevel.DISK_ONLY)
+                cleanup.callback(dataset.unpersist)
     if indicator:
         if indicator not in dataset.columns:
             raise ConfigError(
@@ -44,6 +58,8 @@ def split(dataset: DataFrame, indicator: str, fraction: float, seed: int) -> Tup
                 f"validationIndicatorCol: column '{indicator}' is {kind.simpleString()}; it has to be boolean"
             )
         column = column_of(dataset, indicator, "validationIndicatorCol: the DataFrame has")
+        if isinstance(kind, T.FractionalType) and not isinstance(kind, T.DecimalType):  # of pandas, which has no null
+            column = F.nanvl(column, F.lit(0.0))
         chosen = F.coalesce(column.cast("boolean"), F.lit(False))
         return dataset.filter(~chosen), dataset.filter(chosen)
     if fraction:

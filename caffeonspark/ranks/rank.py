@@ -69,7 +69,7 @@ def run_rank(
     # the folder outlives the connection, whose sidecar may still have files of it to send when the rank is done
     full = naming_full_disks(scratch_folder(), EXECUTOR_SETTING)
     with full, tempfile.TemporaryDirectory(prefix="caffeonspark-", dir=scratch_folder()) as folder:
-        connection = open_connection(job, secret, rank, hosts[rank])
+        connection = open_connection(job, secret, rank, hosts[rank], folder)
         try:
             with naming_full_disks(scratch_folder(), EXECUTOR_SETTING):
                 Rank(job, rank, hosts, connection, folder).run(files, batches)
@@ -80,12 +80,12 @@ def run_rank(
             connection.close()
 
 
-def open_connection(job: Job, secret: bytes, rank: int, host: str) -> DriverConnection:
+def open_connection(job: Job, secret: bytes, rank: int, host: str, folder: str) -> DriverConnection:
     """The connection to the driver. Errors before there is one can only be raised, for Spark to tell the driver."""
     try:
         if job.invitation.encrypted:
             encryption.require()
-        return DriverConnection.open(job.driver, job.invitation.accept(secret), rank)
+        return DriverConnection.open(job.driver, job.invitation.accept(secret), rank, folder)
     except CaffeOnSparkError as e:
         raise type(e)(f"rank {rank} of {job.ranks} on {host}: {e.message}") from None
 

@@ -6,7 +6,8 @@ cannot answer for itself. Its sidecar is forked before anything else, is never i
 * passes frames between the rank and the driver, and streams the files the rank hands over,
 * takes the rank's standard error, passes it on to the executor's log and keeps the last lines,
 * reports the rank's death with those lines, native CHECK text included,
-* ends a rank that the driver calls off and that does not end by itself.
+* ends a rank that the driver calls off and that does not end by itself,
+* removes the temporary files of a rank that was killed or crashed.
 
 It exits when the rank does.
 """
@@ -17,6 +18,7 @@ import contextlib
 import errno
 import os
 import selectors
+import shutil
 import signal
 import socket
 import time
@@ -70,8 +72,16 @@ class DriverConnection:
         self.whereabouts = whereabouts
 
     @classmethod
-    def open(cls, driver: Tuple[str, int], credentials: Credentials, rank: int) -> DriverConnection:
-        """Connect to the driver. Raises PeerLost when it cannot be reached."""
+    def open(cls, driver: Tuple[str, int], credentials: Credentials, rank: int, folder: str = "") -> DriverConnection:
+        """Connect to the driver. Raises PeerLost when it cannot be reached.
+
+        Parameters
+        ----------
+        driver : (host, port)
+        credentials : of this rank
+        rank : int
+        folder : of its temporary files, which goes with a rank that ends without a good-bye; "" for none
+        """
         try:
             uplink = dial(driver, credentials, rank, DRIVER, timeout=30)
         except PeerLost as e:
@@ -87,7 +97,9 @@ class DriverConnection:
         keep = (theirs.fileno(), log_read, stderr, uplink.sock.fileno())
         # PySpark ends its workers by SIGHUP to the whole group; the sidecar still has to report that
         child = fork(
-            lambda: _Sidecar(me, theirs, uplink, log_read, stderr, whereabouts).run(), keep, ignore_signals=True
+            lambda: _Sidecar(me, theirs, uplink, log_read, stderr, whereabouts, folder).run(),
+            keep,
+            ignore_signals=True,
         )
         theirs.close()
         uplink.sock.close()
@@ -186,9 +198,11 @@ class _Sidecar:
         log: int,
         stderr: int,
         whereabouts: Whereabouts,
+        folder: str,
     ) -> None:
         self.rank_pid = rank_pid
         self.whereabouts = whereabouts
+        self.folder = folder
         self.local = local
         self.uplink: Optional[socket.socket] = uplink.sock
         self.wire = Wire(uplink.keys, uplink.seeds)
@@ -223,6 +237,8 @@ class _Sidecar:
         if not self.said_bye:
             at = None if self.killed else self.whereabouts.read()
             self._to_driver(Frame(FrameKind.DIED, {"log": list(self.lines), "at": at}))
+            if self.folder:  # an executor may live for weeks, and what its ranks left with it
+                shutil.rmtree(self.folder, ignore_errors=True)
         if self.uplink is not None:
             with contextlib.suppress(OSError):
                 self.uplink.shutdown(socket.SHUT_WR)

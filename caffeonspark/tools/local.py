@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import stat
-import sys
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from .. import log
@@ -167,7 +165,6 @@ def join_main(argv: Sequence[str]) -> int:
     phrase = read_secret(values["secret"])
     if not phrase:
         raise ConfigError(f"join: no secret is given: -secret FILE, or the variable {_VARIABLE}, as where the run is")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # its temporary files go
     return join((host, int(port)), phrase, values["np"], lambda line: _log.info("caffeonspark: %s", line))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator, RegressionEvaluator
 from pyspark.ml.linalg import Vectors
+from pyspark.sql import functions as F
 
 from caffeonspark.errors import ConfigError, DataError
 from caffeonspark.ml.evaluation import evaluate_classification, evaluate_regression
@@ -139,3 +140,7 @@ def test_what_cannot_be_evaluated(spark, frame):
             evaluate(nulls.filter("prediction > 1"))
         with pytest.raises(DataError, match=r"^the weights of all rows \(weight\) are together 0: none counts$"):
             evaluate(nulls.filter("label = 0").withColumn("weight", nulls.weight * 0), weightCol="weight")
+        for weight in (-1.0, float("inf")):
+            rows = nulls.filter("label = 0").select("label", "prediction", F.lit(weight).alias("weight"))
+            with pytest.raises(DataError, match=r"^1 of 2 rows have a negative or infinite weight in 'weight': drop"):
+                evaluate(rows.union(rows.withColumn("weight", F.lit(3.0))), weightCol="weight")

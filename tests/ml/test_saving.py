@@ -8,7 +8,15 @@ import types
 import pytest
 from pyspark.ml.util import BaseReadWrite, DefaultParamsWriter, MLWriter
 
-from caffeonspark import CaffeClassificationModel, CaffeClassifier, CaffeModel, ConfigError, nets
+from caffeonspark import (
+    CaffeClassificationModel,
+    CaffeClassifier,
+    CaffeModel,
+    ConfigError,
+    DataError,
+    StorageError,
+    nets,
+)
 from caffeonspark.ml import persistence
 from tests.ml.test_local import small
 
@@ -60,3 +68,42 @@ def test_an_estimator_is_replaced_by_one_that_can_be_saved(local, tmp_path):
         with pytest.raises(ConfigError, match=r"gone\.prototxt|holds no net"):
             gone.write().overwrite().save(folder)
     assert (folder / "initialModel" / "net.prototxt").exists()
+
+
+def test_what_was_saved_in_part_is_no_model(local, tmp_path, monkeypatch):
+    """Whoever was killed while he saved leaves what nobody takes for a model."""
+    model, *_ = small(tmp_path, (2, 4))
+    folder = tmp_path / "saved"
+
+    def full(storage, uri, content):
+        raise StorageError(f"{uri}: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(persistence, "write_model", full)
+        with pytest.raises(StorageError, match="No space"):
+            model.save(folder)
+    assert (folder / "net.prototxt").exists()
+    with pytest.raises(ConfigError, match="is no saved model: there is no metadata"):
+        CaffeModel.loadLocal(folder)
+    model.write().overwrite().save(folder)
+    assert CaffeModel.loadLocal(folder).uid == model.uid
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"netPath": None}, "(no 'netPath')"),
+        ({"paramMap": [1]}, "'list' object"),
+    ],
+)
+def test_damaged_metadata_is_told_in_a_line(local, tmp_path, change, line):
+    model, *_ = small(tmp_path, (2, 4))
+    folder = tmp_path / "saved"
+    model.save(folder)
+    part = folder / "metadata" / "part-00000"
+    found = {**json.loads(part.read_text()), **change}
+    part.write_text(json.dumps({name: value for name, value in found.items() if value is not None}))
+    with pytest.raises(DataError) as e:
+        CaffeModel.loadLocal(folder)
+    assert e.value.message.startswith(f"{folder} is damaged: its metadata is not what save wrote (")
+    assert line in e.value.message and "\n" not in e.value.message

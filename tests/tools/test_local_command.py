@@ -135,13 +135,49 @@ def test_a_second_signal_ends_it_at_once(tmp_path, small_lmdb):
 
 
 def test_nothing_is_left_of_a_killed_run(tmp_path, small_lmdb):
-    with Running("local", "-np", "3", *write_job(tmp_path, small_lmdb, SLOW)) as job:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with Running("local", "-np", "3", *write_job(tmp_path, small_lmdb, SLOW), TMPDIR=str(scratch)) as job:
         job.wait_for("saved .*run_iter_50.solverstate")
-        below = job.below()
+        below, folders = job.below(), set(scratch.iterdir())
         assert len(below) >= 6  # ranks and their sidecars
         job.process.kill()
         job.process.wait(10)
         wait_until_gone(below)
+    assert len(folders) - len(set(scratch.iterdir())) == 3  # the ranks'; who was killed cannot remove its own
+
+
+def test_a_killed_rank_leaves_no_files(tmp_path, small_lmdb):
+    """Its records may be gigabytes, and an executor stays for the ranks that come after it."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    words = write_job(tmp_path, small_lmdb, "max_iter: 100000 snapshot: 50")
+    with Running("local", "-np", "2", *words, TMPDIR=str(scratch), SPARK_LOCAL_DIRS=str(scratch)) as job:
+        job.wait_for("saved .*run_iter_50.solverstate")
+        before = set(scratch.iterdir())
+        os.kill(job.ranks()[-1], signal.SIGKILL)
+        job.wait_for("restart 1 of ")
+        deadline = time.monotonic() + 30
+        while len(before - set(scratch.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(before - set(scratch.iterdir())) >= 2  # the other rank has ended by itself
+        job.process.send_signal(signal.SIGINT)
+        job.wait()
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_training_leaves_no_files(tmp_path, small_lmdb, number):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    words = write_job(tmp_path, small_lmdb, SLOW)
+    with Running("local", "-np", "1", *HERE, *words, **SECRET, TMPDIR=str(scratch)) as job:
+        job.wait_for("caffeonspark join ")
+        job.wait_for("waiting for")
+        job.process.send_signal(number)
+        assert job.wait(30) == 128 + number
+    assert not list(scratch.iterdir())
+    assert not [line for line in job.lines if "Traceback" in line]
 
 
 def test_no_secret_is_on_a_command_line_or_in_a_rank(tmp_path, small_lmdb):
