@@ -109,6 +109,12 @@ _BENEATH = (  # Java's and Hadoop's words for what may be well a minute later
     "org.apache.spark.storage.",
     "io.netty.",
 )
+#: Of these, what is no better a minute later: what readers of files say of their content.
+_DAMAGED = re.compile(
+    r"\bChecksumException\b|FAILED_TO_UNCOMPRESS|Unexpected end of input stream|Reached the end of stream|File is corrupt|"
+    r"not a SequenceFile|Not an Avro data file|Invalid sync|Malformed ORC|incorrect (?:header|data) check"
+)
+_READING = re.compile(r"Encountered error while reading file (\S+)\. ")
 
 
 def _cause_in(text: str, kind: str) -> CaffeOnSparkError:
@@ -246,7 +252,11 @@ def _java_cause(text: str, kind: str) -> CaffeOnSparkError:
     if "stopped SparkContext" in message:
         return ConfigError(STOPPED)
     said_by = "" if name.startswith("org.apache.spark.") else f"{name.rpartition('.')[2]}: "
-    return (InfrastructureError if name.startswith(_BENEATH) else DataError)(said_by + _sentence(message))
+    what, reading = said_by + _sentence(message), _READING.search(text)
+    if reading is not None and reading.group(1).partition(":")[2].lstrip("/") not in what:
+        what = f"{reading.group(1)} cannot be read: {what}"
+    beneath = name.startswith(_BENEATH) and not _DAMAGED.search(f"{name}: {message}")
+    return (InfrastructureError if beneath else DataError)(what)
 
 
 def _named_cause(name: str, message: str, inner: Optional[Tuple[str, str]], kind: str) -> CaffeOnSparkError:

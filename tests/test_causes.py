@@ -141,6 +141,35 @@ CASES = {
         DataError,
         "[CANNOT_READ_FILE_FOOTER] Could not read footer for file:/b.parquet (RuntimeException: corrupted file)",
     ),
+    "a file with a wrong checksum": (
+        job(
+            "org.apache.spark.SparkException: Encountered error while reading file file:///b.parquet. Details:",
+            "org.apache.hadoop.fs.ChecksumException: Checksum error: file:/b.parquet at 0 exp: 1 got: 2",
+        ),
+        DataError,
+        "ChecksumException: Checksum error: file:/b.parquet at 0 exp: 1 got: 2",
+    ),
+    "a damaged page of a file": (
+        job(
+            "org.apache.spark.SparkException: Encountered error while reading file file:///b.parquet. Details:",
+            "java.io.IOException: FAILED_TO_UNCOMPRESS(5)",
+        ),
+        DataError,
+        "file:///b.parquet cannot be read: IOException: FAILED_TO_UNCOMPRESS(5)",
+    ),
+    "a compressed file that is cut": (
+        job("java.io.EOFException: Unexpected end of input stream"),
+        DataError,
+        "EOFException: Unexpected end of input stream",
+    ),
+    "a file that cannot be reached": (
+        job(
+            "org.apache.spark.SparkException: Encountered error while reading file hdfs://n/b.parquet. Details:",
+            "java.net.ConnectException: Connection refused",
+        ),
+        InfrastructureError,
+        "hdfs://n/b.parquet cannot be read: ConnectException: Connection refused",
+    ),
     "a function of Spark's": (
         job(
             "org.apache.spark.SparkException: [FAILED_EXECUTE_UDF] Failed to execute user defined function (`f`).",
