@@ -111,8 +111,9 @@ _BENEATH = (  # Java's and Hadoop's words for what may be well a minute later
 )
 #: Of these, what is no better a minute later: what readers of files say of their content.
 _DAMAGED = re.compile(
-    r"\bChecksumException\b|FAILED_TO_UNCOMPRESS|Unexpected end of input stream|Reached the end of stream|File is corrupt|"
-    r"not a SequenceFile|Not an Avro data file|Invalid sync|Malformed ORC|incorrect (?:header|data) check"
+    r"\bChecksumException\b|FAILED_TO_UNCOMPRESS|Unexpected end of input stream|Reached the end of stream|"
+    r"File is corrupt|not a SequenceFile|Not an Avro data file|Invalid sync|Malformed ORC|"
+    r"incorrect (?:header|data) check"
 )
 _READING = re.compile(r"Encountered error while reading file (\S+)\. ")
 
