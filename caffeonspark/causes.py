@@ -115,6 +115,11 @@ _DAMAGED = re.compile(
     r"File is corrupt|not a SequenceFile|Not an Avro data file|Invalid sync|Malformed ORC|"
     r"incorrect (?:header|data) check"
 )
+#: And what another attempt may do no more than this one.
+_REFUSED = re.compile(
+    r"\b(?:AccessControlException|AccessDeniedException|FileAlreadyExistsException|UnsupportedFileSystemException|"
+    r"InvalidInputException|ParentNotDirectoryException|\w*QuotaExceededException)\b|\(Permission denied\)"
+)
 _READING = re.compile(r"Encountered error while reading file (\S+)\. ")
 
 
@@ -246,16 +251,18 @@ def _java_cause(text: str, kind: str) -> CaffeOnSparkError:
             return ConfigError(_sentence(first))
         return InfrastructureError(f"{matches[-1].group(1)}, without a message" if matches else _sentence(first))
     name, message = inner
+    said_by = "" if name.startswith("org.apache.spark.") else f"{name.rpartition('.')[2]}: "
+    what, reading = said_by + _sentence(message), _READING.search(text)
+    if reading is not None and reading.group(1).partition(":")[2].lstrip("/") not in what:
+        what = f"{reading.group(1)} cannot be read: {what}"
+    if _REFUSED.search(f"{name}: {message}"):
+        return ConfigError(what)
     if "FileNotFoundException" in name and not re.search(r"/(blockmgr|spark|executor)-\w+", message):
         return DataError(f"a file of the data is gone: {_sentence(message)}")
     if kind in _QUERY or name.endswith(_QUERY):
         return ConfigError(_sentence(message))
     if "stopped SparkContext" in message:
         return ConfigError(STOPPED)
-    said_by = "" if name.startswith("org.apache.spark.") else f"{name.rpartition('.')[2]}: "
-    what, reading = said_by + _sentence(message), _READING.search(text)
-    if reading is not None and reading.group(1).partition(":")[2].lstrip("/") not in what:
-        what = f"{reading.group(1)} cannot be read: {what}"
     beneath = name.startswith(_BENEATH) and not _DAMAGED.search(f"{name}: {message}")
     return (InfrastructureError if beneath else DataError)(what)
 

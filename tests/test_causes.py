@@ -170,6 +170,31 @@ CASES = {
         InfrastructureError,
         "hdfs://n/b.parquet cannot be read: ConnectException: Connection refused",
     ),
+    "a file that may not be read": (
+        job(
+            "org.apache.spark.SparkException: Encountered error while reading file hdfs://n/b.parquet. Details:",
+            "org.apache.hadoop.security.AccessControlException: Permission denied: user=me, access=READ",
+        ),
+        ConfigError,
+        "hdfs://n/b.parquet cannot be read: AccessControlException: Permission denied: user=me, access=READ",
+    ),
+    "a local file that may not be read": (
+        job("java.io.FileNotFoundException: /data/b.parquet (Permission denied)"),
+        ConfigError,
+        "FileNotFoundException: /data/b.parquet (Permission denied)",
+    ),
+    "a folder that is there already": (
+        "An error occurred while calling o9.saveAsTextFile.\n: org.apache.hadoop.mapred.FileAlreadyExistsException: "
+        "Output directory file:/data/words already exists\n" + AT,
+        ConfigError,
+        "FileAlreadyExistsException: Output directory file:/data/words already exists",
+    ),
+    "a folder that is not there": (
+        "An error occurred while calling o9.collect.\n: org.apache.hadoop.mapred.InvalidInputException: Input path "
+        "does not exist: file:/data/words\n" + AT,
+        ConfigError,
+        "InvalidInputException: Input path does not exist: file:/data/words",
+    ),
     "a function of Spark's": (
         job(
             "org.apache.spark.SparkException: [FAILED_EXECUTE_UDF] Failed to execute user defined function (`f`).",

@@ -11,6 +11,7 @@ import html
 import re
 from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 
+from ..causes import explained
 from ..errors import ConfigError
 from ..spark.library_zip import ship_library
 from ..spark.session import session_of, storage_of
@@ -55,6 +56,7 @@ class Vocab:
         self._spark = session_of(sc)
         self._words: List[str] = []
 
+    @explained()
     def genFromData(self, dataset: DataFrame, columnName: str, vocabSize: int = -1) -> None:
         """Take the words of a column of sentences.
 
@@ -74,10 +76,12 @@ class Vocab:
         rows = (ordered.limit(vocabSize) if vocabSize > 0 else ordered).collect()
         self._words = [_UNKNOWN_WORD, *(row["word"] for row in rows)]
 
+    @explained()
     def save(self, vocabFilePath: str) -> None:
         """Write the words as a folder with one text file, a word in each line. Raises ConfigError without words."""
         self._spark.sparkContext.parallelize(self._known(), 1).saveAsTextFile(self._path(vocabFilePath))
 
+    @explained()
     def load(self, vocabFilePath: str) -> None:
         """Read the words from a folder that ``save`` wrote, or from a text file."""
         self._words = self._spark.sparkContext.textFile(self._path(vocabFilePath)).collect()
@@ -110,6 +114,7 @@ class DFConversions:
     def __init__(self, sc: Any) -> None:
         self._spark = session_of(sc)
 
+    @explained()
     def Coco2ImageCaptionFile(self, src: str, clusterSize: int) -> DataFrame:
         """The images and captions that a JSON file of COCO's lists.
 
@@ -185,6 +190,7 @@ class DFConversions:
         rows = self._with_images(imageRootFolder, imageCaptionDF, [made("caption").alias("sentences")])
         return rows.select("id", "data", "label", "sentences.*")
 
+    @explained()
     def _with_images(self, root: str, rows: DataFrame, more: Sequence[Any]) -> DataFrame:
         from pyspark.sql import functions as F
 
@@ -200,6 +206,7 @@ class DFConversions:
         data = F.struct(F.col("height").cast("int").alias("height"), F.col("width").cast("int").alias("width"), image)
         return joined.select(F.col("id").cast("string").alias("id"), data.alias("data"), F.lit(0).alias("label"), *more)
 
+    @explained()
     def Embedding2Caption(
         self, embeddingDF: DataFrame, vocab: Vocab, embeddingColumn: str, captionColumn: str
     ) -> DataFrame:
@@ -235,6 +242,7 @@ def get_image(image: Any) -> str:
     return f"<img src='data:image/png;base64,{base64.b64encode(content).decode()}' />"
 
 
+@explained()
 def show_captions(df: DataFrame, nrows: int = 10) -> HTML:
     """A table of images with the captions that were predicted, for a notebook to show.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
+from ..causes import explained
 from ..data.decode import MAX_PIXELS, CannotDecode, decode_image
 from ..errors import ConfigError
 from ..nets.given import net_of_spec
@@ -61,6 +62,7 @@ def image_tag(np_array: np.ndarray) -> str:
     return f"<img src='data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}' />"
 
 
+@explained()
 def show_df(df: DataFrame, nrows: int = 10) -> HTML:
     """A table of the first rows of a DataFrame of images, with ids, labels and pictures, for a notebook to show.
 
