@@ -118,7 +118,8 @@ _DAMAGED = re.compile(
 #: And what another attempt may do no more than this one.
 _REFUSED = re.compile(
     r"\b(?:AccessControlException|AccessDeniedException|FileAlreadyExistsException|UnsupportedFileSystemException|"
-    r"InvalidInputException|ParentNotDirectoryException|\w*QuotaExceededException)\b|\(Permission denied\)"
+    r"InvalidInputException|ParentNotDirectoryException|\w*QuotaExceededException)\b|\(Permission denied\)|"
+    r"Input path does not exist"
 )
 _READING = re.compile(r"Encountered error while reading file (\S+)\. ")
 

@@ -191,9 +191,11 @@ CASES = {
     ),
     "a folder that is not there": (
         "An error occurred while calling o9.collect.\n: org.apache.hadoop.mapred.InvalidInputException: Input path "
-        "does not exist: file:/data/words\n" + AT,
+        "does not exist: file:/data/words\n"
+        + AT
+        + "Caused by: java.io.IOException: Input path does not exist: file:/data/words\n",
         ConfigError,
-        "InvalidInputException: Input path does not exist: file:/data/words",
+        "IOException: Input path does not exist: file:/data/words",
     ),
     "a function of Spark's": (
         job(

@@ -149,3 +149,11 @@ def test_the_notebooks_steps(spark, tmp_path):
     with pytest.raises(ConfigError, match="has no 'images', so it is no file of COCO's; it has a"):
         (tmp_path / "other.json").write_text('{"a": 1}')
         conv.Coco2ImageCaptionFile(f"{tmp_path}/other.json", 1)
+
+
+def test_what_spark_raises_is_told_in_a_line(spark, tmp_path):
+    vocab = Vocab(spark)
+    with pytest.raises(ConfigError, match=r"^IOException: Input path does not exist: file:/.*/nowhere$"):
+        vocab.load(str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match=r"^\[UNRESOLVED_COLUMN.*`caption`[^\n]*$"):
+        vocab.genFromData(spark.range(3), "caption")
