@@ -119,7 +119,7 @@ _DAMAGED = re.compile(
 _REFUSED = re.compile(
     r"\b(?:AccessControlException|AccessDeniedException|FileAlreadyExistsException|UnsupportedFileSystemException|"
     r"InvalidInputException|ParentNotDirectoryException|\w*QuotaExceededException)\b|\(Permission denied\)|"
-    r"Input path does not exist"
+    r"Input path does not exist|Mkdirs failed to create"
 )
 _READING = re.compile(r"Encountered error while reading file (\S+)\. ")
 
