@@ -50,6 +50,14 @@ def test_a_byte_order_mark(tmp_path):
     assert plan.layers[0].reader.paths == ("0 a.png",)
 
 
+@pytest.mark.parametrize("name", ["a\u2028b.png", "a\u0085b.png", "a\x0bb.png", "a\x1cb.png"])
+def test_names_with_what_only_python_takes_for_the_end_of_a_line(name, tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name)
+    plan = source_of(tmp_path, f"{name} 3\r\n0 a.png 4\r\n").plan
+    assert plan.layers[0].reader.paths == (name, "0 a.png")
+    assert plan.layers[0].reader.labels.tolist() == [3, 4]
+
+
 def test_images_of_several_sizes(tmp_path):
     """A batch of several has one size, as in stock Caffe; the error says what to do."""
     plan = source_of(tmp_path, "0 a.png 0\n1 a.png 1\n", batch=2, sizes=((8, 8), (8, 9))).plan

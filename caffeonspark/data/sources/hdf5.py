@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Iterator, List, Mapping, Tuple
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ...errors import ConfigError, DataError
 from ...formats.hdf5 import checked, reading_hdf5
-from ...nets.text import without_mark
+from ...nets.text import lines_of
 from ..records import BadRecords, Column, Records
 from ..tops import NumberTop
 from .base import RangeReader, RangeSource
@@ -20,6 +21,7 @@ __all__ = ["HDF5Reader", "HDF5Source"]
 _CHUNK = 256  # records, of which
 _CHUNK_BYTES = 64 << 20  # is the most where they are large
 _WHAT = "HDF5Data file"
+_SPACES = re.compile(r"[ \t\v\f]+")
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,10 @@ class HDF5Source(RangeSource):
             raise ConfigError(f"{self.where}: HDF5Data does not transform data: take transform_param away")
         self.shuffle = bool(param.shuffle)
         listing = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
-        names = [
-            line.strip()
-            for line in without_mark(listing).decode("utf-8", "surrogateescape").splitlines()
-            if line.strip()
-        ]
-        if not names:
+        lines = [line.strip() for line in lines_of(listing) if line.strip()]
+        if not lines:
             raise DataError(f"{self.where}: {self.description} is empty")
-        self._paths = tuple(self._find(name) for name in names)
+        self._paths = tuple(path for line in lines for path in self._files_of(line))
         starts = [0]
         for path in self._paths:
             starts.append(starts[-1] + self._look(path))
@@ -107,11 +105,16 @@ class HDF5Source(RangeSource):
             raise DataError(f"{self.where}: {self.description} has no record")
         self._starts = tuple(starts)
 
-    def _find(self, name: str) -> str:
-        found = self.config.files.find(name, beside=self.net.path)
-        if found is None:
+    def _files_of(self, line: str) -> List[str]:
+        """The files of a line of the list: one, in whose name spaces may be, or several with spaces between, as Caffe
+        reads them."""
+        found = {name: self.config.files.find(name, beside=self.net.path) for name in (line, *_SPACES.split(line))}
+        names = [line] if found[line] is not None else _SPACES.split(line)
+        missing = [name for name in names if found[name] is None]
+        if missing:
+            name = line if missing == names else missing[0]
             raise ConfigError(f"{self.where}: source {self.parameters().source}: {name} does not exist")
-        return self.path_on_nodes(found, "file")
+        return [self.path_on_nodes(str(found[name]), "file") for name in names]
 
     def _look(self, path: str) -> int:
         """The number of records in a file, whose datasets have to fit those of the files before."""

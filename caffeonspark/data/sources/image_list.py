@@ -11,12 +11,12 @@ import re
 import stat
 import zlib
 from dataclasses import dataclass
-from typing import ClassVar, Iterator, List, Mapping, Optional, Tuple
+from typing import ClassVar, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ...errors import ConfigError, DataError
-from ...nets.text import without_mark
+from ...nets.text import lines_of
 from ..decode import MAX_PIXELS
 from ..records import BadRecord, BadRecords, Column, Records
 from ..tops import ImageTop, Top
@@ -110,7 +110,7 @@ class ImageListSource(ImageSource, RangeSource):
         param = self.parameters()
         self.shuffle = bool(param.shuffle)
         content = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
-        paths, labels = self._parse(without_mark(content).decode("utf-8", "surrogateescape"))
+        paths, labels = self._parse(lines_of(content))
         skip = self._skip(content, len(paths))
         self._paths, self._labels = paths[skip:] + paths[:skip], np.roll(labels, -skip)
         self._root = self._find_root()
@@ -133,9 +133,9 @@ class ImageListSource(ImageSource, RangeSource):
         whenever the list is the same, so that a resumed run begins where it began."""
         return zlib.crc32(content) % min(int(self.parameters().rand_skip) or 1, count)
 
-    def _parse(self, text: str) -> Tuple[Tuple[str, ...], np.ndarray]:
+    def _parse(self, lines: Sequence[str]) -> Tuple[Tuple[str, ...], np.ndarray]:
         paths, labels = [], []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             path, space, label = line.strip().rpartition(" ")  # as Caffe: file names may have spaces
