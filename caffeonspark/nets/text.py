@@ -11,7 +11,7 @@ __all__ = ["as_caffe_reads", "decoded", "is_readable", "lines_of", "printable", 
 # a comment, or a string, in which a # begins none
 _PIECES = re.compile(rb"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""")
 _CODE = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|#[^\n]*)""")
-_MINUS = re.compile(r"-[ \t]+(?=[\d.])")
+_MINUS = re.compile(r"-[ \t]+(?=[\d.]|inf|nan)", re.IGNORECASE)
 _FLOAT = re.compile(r"(?<![\w.])((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)F\b")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")  # but for tabs and the ends of lines and pages
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

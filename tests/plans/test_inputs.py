@@ -70,7 +70,9 @@ def test_other_file_systems_are_not_asked(config, tmp_path, uri):
     (tmp_path / "net.prototxt").write_text(net.replace('"lmdb"', '"hdfs://gone:8020/lmdb"'))
     storage = Storage(Hadoop())
     nets = Config(None, conf=str(tmp_path / "solver.prototxt")).run_config.nets
-    check_no_input(replace(config, nets=nets, storage=storage, files=Files(storage.read, storage.exists)), uri, "-model")
+    check_no_input(
+        replace(config, nets=nets, storage=storage, files=Files(storage.read, storage.exists)), uri, "-model"
+    )
     assert not asked
 
 

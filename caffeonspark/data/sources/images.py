@@ -82,9 +82,7 @@ def image_entry(top: Top, record: str, image: Optional[np.ndarray], data: bytes,
         found, wanted = (f"{'x'.join(map(str, size))} {kind}" for size, kind in ((image.shape, image.dtype), fixed))
         resized = image.dtype == dtype and image.shape[0] == shape[0]  # would be all that it takes
         hint = "; -resize would resize it" if resized else ": all records have to be alike"
-        raise BadRecord(
-            record, "wrong image size", f"the image is {found} where the layer has {wanted}{hint}"
-        )
+        raise BadRecord(record, "wrong image size", f"the image is {found} where the layer has {wanted}{hint}")
     return image
 
 
