@@ -242,7 +242,7 @@ def _write(fd: int, data: Any, at: int) -> int:
 
 def _write_json(fd: int, value: Any, at: int) -> int:
     """Write it; how many bytes it takes."""
-    content = json.dumps(value).encode()
+    content = json.dumps(value, default=int).encode()  # sources of one's own have shapes of numpy's numbers
     return _write(fd, content, at) - at
 
 

@@ -11,6 +11,7 @@ from ..engines.batching import BatchedNet
 from ..engines.blas import use_for
 from ..engines.registry import engine_named
 from ..plans.made_data import tell_rank
+from ..plans.passes import enlarged
 from ..storage import scratch_folder
 
 if TYPE_CHECKING:
@@ -41,12 +42,17 @@ def net_for(task: Task) -> BatchedNet:
     """
     if not task.plan.layers:  # layers that make all data know how far they came
         _nets.pop(task.digest, None)
-    if task.digest not in _nets:
-        size = engine_named(task.engine).inference_memory(task.plan)
-        _make_room(size)
-        _nets[task.digest] = _Kept(_build(task), size)
-    _nets.move_to_end(task.digest)
+    kept = _nets.pop(task.digest, None)
+    size = max(_size(task), 0.0 if kept is None else kept.size)  # what larger passes took stays taken
+    _make_room(size)
+    _nets[task.digest] = _Kept(_build(task) if kept is None else kept.net, size)
     return _nets[task.digest].net.for_plan(task.plan)  # whose transformations are no part of the net
+
+
+def _size(task: Task) -> float:
+    """About how much memory a task's net takes, in MB: it is built at the plan's batch size."""
+    plan = enlarged(task.plan, task.batch) if task.batch > task.plan.batch_size else task.plan
+    return engine_named(task.engine).inference_memory(plan)
 
 
 def _make_room(size: float) -> None:

@@ -156,8 +156,11 @@ def _decoder(decoder: Sequence[Any], code: str) -> List[Any]:
 def _loss(layers: Any, target: str) -> Any:
     """How far the last layer's numbers are from the target, of which that layer's type tells the kind.
 
-    What a Sigmoid made is between 0 and 1: its cross entropy, which computes the Sigmoid itself.
+    What a Sigmoid made is between 0 and 1: its cross entropy, which computes the Sigmoid itself. A Dropout at the end
+    is for what comes next in the whole net, and no part of what is made again.
     """
+    while layers[-1].type == "Dropout":
+        del layers[-1]
     last = layers[-1]
     kind, bottom = "EuclideanLoss", last.top[0]
     if last.type == "Sigmoid":

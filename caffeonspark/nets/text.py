@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import List
 
-__all__ = ["as_caffe_reads", "decoded", "is_readable", "printable", "why_unreadable", "without_mark"]
+__all__ = ["as_caffe_reads", "decoded", "is_readable", "lines_of", "printable", "why_unreadable", "without_mark"]
 
 # a comment, or a string, in which a # begins none
 _PIECES = re.compile(rb"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""")
 _CODE = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|#[^\n]*)""")
-_MINUS = re.compile(r"-[ \t]+(?=[\d.])")
+_MINUS = re.compile(r"-[ \t]+(?=[\d.]|inf|nan)", re.IGNORECASE)
 _FLOAT = re.compile(r"(?<![\w.])((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)F\b")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")  # but for tabs and the ends of lines and pages
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -48,6 +49,12 @@ def _string(piece: re.Match[bytes]) -> bytes:
 def decoded(content: bytes) -> str:
     """The text of a prototxt that is readable; lines keep their numbers."""
     return without_mark(content).decode("utf-8", "replace")
+
+
+def lines_of(content: bytes) -> List[str]:
+    """The lines of a list of files. What Python takes for the end of one besides, such as U+2028, may be in a name, and
+    so may bytes that are not UTF-8, which become surrogates as in ``os.fsdecode``."""
+    return re.split(r"\r\n|\n|\r", without_mark(content).decode("utf-8", "surrogateescape"))
 
 
 def as_caffe_reads(text: str) -> str:

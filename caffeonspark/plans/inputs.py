@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Dict, Iterator, Optional, Tuple
+from urllib.parse import urlsplit
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StorageError
 from ..nets.embedded import embedded
 from ..nets.given import is_text
 from ..nets.net import Net
+from ..storage import scheme
 from .run_config import RunConfig
 
 __all__ = ["check_no_input"]
@@ -15,6 +18,9 @@ __all__ = ["check_no_input"]
 
 def check_no_input(config: RunConfig, uri: str, flag: str) -> None:
     """Raise ConfigError where the file that is to be written is the solver, a net, or data or a mean image of a net.
+
+    Other file systems than that of the file are not asked: a fit may have rows instead of the data that its net names,
+    and -test reads none of the TRAIN phase's.
 
     Parameters
     ----------
@@ -24,12 +30,27 @@ def check_no_input(config: RunConfig, uri: str, flag: str) -> None:
     """
     inputs: Dict[str, str] = {}
     for path, beside, what in _inputs(config):
-        found = config.files.find(path, beside=beside) if embedded(path) is None else None
-        if found is not None:
-            inputs.setdefault(config.storage.place(found), what)
+        if embedded(path) is None and not _is_elsewhere(config, path, uri):
+            with contextlib.suppress(StorageError):  # of whoever reads it, if anybody does
+                found = config.files.find(path, beside=beside)
+                if found is not None:
+                    inputs.setdefault(config.storage.place(found), what)
     what = inputs.get(config.storage.place(uri), "")
     if what:
         raise ConfigError(f"{flag} {uri} would replace {what} of this run: name another place")
+
+
+def _is_elsewhere(config: RunConfig, path: str, uri: str) -> bool:
+    """Whether ``path`` is on another file system than ``uri``, as far as their text tells."""
+    kind = scheme(path)
+    if kind in ("", "file"):
+        return False
+    if config.storage.on_local_disk(uri):
+        return True
+    if not scheme(uri):  # on the default one, whichever that is
+        return False
+    hosts = {urlsplit(path).netloc, urlsplit(uri).netloc} - {""}
+    return kind != scheme(uri) or len(hosts) > 1
 
 
 def _inputs(config: RunConfig) -> Iterator[Tuple[str, Optional[str], str]]:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Tuple
 from ..api.config import Config
 from ..causes import explained
 from ..data.records import BadRecord
-from ..data.sources.datums import datum_array, find_database, look_at, parse_datum, read_entries
+from ..data.sources.datums import datum_array, find_database, holds_floats, look_at, parse_datum, read_entries
 from ..data.sources.lmdb_file import shown
 from ..errors import ConfigError, DataError
-from ..nets.text import without_mark
+from ..nets.text import lines_of
 from ..spark.library_zip import ship_library
 from ..spark.partitioning import bounds
 from ..storage import spark_path
@@ -49,7 +49,7 @@ def database_rows(config: Config, path: str, partitions: int) -> DataFrame:
     if first is None:
         raise DataError(f"{name} is empty")
     try:
-        floats = bool(len(parse_datum(first[2], shown(first[1])).float_data))
+        floats = holds_floats(parse_datum(first[2], shown(first[1])))
     except BadRecord as e:
         raise DataError(f"{name}: {e.message}") from None
 
@@ -83,7 +83,7 @@ def _datum_batches(entries: Iterator[Tuple[int, bytes, bytes]], name: str, float
 
 def _datum_row(value: bytes, record: str, floats: bool) -> Tuple[Any, ...]:
     datum = parse_datum(value, record)
-    if bool(len(datum.float_data)) != floats:
+    if holds_floats(datum) != floats:
         kinds = ("floats", "bytes") if floats else ("bytes", "floats")
         raise BadRecord(record, "mixed Datums", f"the first Datum holds {kinds[0]}, this one {kinds[1]}")
     if datum.encoded:
@@ -121,13 +121,12 @@ def read_label_file(config: Config, path: str, fields: int) -> List[List[str]]:
     Raises ConfigError for a line that has fewer, or whose label (the second field) is no number.
     """
     lines = []
-    text = without_mark(config.files.read(path, "the label file (-labelFile)")).decode("utf-8", "surrogateescape")
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(config.files.read(path, "the label file (-labelFile)")), 1):
         if not line.strip():
             continue
         parts = line.strip().rsplit(None, fields - 1)
         wanted = " ".join(("filename", "label", "id")[:fields])
-        if len(parts) < fields or not re.fullmatch(r"[-+]?\d+", parts[1]):
+        if len(parts) < fields or not re.fullmatch(r"[-+]?[0-9]+", parts[1]):
             raise ConfigError(
                 f"{path}:{number}: a line is '{wanted}', the label a whole number, not '{line.strip()[:60]}'"
             )

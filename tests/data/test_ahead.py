@@ -73,6 +73,7 @@ def test_the_same_pixels_in_the_same_order(decoder):
     [
         ImageTop("data", SHAPE, channels=3, transform=Transform(scale=0.5, mean=np.ones(SHAPE, np.float32))),
         ImageTop("data", SHAPE, channels=3, expect=SHAPE[1:]),
+        ImageTop("data", tuple(np.array(SHAPE)), channels=np.int32(3), max_pixels=np.int64(10**9)),
         ImageTop("data", (1, 9, 7), channels=1, resize=(9, 7), upright=False),
         ImageTop("data", (1, 5, 5), channels=1, resize=(9, 7), transform=Transform(crop=5, train=True, mirror=True)),
     ],

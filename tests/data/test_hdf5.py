@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from caffeonspark import Config, DataError
+from caffeonspark import Config, ConfigError, DataError
 from caffeonspark.data.records import BadRecordPolicy, BadRecords
 from caffeonspark.data.sources.registry import make_source
 from caffeonspark.nets.net import TRAIN, Net
@@ -43,6 +43,60 @@ def test_a_file_that_is_another_one_when_it_is_read(tmp_path, file, shape, found
         f["x" if shape else "y"] = np.zeros(shape or (4, 3), np.float32)
     with pytest.raises(DataError, match=rf"a\.h5: dataset 'x' {found} when the run began: .*: start again$"):
         list(reader.read(0, 4, 1, BadRecords("list", BadRecordPolicy())))
+
+
+@pytest.mark.parametrize("name", ["b.h5", "b c.h5"])
+@pytest.mark.parametrize("between", [" ", "\t ", "\n", "\r\n"])
+def test_several_files_in_a_list(tmp_path, file, between, name):
+    """Caffe takes any white space between names; ours may also have spaces in them, alone on their line."""
+    with h5py.File(tmp_path / name, "w") as f:
+        f["x"] = np.arange(12, 18, dtype=np.float32).reshape(2, 3)
+    (tmp_path / "list.txt").write_bytes(f"{file}{between}{name}\n".encode())
+    if " " in name and "\n" not in between:
+        with pytest.raises(ConfigError, match=r"list\.txt: b does not exist$"):
+            opened(tmp_path)
+        return
+    reader = opened(tmp_path).reader()
+    read = np.concatenate([one.columns[0] for one in reader.read(0, 6, 1, BadRecords("list", BadRecordPolicy()))])
+    np.testing.assert_array_equal(read, np.arange(18).reshape(6, 3))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1), (2, 1, 3)])
+def test_records_that_are_laid_out_in_another_way(tmp_path, file, shape):
+    """Caffe gives the blob the shape of the first file's."""
+    with h5py.File(tmp_path / "b.h5", "w") as f:
+        f["x"] = np.arange(12, 18, dtype=np.float32).reshape(shape)
+    (tmp_path / "list.txt").write_text(f"{file}\nb.h5\n")
+    source = opened(tmp_path)
+    assert [top.shape for top in source.tops] == [(3,)]
+    for start, step in ((0, 1), (1, 2)):
+        records = source.reader().read(start, 6, step, BadRecords("list", BadRecordPolicy()))
+        read = np.concatenate([one.columns[0] for one in records])
+        np.testing.assert_array_equal(read, np.arange(18).reshape(6, 3)[start::step])
+
+
+@pytest.mark.parametrize(
+    ("x", "problem"),
+    [
+        (np.zeros((2, 4), np.float32), r"a record of dataset 'x' is 4, and in the files before 3"),
+        (np.zeros((2, 3, 2), np.float32), r"a record of dataset 'x' is 3x2, and in the files before 3"),
+        (np.zeros(2, np.float32), r"a record of dataset 'x' is a single value, and in the files before 3"),
+        (np.zeros((2, 3), np.complex64), r"dataset 'x' holds complex64, not numbers"),
+        (np.array([[b"1", b"2", b"3"]]), r"dataset 'x' holds \|S1, not numbers"),
+    ],
+)
+def test_records_that_do_not_fit(tmp_path, file, x, problem):
+    with h5py.File(tmp_path / "b.h5", "w") as f:
+        f["x"] = x
+    (tmp_path / "list.txt").write_text(f"{file}\nb.h5\n")
+    with pytest.raises(DataError, match=rf"layer 'd': {tmp_path}/b\.h5: {problem}$"):
+        opened(tmp_path)
+
+
+def test_a_list_of_files_that_are_not_there(tmp_path, file):
+    (tmp_path / "list.txt").write_text("no such file.h5\n")
+    with pytest.raises(ConfigError, match=r"list\.txt: no such file\.h5 does not exist$"):
+        opened(tmp_path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path, file):

@@ -1,6 +1,7 @@
 """What is in the list of an ImageData layer that cannot be used, and what says so."""
 
 import codecs
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from caffeonspark.data.records import BadRecords
 from caffeonspark.nets.net import TRAIN
 
 
-def source_of(folder, lines, batch=1, sizes=((8, 8),), mark=b""):
+def source_of(folder, lines, batch=1, sizes=((8, 8),), mark=b"", root=None):
     for number, size in enumerate(sizes):
         Image.fromarray(np.zeros((*size, 3), np.uint8)).save(folder / f"{number} a.png")
     (folder / "list.txt").write_bytes(mark + lines.encode())
+    root = f'root_folder: "{folder}/"' if root is None else root
     (folder / "net.prototxt").write_text(
         'layer { name: "d" type: "ImageData" top: "data" top: "label" '
-        f'image_data_param {{ source: "list.txt" root_folder: "{folder}/" batch_size: {batch} }} }}'
+        f'image_data_param {{ source: "list.txt" {root} batch_size: {batch} }} }}'
     )
     (folder / "solver.prototxt").write_text('net: "net.prototxt" max_iter: 1')
     config = Config(None, conf=str(folder / "solver.prototxt"))
@@ -48,6 +50,51 @@ def test_labels_that_only_python_takes(label, tmp_path):
 def test_a_byte_order_mark(tmp_path):
     plan = source_of(tmp_path, "0 a.png 3\r\n", mark=codecs.BOM_UTF8).plan
     assert plan.layers[0].reader.paths == ("0 a.png",)
+
+
+@pytest.mark.parametrize("name", ["a\u2028b.png", "a\u0085b.png", "a\x0bb.png", "a\x1cb.png"])
+def test_names_with_what_only_python_takes_for_the_end_of_a_line(name, tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name)
+    plan = source_of(tmp_path, f"{name} 3\r\n0 a.png 4\r\n").plan
+    assert plan.layers[0].reader.paths == (name, "0 a.png")
+    assert plan.layers[0].reader.labels.tolist() == [3, 4]
+
+
+def read(plan):
+    """The ids of the records that can be read, and what happened to the others."""
+    layer = plan.layers[0]
+    bad = BadRecords(layer.description, replace(layer.bad, skip=True))
+    return [name for records in layer.reader.read(0, layer.count, 1, bad) for name in records.ids], bad.total
+
+
+@pytest.mark.parametrize("place", ["working directory", "net's folder", "both"])
+def test_relative_paths_without_a_root(place, tmp_path, monkeypatch):
+    """Executors have other working directories than the driver."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        if place in ("both", {"here": "working directory", "there": "net's folder"}[folder.name]):
+            (folder / "sub").mkdir()
+            Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "sub" / "a.png")
+    monkeypatch.chdir(here)
+    plan = source_of(there, "sub/a.png 3\n", root="").plan
+    monkeypatch.chdir("/")
+    assert read(plan) == (["sub/a.png"], 0)
+    assert plan.layers[0].reader.root == (f"{there}/" if place == "net's folder" else f"{here}/")
+
+
+def test_absolute_paths_without_a_root(tmp_path):
+    plan = source_of(tmp_path, f"{tmp_path}/0 a.png 3\n", root="").plan
+    assert read(plan) == ([f"{tmp_path}/0 a.png"], 0)
+
+
+def test_a_root_that_is_the_beginning_of_names(tmp_path):
+    """Caffe puts it before the paths, whatever it is."""
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "photo_1.png")
+    plan = source_of(tmp_path, "o_1.png 3\n", root=f'root_folder: "{tmp_path}/phot"').plan
+    assert read(plan) == (["o_1.png"], 0)
+    with pytest.raises(ConfigError, match=rf"root_folder {tmp_path}/fot does not exist$"):
+        _ = source_of(tmp_path, "o_1.png 3\n", root=f'root_folder: "{tmp_path}/fot"').plan
 
 
 def test_images_of_several_sizes(tmp_path):

@@ -81,6 +81,19 @@ def test_what_was_used_longest_ago_goes_first(models, monkeypatch):
     np.testing.assert_array_equal(probabilities(tasks[1], X), forward(*models[1], {"x": X}, 4))
 
 
+def test_larger_passes_take_more_of_the_memory(models, monkeypatch):
+    """They grow a net's blobs, also of one that is kept already, and blobs do not shrink again."""
+    tasks = [task_of(paths, f"net {number}") for number, paths in enumerate(models)]
+    size = nets.engine_named("caffe").inference_memory(tasks[0].plan)
+    monkeypatch.setattr(nets, "MOST_MB", 2.5 * size)
+    for number, batch in ((0, 0), (1, 0), (1, 4096), (1, 0)):
+        probabilities(replace(tasks[number], batch=batch), X)
+    assert list(nets._nets) == ["net 1"]
+    assert nets._nets["net 1"].size > 100 * size
+    probabilities(tasks[2], X)
+    assert list(nets._nets) == ["net 2"]
+
+
 def test_a_net_that_is_too_large_is_alone(models, monkeypatch):
     monkeypatch.setattr(nets, "MOST_MB", 0.0)
     for number, paths in enumerate(models):

@@ -93,6 +93,24 @@ def test_the_pairs():
     ]
 
 
+@pytest.mark.parametrize("kind", ["Sigmoid", "TanH"])
+def test_a_dropout_behind_a_decoder_is_no_part_of_what_it_makes(kind):
+    net = stacked_autoencoder([8, 6, 4], activation="tanh")
+    for layer in net.layer:
+        if layer.type == "TanH":
+            layer.type = kind
+    at = next(number for number, layer in enumerate(net.layer) if layer.name == "tanh_decode2") + 1
+    rest = list(net.layer[at:])
+    del net.layer[at:]
+    net.layer.add(name="drop", type="Dropout", bottom=["decode2"], top=["decode2"])
+    net.layer.extend(rest)
+    _, second = pairs_of(in_phase(net))
+    sigmoid = kind == "Sigmoid"
+    assert layers(second.net)[-1] == f"{'SigmoidCrossEntropy' if sigmoid else 'Euclidean'}Loss decode2,ip1>loss"
+    assert [layer.type for layer in second.net.layer].count(kind) == (1 if sigmoid else 2)
+    assert "Dropout" not in [layer.type for layer in second.net.layer]
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 def test_the_encoders_with_scores_are_the_mlp(activation):
     for phase in (TRAIN, TEST):

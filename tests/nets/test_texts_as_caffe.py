@@ -35,6 +35,7 @@ WRITTEN = {
     "commas": LINES.replace("\n", ",\n"),
     "a plus sign": LINES.replace("0.9", "+0.9"),
     "a minus sign with a blank": LINES + "clip_gradients: - 1\n",
+    "a minus sign with a blank before infinity": LINES + "clip_gradients: - inf\n",
     "floats that end in f": LINES.replace("0.9", "0.9f"),
     "floats that end in F": LINES.replace("0.9", "0.9F"),
     "an integer that ends in f": LINES + "gamma: 1f\n",

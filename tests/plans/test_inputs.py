@@ -1,11 +1,14 @@
 """What a run reads is no place for what it writes."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
-from caffeonspark import Config, ConfigError
+from caffeonspark import Config, ConfigError, StorageError
+from caffeonspark.nets.prototxt import Files
 from caffeonspark.plans.inputs import check_no_input
+from caffeonspark.storage import Storage
 from tests.support import stock
 
 
@@ -45,6 +48,40 @@ def test_other_places_are_free(config, tmp_path):
     (tmp_path / "other").mkdir()
     for name in ("m.caffemodel", "other/net.prototxt", "lmdb"):
         check_no_input(config, f"file:{tmp_path}/{name}", "-model")
+
+
+@pytest.mark.parametrize("uri", ["file:m.caffemodel", "m.caffemodel", "hdfs://here:8020/m", "s3a://bucket/m"])
+def test_other_file_systems_are_not_asked(config, tmp_path, uri):
+    """A fit of a DataFrame reads no such source, nor does -test that of the TRAIN phase: they may be gone."""
+    asked = []
+
+    class Hadoop:
+        def default_is_local(self):
+            return True
+
+        def exists(self, path):
+            asked.append(path)
+            raise StorageError(f"{path}: nobody answers")
+
+        def qualified(self, path):
+            return path
+
+    net = (tmp_path / "net.prototxt").read_text()
+    (tmp_path / "net.prototxt").write_text(net.replace('"lmdb"', '"hdfs://gone:8020/lmdb"'))
+    storage = Storage(Hadoop())
+    nets = Config(None, conf=str(tmp_path / "solver.prototxt")).run_config.nets
+    check_no_input(
+        replace(config, nets=nets, storage=storage, files=Files(storage.read, storage.exists)), uri, "-model"
+    )
+    assert not asked
+
+
+def test_one_that_cannot_be_asked_is_not_replaced(config, tmp_path):
+    """Without Spark nothing but local files can be."""
+    net = (tmp_path / "net.prototxt").read_text()
+    (tmp_path / "net.prototxt").write_text(net.replace('"lmdb"', '"hdfs://here/lmdb"'))
+    nets = Config(None, conf=str(tmp_path / "solver.prototxt")).run_config.nets
+    check_no_input(replace(config, nets=nets), f"file:{tmp_path}/m.caffemodel", "-model")
 
 
 def test_a_solver_that_is_text_has_no_file(tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from caffeonspark import CaffeOnSpark, CaffeOnSparkError, Config, ConfigError, DataError, DataSource, run_tool
 from caffeonspark.nets.schema import BlobProto, Datum
+from caffeonspark.tools.rows import read_label_file
 from tests.support import stock
 from tests.support.data_files import cifar_tarball, entries, idx, write_leveldb, write_lmdb
 
@@ -27,6 +28,18 @@ def run(spark, capfd):
         return capfd.readouterr()
 
     return run
+
+
+def test_the_lines_of_a_label_file(tmp_path):
+    """End where they do for everybody else, and have labels that everybody reads."""
+    (tmp_path / "labels.txt").write_bytes("a\u2028b c.png 3\r\nd\x1ce.png -1".encode())
+    assert read_label_file(Config(None), str(tmp_path / "labels.txt"), 2) == [
+        ["a\u2028b c.png", "3"],
+        ["d\x1ce.png", "-1"],
+    ]
+    (tmp_path / "labels.txt").write_text("a.png \u0663\n")
+    with pytest.raises(ConfigError, match=r"labels\.txt:1: a line is 'filename label', the label a whole number"):
+        read_label_file(Config(None), str(tmp_path / "labels.txt"), 2)
 
 
 def png(pixels):

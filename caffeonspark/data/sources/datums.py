@@ -36,6 +36,7 @@ __all__ = [
     "Location",
     "datum_array",
     "find_database",
+    "holds_floats",
     "look_at",
     "open_database",
     "parse_datum",
@@ -148,11 +149,16 @@ def parse_datum(value: bytes, record: str) -> Any:
     return datum
 
 
+def holds_floats(datum: Any) -> bool:
+    """Whether a Datum's values are its floats. Where it has bytes too, Caffe takes the bytes."""
+    return not datum.data and bool(len(datum.float_data))
+
+
 def datum_array(datum: Any, record: str) -> np.ndarray:
     """The (channels, height, width) array of a Datum that is not encoded, uint8 or float32; raises BadRecord."""
     shape = (datum.channels, datum.height, datum.width)
     try:
-        floats = len(datum.float_data)
+        floats = holds_floats(datum)
         values = np.array(datum.float_data, np.float32) if floats else np.frombuffer(datum.data, np.uint8)
     except MemoryError:
         raise BadRecord(record, "record too large", "there is not enough memory for the Datum") from None

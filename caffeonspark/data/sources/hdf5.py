@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Iterator, List, Mapping, Tuple
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ...errors import ConfigError, DataError
 from ...formats.hdf5 import checked, reading_hdf5
-from ...nets.text import without_mark
+from ...nets.text import lines_of
 from ..records import BadRecords, Column, Records
 from ..tops import NumberTop
 from .base import RangeReader, RangeSource
@@ -20,6 +21,8 @@ __all__ = ["HDF5Reader", "HDF5Source"]
 _CHUNK = 256  # records, of which
 _CHUNK_BYTES = 64 << 20  # is the most where they are large
 _WHAT = "HDF5Data file"
+_NUMBERS = "biuf"  # of numpy's kinds of dtypes
+_SPACES = re.compile(r"[ \t\v\f]+")
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,16 @@ class HDF5Reader(RangeReader):
                         columns: List[Column] = [
                             np.asarray(
                                 checked(f[top.name], in_pieces=True)[begin - first : upto - first : step], np.float32
-                            )
+                            ).reshape(-1, *top.shape)
                             for top in self.tops
                         ]
                     yield Records([str(number) for number in numbers], columns, numbers)
 
     def _check_same(self, path: str, f: Any, count: int) -> None:
-        """Raise DataError unless a file has the datasets that the driver saw: ``count`` records of the tops' shapes."""
+        """Raise DataError unless a file has the datasets that the driver saw: ``count`` records as wide as the tops."""
         for top in self.tops:
             found = tuple(f[top.name].shape) if top.name in f else None
-            if found != (count, *top.shape):
+            if not found or (found[0], math.prod(found[1:])) != (count, math.prod(top.shape)):
                 has = "is gone" if found is None else f"is {_sizes(found)} and was {_sizes((count, *top.shape))}"
                 raise DataError(
                     f"{path}: dataset '{top.name}' {has} when the run began: something has written to the file since, "
@@ -92,14 +95,10 @@ class HDF5Source(RangeSource):
             raise ConfigError(f"{self.where}: HDF5Data does not transform data: take transform_param away")
         self.shuffle = bool(param.shuffle)
         listing = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
-        names = [
-            line.strip()
-            for line in without_mark(listing).decode("utf-8", "surrogateescape").splitlines()
-            if line.strip()
-        ]
-        if not names:
+        lines = [line.strip() for line in lines_of(listing) if line.strip()]
+        if not lines:
             raise DataError(f"{self.where}: {self.description} is empty")
-        self._paths = tuple(self._find(name) for name in names)
+        self._paths = tuple(path for line in lines for path in self._files_of(line))
         starts = [0]
         for path in self._paths:
             starts.append(starts[-1] + self._look(path))
@@ -107,30 +106,44 @@ class HDF5Source(RangeSource):
             raise DataError(f"{self.where}: {self.description} has no record")
         self._starts = tuple(starts)
 
-    def _find(self, name: str) -> str:
-        found = self.config.files.find(name, beside=self.net.path)
-        if found is None:
+    def _files_of(self, line: str) -> List[str]:
+        """The files of a line of the list: one, in whose name spaces may be, or several with spaces between, as Caffe
+        reads them."""
+        found = {name: self.config.files.find(name, beside=self.net.path) for name in (line, *_SPACES.split(line))}
+        names = [line] if found[line] is not None else _SPACES.split(line)
+        missing = [name for name in names if found[name] is None]
+        if missing:
+            name = line if missing == names else missing[0]
             raise ConfigError(f"{self.where}: source {self.parameters().source}: {name} does not exist")
-        return self.path_on_nodes(found, "file")
+        return [self.path_on_nodes(str(found[name]), "file") for name in names]
 
     def _look(self, path: str) -> int:
-        """The number of records in a file, whose datasets have to fit those of the files before."""
+        """The number of records in a file, whose datasets have to be as wide as those of the files before.
+
+        Blobs have the shapes of the first file's records, as in Caffe.
+        """
         with reading_hdf5(path, f"{self.where}: {path}", _WHAT) as f:
             tops, counts = [], set()
             for name in self.layer.top:
                 if name not in f:
                     raise DataError(f"{self.where}: {path} has no dataset '{name}', which top '{name}' reads")
-                shape = checked(f[name], in_pieces=True).shape
+                dataset = checked(f[name], in_pieces=True)
+                shape = dataset.shape
+                if dataset.dtype.kind not in _NUMBERS:
+                    raise DataError(f"{self.where}: {path}: dataset '{name}' holds {dataset.dtype}, not numbers")
                 if not shape:
                     raise DataError(f"{self.where}: {path}: dataset '{name}' is a single value, not a list of records")
                 counts.add(int(shape[0]))
                 tops.append(NumberTop(name, tuple(int(size) for size in shape[1:])))
         if len(counts) > 1:
             raise DataError(f"{self.where}: {path}: its datasets have different numbers of records: {sorted(counts)}")
-        if self.tops and self.tops != tuple(tops):
-            shapes = [tuple(top.shape for top in some) for some in (tops, self.tops)]
-            raise DataError(f"{self.where}: {path}: the records are {shapes[0]}, in the files before {shapes[1]}")
-        self.tops = tuple(tops)
+        for top, before in zip(tops, self.tops):
+            if math.prod(top.shape) != math.prod(before.shape):
+                raise DataError(
+                    f"{self.where}: {path}: a record of dataset '{top.name}' is {_sizes(top.shape)}, and in the files "
+                    f"before {_sizes(before.shape)}"
+                )
+        self.tops = self.tops or tuple(tops)
         return counts.pop()
 
     def count(self) -> int:

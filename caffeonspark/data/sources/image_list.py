@@ -11,12 +11,12 @@ import re
 import stat
 import zlib
 from dataclasses import dataclass
-from typing import ClassVar, Iterator, List, Mapping, Optional, Tuple
+from typing import ClassVar, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ...errors import ConfigError, DataError
-from ...nets.text import without_mark
+from ...nets.text import lines_of
 from ..decode import MAX_PIXELS
 from ..records import BadRecord, BadRecords, Column, Records
 from ..tops import ImageTop, Top
@@ -110,7 +110,7 @@ class ImageListSource(ImageSource, RangeSource):
         param = self.parameters()
         self.shuffle = bool(param.shuffle)
         content = self.config.files.read(param.source, f"{self.where}: source", beside=self.net.path)
-        paths, labels = self._parse(without_mark(content).decode("utf-8", "surrogateescape"))
+        paths, labels = self._parse(lines_of(content))
         skip = self._skip(content, len(paths))
         self._paths, self._labels = paths[skip:] + paths[:skip], np.roll(labels, -skip)
         self._root = self._find_root()
@@ -133,9 +133,9 @@ class ImageListSource(ImageSource, RangeSource):
         whenever the list is the same, so that a resumed run begins where it began."""
         return zlib.crc32(content) % min(int(self.parameters().rand_skip) or 1, count)
 
-    def _parse(self, text: str) -> Tuple[Tuple[str, ...], np.ndarray]:
+    def _parse(self, lines: Sequence[str]) -> Tuple[Tuple[str, ...], np.ndarray]:
         paths, labels = [], []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             path, space, label = line.strip().rpartition(" ")  # as Caffe: file names may have spaces
@@ -159,15 +159,30 @@ class ImageListSource(ImageSource, RangeSource):
             raise ConfigError(f"{self.where}: {self.description}: a line has several labels; {_SEVERAL}")
 
     def _find_root(self) -> str:
-        """The root folder, ending as given: Caffe puts it before the path as it is."""
+        """The root folder, ending as given: Caffe puts it before the path as it is. Where there is none, and the paths
+        are relative, it is the working directory, as in Caffe, or else the net's folder: executors have others."""
         given = self.parameters().root_folder
         if not given:
-            return ""
+            if any(map(os.path.isabs, self._paths)):
+                return ""
+            folders = [os.getcwd(), os.path.dirname(os.path.abspath(self.net.path))]
+            there = (folder for folder in folders if os.path.isfile(os.path.join(folder, self._paths[0])))
+            return os.path.join(next(there, folders[0]), "")
         found = self.config.files.find(given.rstrip("/") or "/", beside=self.net.path)
         if found is None:
-            raise ConfigError(f"{self.where}: root_folder {given} does not exist")
+            root = self._find_prefix(given)
+            if not root:
+                raise ConfigError(f"{self.where}: root_folder {given} does not exist")
+            return root
         root = self.path_on_nodes(found, "root_folder")
         return root + "/" if given.endswith("/") and root != "/" else root
+
+    def _find_prefix(self, given: str) -> str:
+        """The root where it is a folder and the beginning of names in it, so that the first image is there; else ""."""
+        folder, start = os.path.split(given)
+        found = self.config.files.find(folder or ".", beside=self.net.path)
+        root = os.path.join(self.path_on_nodes(found, "root_folder"), start) if found is not None and start else ""
+        return root if root and os.path.isfile(root + self._paths[0]) else ""
 
     def count(self) -> int:
         return len(self._paths)

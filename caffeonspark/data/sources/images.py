@@ -79,12 +79,12 @@ def image_entry(top: Top, record: str, image: Optional[np.ndarray], data: bytes,
         except CannotDecode as e:
             raise BadRecord(record, "undecodable image", f"the image cannot be decoded: {e}") from None
     if image.shape != shape or image.dtype != dtype:
-        raise BadRecord(
-            record,
-            "wrong image size",
-            f"the image is {'x'.join(map(str, image.shape))} {image.dtype} where the layer has "
-            f"{'x'.join(map(str, shape))} {dtype}; -resize would resize it",
+        found, wanted = (
+            f"{'x'.join(map(str, one))} {kind}" for one, kind in ((image.shape, image.dtype), (shape, dtype))
         )
+        resized = image.dtype == dtype and image.shape[0] == shape[0]  # would be all that it takes
+        hint = "; -resize would resize it" if resized else ": all records have to be alike"
+        raise BadRecord(record, "wrong image size", f"the image is {found} where the layer has {wanted}{hint}")
     return image
 
 
