@@ -167,7 +167,9 @@ def join_main(argv: Sequence[str]) -> int:
     phrase = read_secret(values["secret"])
     if not phrase:
         raise ConfigError(f"join: no secret is given: -secret FILE, or the variable {_VARIABLE}, as where the run is")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # its temporary files go
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # its temporary files go
     return join((host, int(port)), phrase, values["np"], lambda line: _log.info("caffeonspark: %s", line))
 
 
