@@ -58,6 +58,8 @@ def work(rank: int, pairs: Sequence[KeyPair], ports: Dict[str, List[int]], resul
     found: Dict[str, Dict[str, List[Tuple[float, float]]]] = {}
     for name, (shapes, repeats) in SIZES.items():
         arrays = [np.full(shape, rank + 1.0, np.float32) for shape in shapes]
+        for comm in comms.values():
+            comm.share(arrays)
         found[name] = {mode: [] for mode in MODES}
         for number in range(ROUNDS + 1):
             for mode, comm in comms.items():

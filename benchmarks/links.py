@@ -54,7 +54,11 @@ class Group:
                 words = [str(rank), str(len(on)), machine.address, control, *map(str, sizes)]
                 program = [*machine.before, sys.executable, str(_PROGRAM), *words]
                 self._processes.append(subprocess.Popen(program, env=environment, stdin=subprocess.DEVNULL))
-            self._introduce(listener, len(on))
+            try:
+                self._introduce(listener, len(on))
+            except BaseException:
+                self.close()
+                raise
 
     def _introduce(self, listener: socket.socket, count: int) -> None:
         introductions = {}

@@ -51,6 +51,7 @@ class Rank:
         self._arrays = {size: self._blobs(size) for size in self._sizes}
         for arrays in self._arrays.values():
             self.ours.share(arrays)
+            self.ring.share(arrays)
 
     def _blobs(self, size: int) -> List[np.ndarray]:
         return [np.ones(min(_BLOB, size - at) // 4, np.float32) for at in range(0, size, _BLOB)]

@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 
-_PASSWORD = re.compile("(://[^/@:\\s]*):[^/@\\s]*@")
+_PASSWORD = re.compile("(://[^/@:\\s]*):[^/\\s]*@")  # to the last "@" before the path
 
 
 def without_passwords(text: str) -> str:

@@ -105,8 +105,8 @@ class Communicator(ABC):
     def share(self, arrays: Sequence[np.ndarray]) -> None:
         """Prepare for arrays that are going to be reduced again and again; every rank calls it with the same shapes.
 
-        Where ranks share memory this moves the arrays' pages into it, at their addresses, until the communicator ends.
-        It changes no result.
+        What is planned for lists of them is kept, and so is their memory, until the communicator ends. Where ranks
+        share memory this moves the arrays' pages into it, at their addresses. It changes no result.
         """
         return None
 

@@ -6,30 +6,21 @@ that over many sums nothing is lost: what was handed on is the sum of what came 
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import Sequence
 
 import numpy as np
 
-__all__ = ["decode", "encode", "round_with_feedback", "truncate"]
+__all__ = ["decode", "round_with_feedback", "truncate"]
 
 _BLOCK = 16 << 10  # values that are rounded at a time, so that they are in the processor's cache
 _NAN = 0x7FC0
+_HUGE = 2.0**127  # rounding makes values of nearly twice as much infinite
 _UPPER = 1 if sys.byteorder == "little" else 0  # which half of 32 bits is the upper one
 
 
-def encode(values: np.ndarray, out: np.ndarray) -> None:
-    """Float32 values in 16 bits (uint16), rounded. NaNs stay NaNs, and what is too large becomes infinite."""
-    for low in range(0, values.size, _BLOCK):
-        part = values[low : low + _BLOCK]
-        out[low : low + _BLOCK] = _upper(_rounded(part))
-        if not math.isfinite(float(part.sum())):
-            out[low : low + _BLOCK][np.isnan(part)] = _NAN
-
-
 def truncate(values: np.ndarray, out: np.ndarray) -> None:
-    """The same of values that have been rounded already."""
+    """Float32 values in 16 bits (uint16), of values that have been rounded already."""
     out[...] = _upper(values)
 
 
@@ -43,6 +34,8 @@ def decode(encoded: np.ndarray, out: np.ndarray) -> None:
 def round_with_feedback(pieces: Sequence[np.ndarray], residual: np.ndarray, out: np.ndarray) -> None:
     """Round what pieces hold, with what was left of the last time added; the residual becomes what is left now.
 
+    NaNs stay NaNs, and what is too large becomes infinite; nothing is left of these.
+
     Parameters
     ----------
     pieces : flat float32 arrays, not changed
@@ -54,15 +47,15 @@ def round_with_feedback(pieces: Sequence[np.ndarray], residual: np.ndarray, out:
         for low in range(0, piece.size, _BLOCK):
             part = piece[low : low + _BLOCK]
             here = slice(at + low, at + low + part.size)
-            np.add(part, residual[here], out=residual[here])
-            _round_block(residual[here], out[here])
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.add(part, residual[here], out=residual[here])
+                _round_block(residual[here], out[here])
         at += piece.size
 
 
 def _round_block(left: np.ndarray, out: np.ndarray) -> None:
     """Round ``left``, of which what rounding takes stays."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        regular = math.isfinite(float(left.sum()))
+    regular = abs(float(left.sum())) < _HUGE
     rounded = _rounded(left)
     rounded &= np.uint32(0xFFFF0000)
     out[...] = _upper(rounded)
@@ -70,8 +63,9 @@ def _round_block(left: np.ndarray, out: np.ndarray) -> None:
         np.subtract(left, rounded.view(np.float32), out=left)
         return
     out[np.isnan(left)] = _NAN
-    finite = np.isfinite(left)  # a gradient that is infinite, or none, must not stay for ever
-    left[...] = np.where(finite, left - np.where(finite, rounded.view(np.float32), 0), 0)
+    known = rounded.view(np.float32)
+    finite = np.isfinite(left) & np.isfinite(known)  # what is infinite, or no number, must not stay
+    left[...] = np.where(finite, left, 0) - np.where(finite, known, 0)
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

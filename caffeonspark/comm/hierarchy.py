@@ -15,15 +15,16 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import partial
-from typing import Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from ..errors import CommunicationError
 from . import bf16
-from .layout import Chunk, HostGroups, add_host_sums, spans, split_into_chunks
+from .layout import CHUNK, MESH, Chunk, HostGroups, add_host_sums, spans, split_into_chunks
 from .link import Link
 from .link_model import FLAT, SEGMENTS, WHOLE, LinkModel
+from .plan_cache import PlanCache
 from .transfers import Channel, Lane, Transfer, move
 
 __all__ = ["Hierarchy", "SharedRange"]
@@ -74,6 +75,7 @@ class Hierarchy:
     hosts : which ranks run where
     links : by peer rank
     channel : how messages begin on them
+    lasting : as of PlanCache
 
     Attributes
     ----------
@@ -81,16 +83,19 @@ class Hierarchy:
     shared : by array (address and bytes), what the ranks of this host share; the same arrays on each of them
     """
 
-    def __init__(self, rank: int, hosts: HostGroups, links: Mapping[int, Link], channel: Channel) -> None:
+    def __init__(
+        self, rank: int, hosts: HostGroups, links: Mapping[int, Link], channel: Channel, lasting: Set[Key]
+    ) -> None:
         self.rank = rank
         self.hosts = hosts
         self.model = LinkModel()
         self.shared: Dict[Key, SharedRange] = {}
         self._links = links
         self._channel = channel
-        self._connected = len(links) == sum(map(len, hosts.groups)) - 1
+        self._connected = sum(map(len, hosts.groups)) <= MESH  # not by this rank's links: all have to choose alike
         self._residuals: Dict[Tuple[Key, ...], np.ndarray] = {}
-        self._plans: Dict[Hashable, _Segments] = {}
+        self._rooms: Dict[int, np.ndarray] = {}
+        self._plans: PlanCache[_Segments] = PlanCache(lasting)
 
     def way(self, arrays: Sequence[np.ndarray], compressed: bool) -> str:
         """Which way arrays go. What is rounded always goes the same way, because it is part of the result."""
@@ -110,11 +115,13 @@ class Hierarchy:
 
     def use(self, shared: Dict[Key, SharedRange]) -> None:
         """From now on these arrays are shared."""
-        self.shared, self._plans = shared, {}
+        self.shared = shared
+        self._plans.clear()
 
     def forget(self) -> None:
         """Let go of all arrays."""
-        self.shared, self._plans, self._residuals = {}, {}, {}
+        self.shared, self._residuals = {}, {}
+        self._plans.clear()
 
     # ---- the three ways
 
@@ -172,14 +179,14 @@ class Hierarchy:
 
     def _segments(self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool) -> Iterator[None]:
         keys = tuple(_key(array) for array in arrays)
-        key = (keys, scale, compressed)
-        if key not in self._plans:
-            if len(self._plans) > 16:  # callers reduce the same few lists again and again
-                self._plans.clear()
-            self._plans[key] = self._planned(arrays, scale, self._residual(keys, arrays) if compressed else None)
-        plan = self._plans[key]
+        key = keys, scale, compressed
+        plan = self._plans.get(
+            key, arrays, lambda: self._planned(arrays, scale, self._residual(keys, arrays) if compressed else None)
+        )
         plan.events.clear()
-        return move([(lane, self._links[lane.peer]) for lane in plan.lanes], self._channel, plan.events)
+        yield from move([(lane, self._links[lane.peer]) for lane in plan.lanes], self._channel, plan.events)
+        if key not in self._plans:
+            plan.lanes.clear()  # which know the plan, and keep its arrays
 
     def _planned(
         self, arrays: Sequence[np.ndarray], scale: Optional[float], residual: Optional[np.ndarray]
@@ -191,7 +198,13 @@ class Hierarchy:
         within = _Within(self.rank, group, flat, self._stages(flat, group, chunks), self.shared)
         if self.rank != group[0]:
             return _Follower(within)
-        return _Leader(within, self.hosts, host, chunks, scale, residual)
+        return _Leader(within, self.hosts, host, chunks, scale, residual, self._room)
+
+    def _room(self, leader: int) -> np.ndarray:
+        """Bytes for two chunks on their way to and from another leader, of whichever all-reduce runs."""
+        if leader not in self._rooms:
+            self._rooms[leader] = np.empty(2 * CHUNK, np.uint8)
+        return self._rooms[leader]
 
     def _stages(
         self, flat: Sequence[np.ndarray], group: Sequence[int], chunks: Sequence[Sequence[Chunk]]
@@ -325,6 +338,7 @@ class _Leader(_Segments):
     chunks : of each host's segment, as many for each
     scale : as in all_reduce
     residual : what rounding has left so far, where what travels is rounded; else None
+    room : gives the bytes for what goes to and comes from another leader: 2 * CHUNK
     """
 
     def __init__(
@@ -335,8 +349,10 @@ class _Leader(_Segments):
         chunks: Sequence[Sequence[Chunk]],
         scale: Optional[float],
         residual: Optional[np.ndarray],
+        room: Callable[[int], np.ndarray],
     ) -> None:
         super().__init__(within)
+        self._bytes_for = room
         self._within = within
         self._hosts = hosts
         self._host = host
@@ -401,7 +417,8 @@ class _Leader(_Segments):
         for distance in range(1, count):  # in the order in which they are added
             other = (self._host + distance) % count
             lane = Lane(self._hosts.leaders[other])
-            out, scratch = np.empty(self._width(), np.uint16), np.empty(self._width(), self._dtype)
+            room = self._bytes_for(lane.peer)
+            out, scratch = room[:CHUNK].view(np.uint16), room[CHUNK:].view(self._dtype)
             for stage in range(self._stages + _AHEAD):
                 if stage < self._stages:
                     lane.out.append(Transfer(partial(self._contribution, other, stage, out), self._local(stage)))
@@ -410,9 +427,6 @@ class _Leader(_Segments):
                     lane.out.append(Transfer(partial(self._result, stage - _AHEAD, out), (("final", stage - _AHEAD),)))
                     lane.into.append(self._arrival(stage - _AHEAD, other, scratch))
             self.lanes.append(lane)
-
-    def _width(self) -> int:
-        return max(sum(piece.size for piece in chunk.arrays) for row in self._chunks for chunk in row)
 
     def _addition(self, stage: int, distance: int, scratch: np.ndarray) -> Transfer:
         """What another host has of a chunk of this one's segment."""

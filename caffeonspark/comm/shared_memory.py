@@ -24,8 +24,9 @@ import numpy as np
 
 from ..errors import CommunicationError
 from .hierarchy import Key, SharedRange
-from .layout import CHUNK, SMALL, cut, layout_checksum
+from .layout import CHUNK, MESH, SMALL, cut, layout_checksum
 from .link_model import LinkModel, agreed
+from .plan_cache import PlanCache
 from .tcp import Steps, TCPCommunicator
 from .transfers import Channel, Lane, Transfer, move
 
@@ -81,14 +82,17 @@ class SharedMemoryCommunicator(TCPCommunicator):
         ]
         self._half = 0
         self._moved = _MovedArrays()
-        self._plans: Dict[Tuple[Key, ...], _Plan] = {}
+        self._plans: PlanCache[_Plan] = PlanCache(self._lasting)
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:
+        super().share(arrays)
+        self._plans.clear()
         self._moved.share(self, arrays, range(self.size))
 
     def close(self) -> None:
         super().close()
-        self._slots, self._plans = [], {}
+        self._slots = []
+        self._plans.clear()
         self._moved.release()
 
     # ---- all-reduce
@@ -150,11 +154,7 @@ class SharedMemoryCommunicator(TCPCommunicator):
 
     def _plan(self, arrays: Sequence[np.ndarray]) -> _Plan:
         key = tuple(_key(array) for array in arrays)
-        if key not in self._plans:
-            if len(self._plans) > 16:
-                self._plans.clear()
-            self._plans[key] = self._new_plan([array.reshape(-1) for array in arrays])
-        return self._plans[key]
+        return self._plans.get(key, arrays, lambda: self._new_plan([array.reshape(-1) for array in arrays]))
 
     def _new_plan(self, flat: Sequence[np.ndarray]) -> _Plan:
         following = [self._order[(self._position + i) % self.size] for i in range(1, self.size)]
@@ -209,6 +209,7 @@ class HostMemoryCommunicator(TCPCommunicator):
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:
         assert self._hierarchy is not None
+        super().share(arrays)
         self._moved.share(self, arrays, self._group)
         self._hierarchy.use(self._moved.ranges)
 
@@ -354,7 +355,7 @@ def share_memory(comm: TCPCommunicator) -> TCPCommunicator:
         except BaseException:
             comm.abort()
             raise
-    if comm.size == 1 or len(comm._links) < comm.size - 1:
+    if comm.size == 1 or comm.size > MESH:  # which are not all connected
         return comm
     try:
         with contextlib.ExitStack() as opened:

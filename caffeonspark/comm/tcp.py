@@ -26,6 +26,7 @@ from .handshake import Listener, dial
 from .hierarchy import Hierarchy
 from .layout import CHUNK, MESH, SMALL, Chunk, HostGroups, group_by_host, layout_checksum, ring_order, split_into_chunks
 from .link import Link, link_over
+from .plan_cache import PlanCache
 from .transfers import Channel
 
 __all__ = ["TCPCommunicator", "connect"]
@@ -33,7 +34,6 @@ __all__ = ["TCPCommunicator", "connect"]
 _HEAD = struct.Struct("!QI")  # number of the collective, layout_checksum of its layout
 _LENGTH = struct.Struct("!Q")
 _MOST_GATHERED = 16 << 20  # bytes of one rank: gathered is what ranks tell each other, not what they compute
-_MOST_LAYOUTS = 64  # that are remembered: callers reduce the same few lists again and again
 
 Steps = Iterator[None]  # of a collective: it yields when nothing more can be moved without waiting
 
@@ -101,13 +101,14 @@ class TCPCommunicator(Communicator):
         self._greeted: Set[int] = set()  # peers whose head of this collective has been sent
         self._heard: Set[int] = set()  # and has been checked
         self._scratch = np.empty(CHUNK // 4 + 1, np.float32)
-        self._layouts: Dict[Tuple[Tuple[int, int], ...], List[List[Chunk]]] = {}
+        self._lasting: Set[Tuple[int, int]] = set()  # address and bytes of what is reduced again and again
+        self._layouts: PlanCache[List[List[Chunk]]] = PlanCache(self._lasting)
         self._pending: Deque[_Begun] = deque()
         self._broken = ""  # by what
         self._hosts = hosts
         self._hierarchy: Optional[Hierarchy] = None
         if hosts is not None and len(hosts.groups) > 1 and all(peer in links for peer in hosts.peers(rank)):
-            self._hierarchy = Hierarchy(rank, hosts, links, Channel(self._send, self._receive))
+            self._hierarchy = Hierarchy(rank, hosts, links, Channel(self._send, self._receive), self._lasting)
 
     # ---- collectives
 
@@ -137,10 +138,13 @@ class TCPCommunicator(Communicator):
             yield from self._reduce_by_hosts(arrays, scale)
             return
         self._begin(layout_checksum(arrays, self._all_reduce_kind(arrays)))
-        if sum(array.nbytes for array in arrays) <= SMALL and len(self._links) == self.size - 1:
+        if sum(array.nbytes for array in arrays) <= SMALL and self.size <= MESH:
             yield from self._reduce_small(arrays, scale)
         else:
             yield from self._reduce_ring(arrays, scale)
+
+    def share(self, arrays: Sequence[np.ndarray]) -> None:
+        self._lasting.update((array.ctypes.data, array.nbytes) for array in arrays)
 
     def broadcast(self, arrays: Sequence[np.ndarray], root: int = 0) -> None:
         arrays = [array for array in arrays if array.size]
@@ -285,11 +289,7 @@ class TCPCommunicator(Communicator):
 
     def _segments(self, arrays: Sequence[np.ndarray]) -> List[List[Chunk]]:
         key = tuple((array.ctypes.data, array.nbytes) for array in arrays)
-        if key not in self._layouts:
-            if len(self._layouts) >= _MOST_LAYOUTS:
-                self._layouts.clear()
-            self._layouts[key] = split_into_chunks(arrays, self.size)
-        return self._layouts[key]
+        return self._layouts.get(key, arrays, lambda: split_into_chunks(arrays, self.size))
 
     def _scratch_for(self, dtype: np.dtype) -> np.ndarray:
         return self._scratch if dtype == np.float32 else np.empty(CHUNK // dtype.itemsize + 1, dtype)
@@ -407,7 +407,8 @@ def neighbours(rank: int, order: Sequence[int], hosts: HostGroups, compressed: b
         return [peer for peer in range(size) if peer != rank]
     position = list(order).index(rank)
     ring = {order[(position + 1) % size], order[(position - 1) % size]}
-    return sorted(ring.union(hosts.peers(rank)) if hosts.hierarchical or compressed else ring)
+    by_hosts = hosts.hierarchical or (compressed and len(hosts.groups) > 1)
+    return sorted(ring.union(hosts.peers(rank)) if by_hosts else ring)
 
 
 def connect(

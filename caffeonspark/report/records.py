@@ -217,7 +217,7 @@ def shown_flag(name: str, value: Any) -> Any:
         names = [option.partition("=")[0] for option in value]
         return [f"{key}=…" if _SECRET.search(key) else _plain_text(option) for key, option in zip(names, value)]
     if name == "mlflow":
-        return re.sub(r"//[^/@]*@", "//…@", str(value))
+        return re.sub(r"//[^/]*@", "//…@", str(value))
     return _plain_text(value)
 
 

@@ -11,7 +11,7 @@ from ..formats.endings import ending_of, is_hdf5, model_ending, name_beside, sta
 from ..plans.run_config import RunConfig
 from ..storage import join, parent
 from .snapshot_check import problem_of
-from .snapshots import snapshot_prefix
+from .snapshots import check_other_format, snapshot_prefix
 
 __all__ = ["under_own_name"]
 
@@ -35,9 +35,11 @@ def under_own_name(config: RunConfig, uid: str) -> RunConfig:
 
 
 def _newest(config: RunConfig) -> Optional[Tuple[str, str]]:
-    """(weights, state) of the newest whole snapshot of this solver next to the model; others are passed over."""
+    """(weights, state) of the newest whole snapshot of this solver next to the model; others are passed over. Raises
+    ConfigError where all are in another format than the solver's."""
     folder, hdf5 = parent(config.model_uri), is_hdf5(config.model_uri)
-    pattern = re.compile(rf"({re.escape(snapshot_prefix(config))}(?:\.\w+)?_iter_(\d+)){re.escape(state_ending(hdf5))}")
+    prefix = rf"{re.escape(snapshot_prefix(config))}(?:\.\w+)?"
+    pattern = re.compile(rf"({prefix}_iter_(\d+)){re.escape(state_ending(hdf5))}")
     matches = map(pattern.fullmatch, config.storage.names(folder))
     found = [(int(match.group(2)), match.group(1)) for match in matches if match]
     for _, name in sorted(found, reverse=True):
@@ -46,4 +48,5 @@ def _newest(config: RunConfig) -> Optional[Tuple[str, str]]:
         if not problem:
             return weights, state
         _log.warning("caffeonspark: %s is passed over: %s", state, problem)
+    check_other_format(config.storage, folder, prefix, hdf5)
     return None

@@ -21,7 +21,7 @@ from ..errors import ConfigError, StorageError
 from ..formats.endings import name_beside
 from ..storage import Storage, join, parent
 
-__all__ = ["STALE_SECONDS", "Lease"]
+__all__ = ["STALE_SECONDS", "Lease", "leases_of"]
 
 STALE_SECONDS = 60.0  # without being renewed
 _RENEW_SECONDS = 10.0
@@ -129,9 +129,12 @@ class Lease:
         return False
 
     def _remove_unfinished(self) -> None:
-        """Remove the files that the run before was writing when it was killed."""
-        stem = re.escape(name_beside(os.path.basename(self._place), ""))
-        left = re.compile(rf"\.{stem}(\.(caffemodel|metrics|curve)[\w.]*|_iter_\d+\.[\w.]*)\.[0-9a-f]{{8}}\.part")
+        """Remove the files that the run before was writing here when it was killed: the model and what is next to it,
+        or snapshots. What other places' names begin alike, another run may be writing."""
+        name = os.path.basename(self._place)
+        stem = name_beside(name, "")
+        beside = rf"|{re.escape(stem)}\.(metrics|curve)[\w.]*" if stem != name else ""
+        left = re.compile(rf"\.({re.escape(name)}(_\d+\.[\w.]*)?{beside})\.[0-9a-f]{{8}}\.part")
         with contextlib.suppress(StorageError):
             for one in self._storage.names(parent(self._place)):
                 if left.fullmatch(one):

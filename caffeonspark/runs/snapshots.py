@@ -31,6 +31,7 @@ __all__ = [
     "Snapshot",
     "SnapshotStore",
     "StartFiles",
+    "check_other_format",
     "read_resume_point",
     "snapshot_base",
     "snapshot_prefix",
@@ -146,6 +147,24 @@ def read_resume_point(
     paths = find_start_weights(config)
     contents = [read_checked(config.storage, path) for path in paths]
     return StartFiles(ResumePoint(weights=tuple(ending_of(path) for path in paths)), contents, names=paths), seed
+
+
+def check_other_format(storage: Storage, folder: str, prefix: str, hdf5: bool) -> None:
+    """Raise ConfigError where a folder has snapshots in the other format than the solver's, which is HDF5 or not;
+    called where there are none in its own, and a run that is to resume would start over.
+
+    ``prefix`` is a regular expression of what their names begin with.
+    """
+    pattern = re.compile(rf"{prefix}_iter_(\d+){re.escape(state_ending(not hdf5))}")
+    found = [match for match in map(pattern.fullmatch, storage.names(folder)) if match]
+    if not found:
+        return
+    newest = max(found, key=lambda match: int(match.group(1))).group()
+    here, there = ("HDF5", "BINARYPROTO") if hdf5 else ("BINARYPROTO", "HDF5")
+    raise ConfigError(
+        f"-resume: {join(folder, newest)} is in {there}, and the solver's snapshot_format is {here}: set it to "
+        f"{there}, or name this snapshot with -snapshot and -weights instead of -resume"
+    )
 
 
 # ---- the snapshots of a run
@@ -345,19 +364,8 @@ class SnapshotStore:
         return self._newest_of(found, of_this_run)
 
     def check_other_format(self) -> None:
-        """Raise ConfigError where there are snapshots beside the model, all in the solver's other ``snapshot_format``:
-        a run that is to go on from them would begin anew."""
-        ending = state_ending(not self._hdf5)
-        pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+){re.escape(ending)}")
-        found = [match for match in map(pattern.fullmatch, self._storage.names(self._folder)) if match]
-        if not found:
-            return
-        newest = max(found, key=lambda match: int(match.group(1))).group()
-        here, there = ("HDF5", "BINARYPROTO") if self._hdf5 else ("BINARYPROTO", "HDF5")
-        raise ConfigError(
-            f"-resume: {join(self._folder, newest)} is in {there}, and the solver's snapshot_format is {here}: set it "
-            f"to {there}, or name this snapshot with -snapshot and -weights instead of -resume"
-        )
+        """Raise ConfigError where there are snapshots next to the model in the solver's other ``snapshot_format``."""
+        check_other_format(self._storage, self._folder, re.escape(self._prefix), self._hdf5)
 
     def _newest_of(self, iterations: Sequence[int], of_this_run: bool = False) -> Optional[Snapshot]:
         """The newest whole one of these; those that are not are passed over with a line."""

@@ -42,7 +42,7 @@ class AllReduce(Strategy):
         self._stats = np.zeros(2, np.float32)  # loss, votes to stop
         self._pending: List[Pending] = []
         gradients = trainer.gradients
-        comm.share(gradients)
+        comm.share([*gradients, *trainer.statistics, self._stats])
         order = trainer.final_order if comm.overlaps else [list(range(len(gradients)))]
         self._buckets = make_buckets(order, [array.nbytes for array in gradients], LEAST)
         if len(self._buckets) > 1:

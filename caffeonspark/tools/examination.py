@@ -186,6 +186,7 @@ def measured_pairs(hosts: Sequence[str]) -> List[Tuple[int, int]]:
 def _bytes_a_second(two: Communicator) -> float:
     """How fast two ranks exchange a few MB, each way: of two ranks, each sends and gets as much as it has to reduce."""
     array = np.zeros(_LINK_BYTES // 4, np.float32)
+    two.share([array])
     times = []
     for _ in range(1 + _LINK_ROUNDS):
         two.barrier()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from caffeonspark.comm import bf16
+from caffeonspark.comm.local import local_group
 from caffeonspark.comm.shared_memory import share_memory
 from tests.comm.test_shared_memory import arrays_of
 from tests.support.exchanging import in_threads, shared_group, tcp_group_on
@@ -20,7 +21,7 @@ def rounded(values):
 
 def through(values):
     encoded, decoded = np.empty(values.size, np.uint16), np.empty(values.size, np.float32)
-    bf16.encode(values, encoded)
+    bf16.round_with_feedback([values], np.zeros(values.size, np.float32), encoded)
     bf16.decode(encoded, decoded)
     return decoded
 
@@ -65,6 +66,25 @@ def test_an_infinite_gradient_does_not_stay():
     residual, out = np.zeros(3, np.float32), np.empty(3, np.uint16)
     bf16.round_with_feedback([np.array([np.inf, np.nan, 1.001], np.float32)], residual, out)
     assert list(residual[:2]) == [0, 0] and residual[2] != 0
+
+
+@pytest.mark.parametrize("others", [[], [np.inf], [-3.4e38] * 5], ids=["alone", "by infinity", "by more"])
+def test_what_is_too_large_for_16_bits_is_infinite_once(others):
+    values = np.array([3.4e38, 0.25, *others], np.float32)
+    residual, out, decoded = np.zeros_like(values), np.empty(values.size, np.uint16), np.empty_like(values)
+    bf16.round_with_feedback([values], residual, out)
+    bf16.decode(out, decoded)
+    np.testing.assert_array_equal(decoded, [np.inf, 0.25, *(np.inf * np.sign(others))])
+    assert not residual.any()
+    bf16.round_with_feedback([np.full_like(values, 0.5)], residual, out)
+    bf16.decode(out, decoded)
+    assert (decoded == 0.5).all()
+
+
+def test_denormal_numbers_are_rounded_like_others():
+    bits = np.array([1, 0x8000, 0x8001, 0x18000, 0x7FFFFF, 0x80000001, 0x80018000], np.uint32)
+    values = bits.view(np.float32)
+    np.testing.assert_array_equal(through(values), np.round(values.astype(np.float64) / 2.0**-133) * 2.0**-133)
 
 
 def compressing(hosts, shared=True):
@@ -156,6 +176,20 @@ def test_what_is_computed_is_what_is_documented(layout):
             np.testing.assert_array_equal(np.concatenate([array.reshape(-1) for array in mine]), expected)
             for array in mine:
                 array *= 1 + rank / 7 + number
+    for comm in group:
+        comm.close()
+
+
+def test_of_nine_hosts_what_is_not_compressed_is_added_round_the_ring():
+    """Though every two of them are connected: the order of the additions is a function of sizes and hosts alone."""
+    hosts = LAYOUTS["9 of 1"]
+    group, local = compressing(hosts, shared=False), local_group(9, hosts)
+    parts = [arrays_of(rank, [(300,)], np.float32) for rank in range(9)]
+    reference = [[array.copy() for array in arrays] for arrays in parts]
+    for comms, arrays in ((group, parts), (local, reference)):
+        in_threads(9, lambda rank, comms, arrays: comms[rank].all_reduce(arrays[rank]), comms, arrays)
+    for (array,), (wanted,) in zip(parts, reference):
+        np.testing.assert_array_equal(array, wanted)
     for comm in group:
         comm.close()
 

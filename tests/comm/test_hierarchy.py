@@ -152,6 +152,29 @@ def test_more_ranks_than_a_mesh_has():
     close(group)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("shared", [False, True], ids=["over TCP", "shared memory"])
+@pytest.mark.parametrize(
+    "hosts", [[A] * 8 + [B], [A] * 7 + [B, C], [A] * 9], ids=["8 and 1", "7, 1 and 1", "9 on one host"]
+)
+def test_who_is_connected_to_all_goes_the_way_of_those_who_are_not(hosts, shared, compressed):
+    """Of more ranks than a mesh has, a leader may be connected to every other rank."""
+    group = tcp_group_on(hosts, compressed=compressed, stall_timeout=20)
+    if shared:
+        tcp = group
+        group = in_threads(9, lambda rank: share_memory(tcp[rank]))
+    for name in ("a few", "large and small"):
+        parts = [arrays_of(rank, SHAPES[name], np.float32) for rank in range(9)]
+        local, reference = local_group(9, hosts), [[array.copy() for array in arrays] for arrays in parts]
+        in_threads(9, lambda rank, group, arrays: group[rank].all_reduce(arrays[rank], 1 / 9), local, reference)
+        in_threads(9, lambda rank, arrays: group[rank].all_reduce(arrays[rank], 1 / 9), parts)
+        for mine in parts:
+            for array, wanted in zip(mine, reference[0]):
+                np.testing.assert_array_equal(array, wanted)
+    assert in_threads(9, lambda rank: group[rank].all_gather(b"%d" % rank)) == [[b"%d" % k for k in range(9)]] * 9
+    close(group)
+
+
 def test_other_layouts_are_as_they_were():
     for hosts in ([A, A, A], [A, B, C]):
         tcp = tcp_group_on(hosts)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from caffeonspark.errors import Interrupted, StorageError, TrainingError, to_wire
+from caffeonspark.errors import Interrupted, StorageError, TrainingError, to_wire, without_passwords
 from caffeonspark.report import file_uploader, metrics, read_metrics
 from caffeonspark.report.base import Observer, Observers
 from caffeonspark.report.file_uploader import FileUploader
@@ -174,6 +174,16 @@ def test_settings_without_passwords():
         "devices": 2,
         "model": "ftp://me@host/m.caffemodel",
     }
+
+
+def test_a_password_with_an_at_sign_is_left_out_whole():
+    given = {"mlflow": "https://me:se@cret@host/x", "model": "ftp://me:se@cret@host/m@2.caffemodel"}
+    assert shown_settings(Settings.of(given)) == {
+        "mlflow": "https://…@host/x",
+        "model": "ftp://me@host/m@2.caffemodel",
+    }
+    line = "hdfs://nn:8020/a of me@home, ftp://me:se@cret@host/b and s3a://bucket/c@1"
+    assert without_passwords(line) == "hdfs://nn:8020/a of me@home, ftp://me@host/b and s3a://bucket/c@1"
 
 
 def test_passwords_in_places_are_in_no_record_and_no_line():

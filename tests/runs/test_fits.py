@@ -66,6 +66,13 @@ def test_resume_finds_the_newest_whole_snapshot_of_any_fit(make, tmp_path, monke
     assert not under_own_name(make(), "u").settings.snapshot
 
 
+def test_a_fit_does_not_start_over_next_to_snapshots_of_another_format(make, tmp_path):
+    (tmp_path / "run.CaffeModel_a_iter_20.solverstate").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"CaffeModel_a_iter_20\.solverstate is in BINARYPROTO, and the solver's"):
+        under_own_name(make("snapshot_format: HDF5", resume=True), "u")
+    assert not under_own_name(make("snapshot_format: HDF5"), "u").settings.snapshot
+
+
 def test_a_fit_cannot_resume_where_nothing_is_kept():
     """It began anew without a word."""
     with pytest.raises(ConfigError, match="resume continues from the newest snapshot beside model, and no model"):

@@ -12,7 +12,7 @@ import pytest
 
 from caffeonspark.errors import ConfigError, StorageError
 from caffeonspark.runs import lease as lease_module
-from caffeonspark.runs.lease import STALE_SECONDS, Lease
+from caffeonspark.runs.lease import STALE_SECONDS, Lease, leases_of
 from caffeonspark.storage import Storage
 from tests.support.paths import ROOT
 
@@ -54,19 +54,38 @@ def left_behind(folder, age, **about):
     return path
 
 
+def left_behind_by_snapshots(folder):
+    path = left_behind(folder, STALE_SECONDS + 5)
+    os.rename(path, folder / ".m_iter.lease")
+
+
 def test_what_a_killed_run_was_writing_goes_with_its_lease(tmp_path):
+    """With the lease of its place, and no other: what begins alike another live run may be writing."""
     left_behind(tmp_path, STALE_SECONDS + 5)
-    theirs = [
+    left_behind_by_snapshots(tmp_path)
+    left_behind(tmp_path, STALE_SECONDS + 5)
+    of_model = [
         ".m.caffemodel.0123abcd.part",
         ".m.metrics.jsonl.0123abcd.part",
         ".m.curve.html.0123abcd.part",
-        ".m_iter_30.solverstate.json.0123abcd.part",
     ]
-    others = [".m.v2.caffemodel.0123abcd.part", ".mm.caffemodel.0123abcd.part", "m.metrics.jsonl", ".m.notes.part"]
-    for name in theirs + others:
+    of_snapshots = [".m_iter_30.solverstate.json.0123abcd.part", ".m_iter_30.rank1.caffemodel.h5.0123abcd.part"]
+    others = [
+        ".m.v2.caffemodel.0123abcd.part",
+        ".m.caffemodel.h5.0123abcd.part",
+        ".mm.caffemodel.0123abcd.part",
+        ".mm_iter_30.solverstate.0123abcd.part",
+        "m.metrics.jsonl",
+        ".m.notes.part",
+    ]
+    for name in of_model + of_snapshots + others:
         (tmp_path / name).write_text("")
-    with lease(tmp_path):
-        assert sorted(os.listdir(tmp_path)) == sorted([*others, ".m.caffemodel.lease"])
+    leases = [".m.caffemodel.lease", ".m_iter.lease"]
+    of_place, of_prefix = leases_of(Storage(), f"file:{tmp_path}/m.caffemodel", f"file:{tmp_path}/m_iter", "app", 1)
+    with of_place:
+        assert sorted(os.listdir(tmp_path)) == sorted([*of_snapshots, *others, *leases])
+        with of_prefix:
+            assert sorted(os.listdir(tmp_path)) == sorted([*others, *leases])
 
 
 def test_two_live_runs_do_not_share_a_place(tmp_path):

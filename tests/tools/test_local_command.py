@@ -266,6 +266,21 @@ def test_who_does_not_know_the_secret_is_refused(tmp_path, small_lmdb):
             assert re.search("ended: stopped by SIGINT at iteration", machine.lines[-1])
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_machine_that_is_told_to_end_leaves_no_files(tmp_path, small_lmdb, number):
+    """SIGHUP comes of a terminal that is closed."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    words = write_job(tmp_path, small_lmdb, SLOW)
+    with Running("local", "-np", "1", "-join", "2", "-interface", "lo", *words, **SECRET) as job:
+        with Running(*joining(job), **SECRET, TMPDIR=str(scratch)) as machine:
+            machine.wait_for("joined the run")  # which waits for one more
+            assert list(scratch.iterdir())
+            machine.process.send_signal(number)
+            assert machine.wait(30) == 128 + number
+        assert not list(scratch.iterdir())
+
+
 # ---- refusals
 
 
