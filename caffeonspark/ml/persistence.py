@@ -1,4 +1,4 @@
-"""How models and estimators are saved: Spark ML's metadata, with net and weights beside a model's."""
+"""How models and estimators are saved: Spark ML's metadata, with net and weights next to a model's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["EstimatorReader", "EstimatorWriter", "ModelReader", "ModelWriter", "
 
 
 class _Writer(MLWriter):
-    """Saves where there is a driver's own JVM, and nothing else lies there yet."""
+    """Saves where there is a driver's own JVM, and nothing is at the path yet."""
 
     def __init__(self, instance: Any) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Writer(MLWriter):
 
 
 class ModelWriter(_Writer):
-    """Spark ML's metadata, with the TEST net's prototxt, the .caffemodel and the training's summary beside it."""
+    """Spark ML's metadata, with the TEST net's prototxt, the .caffemodel and the training's summary next to it."""
 
     def _prepare(self, session: Any) -> None:
         self._instance._held()
@@ -87,7 +87,7 @@ def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) ->
 
 
 class EstimatorWriter(_Writer):
-    """Spark ML's metadata, in which solver and nets are texts, and the ``initialModel`` beside it."""
+    """Spark ML's metadata, in which solver and nets are texts, and the ``initialModel`` next to it."""
 
     def _prepare(self, session: Any) -> None:
         estimator = self._instance
@@ -131,7 +131,7 @@ class EstimatorReader(MLReader):
 
 
 def _metadata(wanted: Any, path: str, session: Any) -> Dict[str, Any]:
-    """What Spark ML wrote of it. Raises ConfigError where nothing, or something else, was saved."""
+    """What Spark ML wrote of it. Raises ConfigError where nothing, or an object of another kind, was saved."""
     if not storage_of(session).exists(join(path, "metadata")):
         raise ConfigError(f"{path}: there is no saved {wanted.__name__}: name the folder that save wrote")
     metadata: Dict[str, Any] = DefaultParamsReader.loadMetadata(path, session.sparkContext)

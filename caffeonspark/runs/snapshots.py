@@ -334,7 +334,7 @@ class SnapshotStore:
     # ---- finding
 
     def newest_taken(self, until: float = math.inf) -> Optional[Snapshot]:
-        """The newest whole snapshot of this run, of iteration ``until`` at most; older runs' may lie next to it."""
+        """The newest whole snapshot of this run, of iteration ``until`` at most; older runs' may be next to it."""
         return self._newest_of([iteration for iteration in self._taken if iteration <= until])
 
     def newest(self, of_this_run: bool = False) -> Optional[Snapshot]:
@@ -345,8 +345,8 @@ class SnapshotStore:
         return self._newest_of(found, of_this_run)
 
     def check_other_format(self) -> None:
-        """Raise ConfigError where there are snapshots beside the model, all in the solver's other ``snapshot_format``:
-        a run that is to go on from them would begin anew."""
+        """Raise ConfigError where there are snapshots next to the model, all in the solver's other ``snapshot_format``:
+        a run that is to continue from them would begin at iteration 0."""
         ending = state_ending(not self._hdf5)
         pattern = re.compile(rf"{re.escape(self._prefix)}_iter_(\d+){re.escape(ending)}")
         found = [match for match in map(pattern.fullmatch, self._storage.names(self._folder)) if match]
@@ -451,8 +451,8 @@ class SnapshotStore:
         now = f"this run has {ranks} with {_asking(sync)}"
         if not about.get("portable", True):
             raise ConfigError(
-                f"{saved_by}, which cannot go on otherwise, and {now}: give it those ranks and {_asking(theirs)}, or "
-                "its model alone as -weights"
+                f"{saved_by}, which cannot continue in another way, and {now}: give it those ranks and "
+                f"{_asking(theirs)}, or its model alone as -weights"
             )
         if parts or ("sync" in about and theirs != sync):
             self._say(f"{saved_by}, and {now}: every rank starts from the snapshot's model and solver state")
@@ -465,7 +465,7 @@ class SnapshotStore:
         if changed:
             before, now = (" ".join(_as_flag(name, values[name]) for name in changed) for values in (about, mine))
             self._say(
-                f"{state} was saved with {before}, and this run has {now}: it goes on with that, and comes to another "
+                f"{state} was saved with {before}, and this run has {now}: it continues with that, and gets another "
                 "model than a run with one of them"
             )
 

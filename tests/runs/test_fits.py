@@ -68,5 +68,5 @@ def test_resume_finds_the_newest_whole_snapshot_of_any_fit(make, tmp_path, monke
 
 def test_a_fit_cannot_resume_where_nothing_is_kept():
     """It began anew without a word."""
-    with pytest.raises(ConfigError, match="resume continues from the newest snapshot beside model, and no model"):
+    with pytest.raises(ConfigError, match="resume continues from the newest snapshot next to model, and no model"):
         CaffeEstimator(conf="solver.prototxt", resume=True)._fit(None)
