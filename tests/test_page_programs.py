@@ -6,7 +6,9 @@ The solver's ``max_iter`` is smaller, so that a program takes seconds.
 
 import ast
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from tests.support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "data"))
-import make_digits  # noqa: E402
+import make_digits
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -84,6 +86,13 @@ def test_readme(names, files):
     assert (files / "build" / "python" / "lenet.caffemodel").is_file()
     assert predicted.columns == ["features", "label", "rawPrediction", "probability", "prediction"]
     assert share_right(predicted) > 0.85
+
+
+def test_readme_names_a_shell_with_a_session():
+    (command,) = re.findall(r"`scripts/with-env (pyspark [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    typed = "import caffeonspark\nprint('master', spark.sparkContext.master, type(caffeonspark.CaffeOnSpark(spark)).__name__)\n"
+    shell = subprocess.run(shlex.split(command), input=typed, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert "master local-cluster[2,1,1024] CaffeOnSpark" in shell.stdout, shell.stdout[-2000:] + shell.stderr[-2000:]
 
 
 def test_train_from_an_lmdb(names, capsys):
