@@ -90,9 +90,11 @@ def test_readme(names, files):
 
 def test_readme_names_a_shell_with_a_session():
     (command,) = re.findall(r"`scripts/with-env (pyspark [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
-    typed = "import caffeonspark\nprint('master', spark.sparkContext.master, type(caffeonspark.CaffeOnSpark(spark)).__name__)\n"
+    typed = "from caffeonspark import CaffeOnSpark\nprint('typed in', CaffeOnSpark(spark), spark.sparkContext.master)\n"
     shell = subprocess.run(shlex.split(command), input=typed, capture_output=True, text=True, cwd=ROOT, timeout=300)
-    assert "master local-cluster[2,1,1024] CaffeOnSpark" in shell.stdout, shell.stdout[-2000:] + shell.stderr[-2000:]
+    assert re.search(r"typed in <.*CaffeOnSpark.*> local-cluster\[2,1,1024\]", shell.stdout), (
+        shell.stdout[-2000:] + shell.stderr[-2000:]
+    )
 
 
 def test_train_from_an_lmdb(names, capsys):
