@@ -46,7 +46,7 @@ def open_listener(
         why = e.strerror or str(e)
         if e.errno == errno.EADDRINUSE and ports != (0, 0):
             raise ConfigError(
-                f"-port {_span(ports)}: {_count(ports)} on {host}, and none is free: {_needed(needed)}, beside "
+                f"-port {_span(ports)}: {_count(ports)} on {host}, and none is free: {_needed(needed)}, in addition to "
                 "those that other programs hold"
             ) from None
         if e.errno == errno.EACCES and 0 < ports[0] < 1024:

@@ -86,8 +86,8 @@ class Communicator(ABC):
         ``n * k // H <= i < n * (k + 1) // H``, and its sum starts at host k: ((P[k] + P[k+1]) + P[k+2]) + …, indices
         modulo H.
 
-        Compressed arrays are summed up by themselves, in the order for several hosts, and the rest as if there were
-        nothing else. Each host's P gets what rounding left of it the last time; those of the hosts that are added to
+        Compressed arrays are summed up by themselves, in the order for several hosts, and the others as if they were
+        alone. Each host's P gets what rounding left of it the last time; those of the hosts that are added to
         host k's are rounded after that, and the scaled sum is rounded once more, for host k too, so that every rank
         has the same. Within a host nothing is compressed, nor is it where all ranks share one machine's memory.
         """
@@ -95,7 +95,7 @@ class Communicator(ABC):
     def begin_all_reduce(
         self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0
     ) -> Pending:
-        """Begin what ``all_reduce`` does. It goes on in ``progress`` and ``wait``; the caller may compute meanwhile.
+        """Begin what ``all_reduce`` does. ``progress`` and ``wait`` continue it; the caller may compute meanwhile.
 
         Several may be pending. They are waited for in the order in which they were begun, the same on every rank, and
         before any other collective; when each of them makes progress is every rank's own business.

@@ -3,7 +3,7 @@
 A checksum is XXH3's 64 bits, seeded with a number that both ends derive from the handshake, for each direction another,
 and the message's own number. So a message that arrives twice, not at all, in another's place, or that comes back to
 who sent it is found as surely as a flipped bit. It keeps nobody from changing bytes who means to, and knows the seed:
-that takes encryption (``encryption``), whose records need no checksum beside their tags.
+that takes encryption (``encryption``), whose records have tags and need no checksum.
 
 XXH3 comes from the package ``xxhash``. It does 30 GB/s on a core with AVX2, twenty times what zlib's CRC-32 does.
 """

@@ -1,6 +1,6 @@
 """What the parties of an attempt recognise each other by.
 
-An attempt has a bootstrap secret, which lets a rank register with the driver and nothing else: the driver takes the
+An attempt has a bootstrap secret, which only lets a rank register with the driver: the driver takes the
 first claim of each rank. Where connections are encrypted every party makes an X25519 key pair for the attempt. The
 driver's public key is in the ranks' invitation, a rank's is in its claim, and the driver tells each rank those of the
 others. From then on two parties share what only their two private keys give, so none can speak as another. Private
@@ -82,11 +82,11 @@ class Credentials:
 
     @property
     def identity(self) -> bytes:
-        """32 bytes that nobody else has: the public key, or random ones in clear."""
+        """32 bytes that no other party has: the public key, or random ones in clear."""
         return self._label if self.pair is None else self.pair.public
 
     def invitation(self) -> Invitation:
-        """What the ranks get of the driver's credentials, beside the secret."""
+        """What the ranks get of the driver's credentials, in addition to the secret."""
         return Invitation(self.nonce, b"" if self.pair is None else self.pair.public, self.checksum)
 
     def shared(self, peer: int, identity: Optional[bytes] = None) -> bytes:
@@ -129,7 +129,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class SharedSecret(Credentials):
-    """Credentials of two parties that know a secret before they meet, and nothing else of each other: the keys of their
+    """Credentials of two parties that know only a secret before they meet: the keys of their
     connection, which is always encrypted, are made of the secret and of what both said new in the handshake."""
 
     @classmethod

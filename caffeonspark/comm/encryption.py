@@ -28,7 +28,7 @@ RECORD = 256 << 10
 _LENGTH = struct.Struct("!I")
 _TAG = 16
 _KEY = 32
-# Records under one key, 128 GB of them: far below what AES-GCM is safe for. Then both ends go on to the next key.
+# Records under one key, 128 GB of them: far below what AES-GCM is safe for. Then both ends change to the next key.
 _RECORDS_PER_KEY = 1 << 19
 _PACKAGE = "cryptography>=42"
 
@@ -127,7 +127,7 @@ class _Cipher:
         return nonce
 
     def encrypt(self, data: Bytes, head: bytes) -> bytes:
-        nonce = self._nonce()  # first: it may go on to the next key
+        nonce = self._nonce()  # first: it may change to the next key
         return self._cipher.encrypt(nonce, data, head)
 
     def decrypt(self, data: Bytes, head: bytes) -> bytes:
@@ -209,7 +209,7 @@ class Decryptor:
             self._have = len(rest)
 
     def feed(self, data: Bytes) -> List[bytes]:
-        """``take`` for who has the bytes elsewhere already."""
+        """``take`` for a caller that has the bytes in its own memory already."""
         view = memoryview(data)
         decrypted: List[bytes] = []
         while len(view):

@@ -57,8 +57,8 @@ class PeerConnection:
     keys : to encrypt with, or None
     seeds : of the checksums, or None
     mask : 32 bytes that only the two ends know, for one secret to be sent in clear
-    identity : the other end's, where it dialled; b"" else
-    host : where it dialled from; "" else
+    identity : the other end's, where it dialled; otherwise b""
+    host : where it dialled from; otherwise ""
     """
 
     sock: socket.socket

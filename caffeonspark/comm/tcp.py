@@ -220,7 +220,7 @@ class TCPCommunicator(Communicator):
             raise
 
     def _all_reduce_kind(self, arrays: Sequence[np.ndarray]) -> str:
-        """What has to be the same on every rank, beside the arrays' sizes."""
+        """What has to be the same on every rank, in addition to the arrays' sizes."""
         return "all_reduce"
 
     # ---- by hosts
@@ -400,7 +400,7 @@ class TCPCommunicator(Communicator):
 
 
 def neighbours(rank: int, order: Sequence[int], hosts: HostGroups, compressed: bool = False) -> List[int]:
-    """The peers a rank is connected to: all of them in a small group, else its neighbours in the ring, and, where
+    """The peers a rank is connected to: all of them in a small group, otherwise its neighbours in the ring, and, where
     hosts add up before they exchange, its leader, or who it leads and the other leaders."""
     size = len(order)
     if size <= MESH:

@@ -51,7 +51,7 @@ class FrameKind(str, Enum):
     PEERS = "peers"  # where the other ranks listen, and the kernels of their BLAS
     STOP = "stop"  # after this iteration
     ABORT = "abort"
-    # of the driver's own: a connection that broke; somebody else who claims to be a connected rank
+    # of the driver's own: a connection that broke; another process that claims to be a connected rank
     LOST = "lost"
     CLAIMED = "claimed"
     # files

@@ -18,7 +18,7 @@ from .grey import SRGB_GAMMA, is_srgb, to_grey
 
 __all__ = ["MAX_PIXELS", "CannotDecode", "decode_image", "resize"]
 
-#: The most pixels an image may have where nothing else is said (``-maxPixels``).
+#: The most pixels that an image may have by default (``-maxPixels``).
 MAX_PIXELS = 100_000_000
 
 #: The formats of pixels that Pillow reads by itself; for others it starts programs, or calls other libraries.

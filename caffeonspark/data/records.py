@@ -175,7 +175,7 @@ class BadRecords:
         self.examples += list(examples)[: self.kept_examples - len(self.examples)]
 
     def describe(self, good: int) -> str:
-        """One line about what was skipped, besides ``good`` records that were not."""
+        """One line about what was skipped, where ``good`` records were not."""
         causes = ", ".join(f"{count} {cause}" for cause, count in sorted(self.counts.items()))
         return f"{self.source}: skipped {self.total} of {self.total + good} records ({causes}); {self.examples[0]}"
 

@@ -78,7 +78,7 @@ def local_net(config: Configured, net: Net, blobs: Sequence[str], model: bytes, 
 class LocalNet:
     """A net that computes in this process.
 
-    Threads may use it at once, and compute one after the other. A process that is forked may go on to use it.
+    Threads may use it at once, and compute one after the other. A forked process may continue to use it.
 
     Attributes
     ----------

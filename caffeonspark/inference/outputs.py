@@ -32,7 +32,7 @@ __all__ = ["HANDLE_INVALID", "OutputColumn", "check_outputs", "formed", "with_ou
 #: What a row that cannot be used does: it fails the query, is left out, or has null outputs.
 HANDLE_INVALID = ("error", "skip", "keep")
 
-_ROWS, _BYTES = 1024, 8 << 20  # after so many, outputs go on to Spark
+_ROWS, _BYTES = 1024, 8 << 20  # after so many, outputs are given to Spark
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ class CaffeAutoencoder(AutoencoderParams, NetEstimator):
 
     The first pair learns to make the features again, the second to make the first one's code again, and so on: one
     training after the other, each by the Params given here, so ``maxIter`` and ``epochs`` are of each. The
-    rows are encoded anew for each of them, lazily. A pair's loss is the net's own for the first; for the others the
-    cross entropy where the code comes of a Sigmoid, and else the squared error.
+    rows are encoded again for each of them, lazily. A pair's loss is the net's own for the first; for the others the
+    cross entropy where the code comes from a Sigmoid, otherwise the squared error.
 
     Parameters
     ----------

@@ -32,14 +32,14 @@ class CaffeEstimator(EstimatorParams, NetEstimator):
     **params
         Flags by name (``conf``, ``clusterSize``, ``devices``, ``weights``, …; see ``caffeonspark -help``), and what
         ``explainParams()`` lists beyond them. ``features`` are the blobs the model adds as columns: by default the
-        outputs of the TEST net that do not need a label, or else all of its outputs. The columns are those that the
-        net's CoSData layer names; with ``featuresCol``, ``labelCol`` or
-        ``weightCol`` they fill the net's inputs, whatever its data layers are.
+        outputs of the TEST net that do not need a label, or all of its outputs if each needs one. The columns are
+        those that the net's CoSData layer names; with ``featuresCol``, ``labelCol`` or ``weightCol`` they fill the
+        net's inputs, whatever its data layers are.
 
-        With ``model``, each fit writes its files beside it under a name of its own
+        With ``model``, each fit writes its files next to it, under its own name
         (``lenet.CaffeModel_4f….caffemodel``, see ``summary.model``), so several fits at once do not meet; the model of
         the one that ended last is ``model`` too. Without it, the trained net is kept in the CaffeModel only. A fit that
-        ended early says which snapshot there is, and what goes on from it.
+        ended early reports which snapshot there is, and how to continue from it.
     """
 
     def flags(self) -> Dict[str, Any]:

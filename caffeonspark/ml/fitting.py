@@ -60,7 +60,7 @@ class Fit:
     by_columns: bool
 
     def value(self, name: str) -> Any:
-        """Of a Param: what was set, else its default, else None."""
+        """Of a Param: what was set, or its default, or None."""
         return self.given.get(name, self.defaults.get(name))
 
     @property
@@ -164,7 +164,7 @@ def fit(
 
 
 def _flags(about: Fit, folder: str) -> Dict[str, Any]:
-    """The flags of the run, without conf; what is of no use afterwards lies in ``folder``."""
+    """The flags of the run, without conf; what is of no use afterwards is in ``folder``."""
     given, flags = about.given, about.flags
     if not given.get("model"):
         flags["model"] = "file:" + os.path.join(folder, "model.caffemodel")
@@ -183,8 +183,8 @@ def _check(about: Fit) -> None:
     check_validation(given)
     if given.get("resume") and not given.get("model"):
         raise ConfigError(
-            "resume continues from the newest snapshot beside model, and no model is named: set it, or name a snapshot "
-            "and its weights"
+            "resume continues from the newest snapshot next to model, and no model is named: set it, or name a "
+            "snapshot and its weights"
         )
     if not given.get("conf") and not given.get("net"):
         raise ConfigError("no net is given: set net (a prototxt, or caffeonspark.nets.mlp(…)), or conf, a solver's")

@@ -134,7 +134,7 @@ def sized(head: Head, plan: NetPlan, path: str) -> Head:
 
 
 def _last_loss(nets: SolverNets, net: Net, types: Tuple[str, ...]) -> Optional[Any]:
-    """The last loss of these types, of the TEST net or else of the TRAIN net, whose scores the TEST net has."""
+    """The last loss of these types, of the TEST net or otherwise of the TRAIN net, whose scores the TEST net has."""
     known = set(net.blob_names())
     for one in (net, nets.train):
         found = [layer for layer in one.message.layer if layer.type in types and layer.bottom[0] in known]

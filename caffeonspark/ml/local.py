@@ -54,8 +54,8 @@ class LocalPrediction(HoldsNet):
     """Predictions in this process, for models with a TEST net and weights.
 
     The net is built at the first call, after another process has shown that net and weights run, and once more where
-    parameters were changed since. Pickling and copying leave it behind. Threads may predict at once, and processes
-    that are forked may go on.
+    parameters were changed since. Pickling and copying leave it behind. Threads may predict at once, and forked
+    processes may continue to predict.
     """
 
     def predict(self, x: Any) -> Any:

@@ -125,7 +125,7 @@ class NetModel(LocalPrediction, CaffeFiles, HasTrainingSummary, Model, MLReadabl
     # ---- saving
 
     def _saved(self) -> Dict[str, Any]:
-        """What is saved besides Params, net and weights; for JSON."""
+        """What is saved in addition to Params, net and weights; for JSON."""
         return {}
 
     def _restore(self, saved: Mapping[str, Any]) -> None:

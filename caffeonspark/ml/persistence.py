@@ -1,4 +1,4 @@
-"""How models and estimators are saved: Spark ML's metadata, with net and weights beside a model's."""
+"""How models and estimators are saved: Spark ML's metadata, with net and weights next to a model's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["EstimatorReader", "EstimatorWriter", "ModelReader", "ModelWriter", "
 
 
 class _Writer(MLWriter):
-    """Saves where there is a driver's own JVM, and nothing else lies there yet."""
+    """Saves where there is a driver's own JVM, and nothing is at the path yet."""
 
     def __init__(self, instance: Any) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Writer(MLWriter):
 
 
 class ModelWriter(_Writer):
-    """Spark ML's metadata, with the TEST net's prototxt, the .caffemodel and the training's summary beside it."""
+    """Spark ML's metadata, with the TEST net's prototxt, the .caffemodel and the training's summary next to it."""
 
     def _prepare(self, session: Any) -> None:
         self._instance._held()
@@ -92,7 +92,7 @@ def restored(cls: Any, metadata: Dict[str, Any], path: str, storage: Storage) ->
 
 
 class EstimatorWriter(_Writer):
-    """Spark ML's metadata, in which solver and nets are texts, and the ``initialModel`` beside it."""
+    """Spark ML's metadata, in which solver and nets are texts, and the ``initialModel`` next to it."""
 
     def _prepare(self, session: Any) -> None:
         estimator = self._instance

@@ -163,7 +163,7 @@ class TrainingSummary(ShownRun):
 
     @classmethod
     def from_json(cls, text: str) -> TrainingSummary:
-        """What ``to_json`` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        """What ``to_json`` wrote. Raises KeyError, TypeError or ValueError for other texts."""
         data = json.loads(text)
         if data["format"] != _FORMAT:
             raise ValueError(f"its format is {data['format']}, and this version reads {_FORMAT}")

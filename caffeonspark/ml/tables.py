@@ -93,7 +93,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classification:
-    """What a classifier adds besides."""
+    """What a classifier adds to these."""
 
     probabilityCol: str = flag("text", "probability", 'the column for class probabilities; "" for none', section="x")
     rawPredictionCol: str = flag("text", "rawPrediction", 'the column for raw scores; "" for none')

@@ -1,7 +1,7 @@
 """The values by which a net's layers index their memory, followed back to the records they come from.
 
 Losses and accuracies take labels, Embed takes ids, BatchReindex takes rows: Caffe reads and writes outside its memory
-for values out of range. Where nothing but layers that move values lies between, the record's own values are
+for values out of range. Where only layers that move values are between, the record's own values are
 checked when it is loaded; what arrives through other layers is checked by the engine before such a layer runs.
 """
 

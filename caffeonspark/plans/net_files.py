@@ -35,7 +35,7 @@ def embed_files(net: Net, message: Any, files: Files, session: Any) -> None:
     """
     for layer in message.layer:
         where = f"{net.path}: layer '{layer.name}'"
-        if layer.type == "InfogainLoss" and len(layer.bottom) < 3:  # else Caffe opens none
+        if layer.type == "InfogainLoss" and len(layer.bottom) < 3:  # otherwise Caffe opens none
             layer.infogain_loss_param.source = embed(_matrix(layer.infogain_loss_param.source, net.path, files, where))
         elif layer.type == "HDF5Output":
             raise ConfigError(

@@ -36,10 +36,10 @@ class NetSource:
     config : whose ``run_config`` says how the data is read, as it is when the plan is made
     net : Net
     sources : one Source for each data layer, in the order they stand; none for a net that makes its data itself
-    limits : what the values of tops have to be, by the tops' names, besides what the net's layers ask of them
+    limits : what the values of tops have to be, by the tops' names, in addition to what the net's layers ask of them
     """
 
-    later = False  # whether the layers' data, where no DataFrame is given, come from elsewhere than they name
+    later = False  # whether the layers' data, where no DataFrame is given, come from another place than they name
     without_spark = False  # whether ranks read all of it themselves
 
     def __init__(

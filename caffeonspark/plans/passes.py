@@ -25,7 +25,7 @@ def fixed_because(plan: NetPlan, blobs: Sequence[str]) -> str:
 
 
 def pass_size(plan: NetPlan, blobs: Sequence[str], wanted: Optional[int]) -> int:
-    """How many records a pass has: ``wanted`` (-scoreBatch) where that can be, else the net's batch size."""
+    """How many records a pass has: ``wanted`` (-scoreBatch) where that can be, otherwise the net's batch size."""
     return plan.batch_size if wanted is None or fixed_because(plan, blobs) else wanted
 
 

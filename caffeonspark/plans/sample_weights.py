@@ -2,7 +2,7 @@
 
 A data layer's top named ``sample_weight``, which no layer has as a bottom, weighs the samples of a TRAIN net: a weight
 of 2 is as good as having the record twice, one of 0 as not having it. For that each loss has to be known, and so has
-where in its bottoms each sample lies.
+where in its bottoms each sample is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class WeightedLoss:
     Attributes
     ----------
     layer : the layer's number in the net
-    axis : of its first bottom, along which the samples lie
+    axis : of its first bottom, that counts the samples
     """
 
     layer: int
@@ -100,7 +100,7 @@ def _why_not(layer: Any, weighable: Sequence[str]) -> str:
 
 
 def _axis(net: Net, layer: Any, found: Inspection, surely: bool, why_not: str) -> int:
-    """Along which axis of a loss's first bottom the samples lie."""
+    """Which axis of a loss's first bottom counts the samples."""
     bottom = layer.bottom[0]
     shape, samples = found.shapes[bottom], math.prod(found.shapes[SAMPLE_WEIGHT])
     axis, _ = found.batch_axes.get(bottom, (0, 0))

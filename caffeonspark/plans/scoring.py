@@ -31,7 +31,7 @@ class ScoringSource(NetSource):
 
     Notes
     -----
-    The rows of a DataFrame are looked at where nothing else tells, unless it is a stream: a source of one's own need
+    The rows of a DataFrame are looked at where only they tell, unless it is a stream: a user's source need
     not know ``Source.settle``, and models of older versions do not know the sizes of their images.
     """
 
@@ -69,7 +69,7 @@ def _settles(source: Source) -> bool:
     kinds = type(source).__mro__
     own = [kind for kind in kinds if not kind.__module__.startswith("caffeonspark.")]
     if any("open" in vars(kind) for kind in own) and not any("settle" in vars(kind) for kind in own):
-        return False  # what its open does besides is not known
+        return False  # what more its open does is not known
     return source.settle()
 
 
@@ -101,7 +101,7 @@ def scoring_plan(config: Configured, net: Net, blobs: Sequence[str], rows: Optio
 def with_sizes(config: Configured, net: Net, blobs: Sequence[str], rows: DataFrame) -> Net:
     """The net, which also says how large its images are where only the data tells: as the first of these rows has them.
 
-    A size stands in ``memory_data_param`` of the data layer, where it means nothing else but in MemoryData layers.
+    A size stands in ``memory_data_param`` of the data layer, where it has another meaning only in MemoryData layers.
     """
     source = ScoringSource(config, net, rows).for_blobs(blobs)
     layers = {one.layer.name for one in source.sources if one.layer.type in ("Data", "ImageData") and not _settles(one)}

@@ -74,7 +74,7 @@ def _not_a_mean(layer: Any) -> str:
 
 
 def _changes(layer: Any) -> str:
-    """Why a layer computes something else in each pass; "" if it does not."""
+    """Why a layer computes another result in each pass; "" if it does not."""
     if layer.type == "Dropout":
         return "leaves out others in every pass"
     if layer.type == "Pooling" and layer.pooling_param.pool == layer.pooling_param.STOCHASTIC:

@@ -78,7 +78,7 @@ def _first_plan(config: Configured, net: Net, choices: Sequence[Optional[Sequenc
 
 
 def _look_at(source: Source, unseen: List[str]) -> Optional[Sequence[Tuple[Top, ...]]]:
-    """None where the source's data is here; else what its tops may be. Raises what is wrong with it."""
+    """None where the source's data is on this machine; otherwise what its tops may be. Raises what is wrong with it."""
     if isinstance(source, FrameSource):
         if source.layer.type != "Input":  # a deploy net does not name what fills it
             unseen.append(f"{source.where}: its rows were not looked at, which needs Spark: -dryRun does")

@@ -36,7 +36,7 @@ _LOAD = 60.0  # seconds in which a rank has loaded its engine
 _START = 600.0  # seconds a rank may come after the first: its node may be fetching files, and Spark notices a lost one
 
 MakeJob = Callable[[Tuple[str, int], Invitation], Job]
-#: (rank, kind, iteration and what else the rank said, local path): a file a rank handed over
+#: (rank, kind, iteration and other facts that the rank sent, local path): a file that a rank handed over
 TakeFile = Callable[[int, str, Mapping[str, Any], str], None]
 
 
@@ -123,7 +123,7 @@ class Attempt:
                 self.refusals.count("the driver", server.refused, last=True)
                 # every rank is done or called off: an executor that does not answer is not waited for
                 silent = launched.end(patience=3.0)
-                if self.heard or not self.unresponsive:  # else they were at work on the rows
+                if self.heard or not self.unresponsive:  # otherwise they were at work on the rows
                     self.unresponsive = sorted({*self.unresponsive, *silent})
 
     # ---- watching

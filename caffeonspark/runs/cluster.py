@@ -71,7 +71,7 @@ class Cluster(ABC):
         """Return when all ranks can be started, or ``stop`` is set. Raises ConfigError where they never can."""
 
     def prepare(self) -> None:  # noqa: B027, where ranks start may have all they need
-        """Bring to where ranks start what they need besides their job."""
+        """Bring to where ranks start what they need in addition to their job."""
 
     def needed(self, then: str) -> ContextManager[None]:
         """A block that ends with one line that says so, and ``then``, where the cluster itself is gone."""

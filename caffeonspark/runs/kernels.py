@@ -63,7 +63,7 @@ def choose(setting: str, ranks: Sequence[Mapping[str, Any]], hosts: Sequence[str
 
 
 def _automatic(ranks: Sequence[Mapping[str, Any]]) -> List[str]:
-    """The best that all ranks can run, where that costs the fastest at most a tenth, else each its own."""
+    """The best that all ranks can run, where that costs the fastest at most a tenth; otherwise each its own."""
     own = [next(iter(here["kernels"]), "") for here in ranks]
     if len(set(own)) == 1 or "" in own:
         return own
@@ -76,7 +76,7 @@ def _automatic(ranks: Sequence[Mapping[str, Any]]) -> List[str]:
 
 
 def _overridden(setting: str, kernels: Sequence[str], ranks: Sequence[Mapping[str, Any]]) -> List[str]:
-    """One line about environments that say something else."""
+    """One line about environments that name another kernel."""
     others: Dict[str, List[int]] = {}
     for rank, (kernel, here) in enumerate(zip(kernels, ranks)):
         value = here["inherited"]
@@ -131,7 +131,7 @@ class RankKernels:
     setting : of -blasKernel
     ranks : how many there are
     settles : whether ranks that do not round alike settle (``Strategy.lockstep``)
-    fresh : whether their workers have computed nothing else
+    fresh : whether their workers have computed nothing before
     parted : called where a rank takes another kernel than it would alone
     note : called with lines to tell
 

@@ -227,7 +227,7 @@ class RankServer:
                 peer.sock.close()  # a rank has one line, and the one that stands is not given up for another
                 self._listener.refused[peer.host] += 1
                 identity, first = self._claims.get(peer.peer, (peer.identity, ""))
-                if identity != peer.identity:  # else the rank itself, which did not hear that it was taken
+                if identity != peer.identity:  # otherwise the rank itself, which did not hear that it was taken
                     self.events.put(Event(peer.peer, FrameKind.CLAIMED, {"hosts": [first, peer.host]}))
                 return
             self._claims[peer.peer] = peer.identity, peer.host

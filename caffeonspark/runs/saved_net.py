@@ -24,7 +24,7 @@ def recorded(layers: Layers) -> List[Any]:
 def difference(theirs: Any, mine: Layers) -> str:
     """How a recorded net is another one than this; "" where it is the same, or nothing is known of either.
 
-    Numbers of the solver do not count, nor layers without parameters: with others of these a run may well go on.
+    Numbers of the solver do not count, nor layers without parameters: a run may continue with other ones.
     """
     if not theirs or not mine:
         return ""

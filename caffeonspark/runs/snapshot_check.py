@@ -104,7 +104,7 @@ def stem(name: str) -> str:
 
 
 def checked_ending(ending: str) -> str:
-    """The ending of a part's name; raises ValueError for one that could lead elsewhere."""
+    """The ending of a part's name; raises ValueError for one that could lead to another folder."""
     if not re.fullmatch(r"(\.\w+)+", ending):
         raise ValueError(f"'{ending}' is no ending of a part")
     return ending

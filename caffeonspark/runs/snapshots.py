@@ -353,7 +353,7 @@ class SnapshotStore:
     # ---- finding
 
     def newest_taken(self, until: float = math.inf) -> Optional[Snapshot]:
-        """The newest whole snapshot of this run, of iteration ``until`` at most; older runs' may lie next to it."""
+        """The newest whole snapshot of this run, of iteration ``until`` at most; older runs' may be next to it."""
         return self._newest_of([iteration for iteration in self._taken if iteration <= until])
 
     def newest(self, of_this_run: bool = False) -> Optional[Snapshot]:
@@ -459,8 +459,8 @@ class SnapshotStore:
         now = f"this run has {ranks} with {_asking(sync)}"
         if not about.get("portable", True):
             raise ConfigError(
-                f"{saved_by}, which cannot go on otherwise, and {now}: give it those ranks and {_asking(theirs)}, or "
-                "its model alone as -weights"
+                f"{saved_by}, which cannot continue in another way, and {now}: give it those ranks and "
+                f"{_asking(theirs)}, or its model alone as -weights"
             )
         if parts or ("sync" in about and theirs != sync):
             self._say(f"{saved_by}, and {now}: every rank starts from the snapshot's model and solver state")
@@ -473,7 +473,7 @@ class SnapshotStore:
         if changed:
             before, now = (" ".join(_as_flag(name, values[name]) for name in changed) for values in (about, mine))
             self._say(
-                f"{state} was saved with {before}, and this run has {now}: it goes on with that, and comes to another "
+                f"{state} was saved with {before}, and this run has {now}: it continues with that, and gets another "
                 "model than a run with one of them"
             )
 

@@ -40,7 +40,7 @@ def check_start(plan: NetPlan, start: StartFiles, say: Callable[[str], None]) ->
             plan,
             start.names[0],
             start.contents[0],
-            ", and a snapshot goes on only with its own: save elsewhere (-model), or remove it",
+            ", and a snapshot continues only with its own: save to another folder (-model), or remove it",
         )
     elif start.names:
         match = match_weights(plan, list(zip(start.names, start.contents)))

@@ -1,4 +1,4 @@
-"""The models whose weights training starts from: those of ``-weights``, else those that the solver names."""
+"""The models whose weights training starts from: those of ``-weights``, or those that the solver names."""
 
 from __future__ import annotations
 

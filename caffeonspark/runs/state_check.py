@@ -43,7 +43,7 @@ def check_state(config: RunConfig, start: StartFiles, found: SolverInspection, s
         raise ConfigError(f"{uri} is of another net: it has {numbers} numbers where this run's has {here}: {_INSTEAD}")
     own = [shape for _, layer in found.learned for shape in layer]
     once = sum(map(math.prod, own))
-    if found.state_bytes and here in (once, 2 * once):  # else layers share parameters
+    if found.state_bytes and here in (once, 2 * once):  # otherwise layers share parameters
         for number, (there, shape) in enumerate(zip(shapes, own * (here // once))):
             if math.prod(there) != math.prod(shape):  # old files have four axes always
                 raise ConfigError(
@@ -51,7 +51,7 @@ def check_state(config: RunConfig, start: StartFiles, found: SolverInspection, s
                     f"parameter is {_text(tuple(shape))}: {_INSTEAD}"
                 )
     if theirs and theirs != mine and LBFGS not in (theirs, mine):  # whose own history is no solver state
-        say(f"{uri} was saved by {theirs}: {mine} goes on with its history, as in Caffe")
+        say(f"{uri} was saved by {theirs}: {mine} continues with its history, as in Caffe")
 
 
 def _history(content: bytes, uri: str) -> List[Tuple[int, ...]]:

@@ -23,7 +23,7 @@ class AllReduce(Strategy):
     same weights at any time, so each has the model.
 
     On one machine it is one collective: the gradients in the net's order, the statistics, loss and votes. Where the
-    ranks' communicator works beside the solver (``Communicator.overlaps``), gradients go in buckets
+    ranks' communicator works while the solver computes (``Communicator.overlaps``), gradients go in buckets
     (``sync/buckets.py``): of the last layers first, each a collective that is begun while the backward pass still runs.
     In a bucket they have the net's order; the last one has the statistics, loss and votes behind it. When a bucket
     travels changes no sum: what is in it, and so the order of additions, is a function of the net.
@@ -59,7 +59,7 @@ class AllReduce(Strategy):
         return Progress(((at, float(self._stats[0]), rate),), bool(self._stats[1] > 0))
 
     def _layer_done(self, final: int) -> None:
-        """Begin the buckets that are final, but for the last one, which waits for the loss; and go on with those that
+        """Begin the buckets that are final, but for the last one, which waits for the loss; and continue those that
         were begun."""
         for bucket in self._buckets[len(self._pending) : -1]:
             if bucket.ready > final:

@@ -53,7 +53,7 @@ class Strategy(ABC):
     Attributes
     ----------
     flags : names of the flags that it reads and not every strategy does; given with another one they are an error
-    portable : whether the model and the solver state in a snapshot are enough to go on from with another number of
+    portable : whether the model and the solver state in a snapshot are enough to continue with another number of
         ranks or another strategy
     stops_after : after what a request to stop ends training, in words
     lockstep : whether every rank applies the same gradients in every iteration, so that the ranks are one solver with
@@ -121,7 +121,7 @@ class Strategy(ABC):
 
     @classmethod
     def memory(cls, train: NetPlan, settings: Settings, ranks: int) -> float:
-        """MB that each of the ranks takes for it beside its engine."""
+        """MB that each of the ranks takes for it, in addition to its engine."""
         return 0.0
 
     def begin(self, blocks: Sequence[int], solver: Any) -> None:  # noqa: B027
@@ -171,6 +171,6 @@ class Strategy(ABC):
         return contextlib.nullcontext()
 
     def parts(self) -> Dict[str, str]:
-        """This rank's share of a snapshot beside the model in ``view`` and rank 0's solver state: paths of new files by
-        the ending that each gets in the snapshot (".caffemodel"). Whoever calls removes them."""
+        """This rank's share of a snapshot, in addition to the model in ``view`` and rank 0's solver state: paths of new
+        files by the ending that each gets in the snapshot (".caffemodel"). The caller removes them."""
         return {}

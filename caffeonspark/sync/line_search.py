@@ -99,7 +99,7 @@ class _Search:
 
 
 def _inside(low: _Trial, high: _Trial) -> float:
-    """Where to try next between two: the cubic's minimum, unless it is close to an end, else the middle."""
+    """Where to try next between two: the cubic's minimum, or the middle if that is close to an end."""
     wanted = _cubic_minimum(low, high)
     nearest = _NEAREST * abs(high.step - low.step)
     first, last = sorted((low.step, high.step))

@@ -23,7 +23,7 @@ _BUILT_IN = {
     "average": "caffeonspark.sync.averaging:Averaging",
     "elastic": "caffeonspark.sync.elastic:Elastic",
 }
-#: Those that something else than -sync asks for: by that, as users write it.
+#: Those that another setting than -sync asks for: that setting, as users write it.
 _WHOLE_DATA = {
     "-fullBatch": "caffeonspark.sync.full_batch:FullBatch",
     f'type: "{LBFGS}"': "caffeonspark.sync.lbfgs:LBFGS",
@@ -50,7 +50,7 @@ def strategy_for(settings: Settings, solver_type: str = "SGD") -> Type[Strategy]
     ------
     ConfigError
         If there is none of that name (see ``plugins.class_named``), a flag is set that only another one reads, or
-        ``-sync`` contradicts what else asks for one.
+        ``-sync`` contradicts another setting that asks for one.
     """
     asked = how_asked(settings, solver_type)
     if asked in _WHOLE_DATA:

@@ -1,4 +1,4 @@
-"""What mkdocs is told to do besides its own work: pages made of the code, of notebooks and of files at the root.
+"""What mkdocs does in addition to its own work: pages made from the code, of notebooks and of files at the root.
 
 Nothing is written into the checkout. A page that is made here has its source in one place: the table of flags, the
 classes of errors, the docstrings, the notebooks.
@@ -28,6 +28,7 @@ AT_ROOT = {
     "prototxt/README.md": "included-nets.md",
     "data/README.md": "data-sets.md",
 }
+CODE, FLAG = re.compile(r"<code>([^<]*)</code>"), re.compile(r"(?<![^\s(])--?[A-Za-z][\w-]{0,24}(?![\w=.-])")
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)(#[^)]*)?\)")
 
 
@@ -68,3 +69,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if page.file.src_uri.startswith("notebooks/") and page.file.name == "index":
         return re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", markdown)
     return markdown
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Flags within sentences and tables with a class that keeps lines from ending behind their dash."""
+
+    def kept(found: Any) -> str:
+        return "<code>" + FLAG.sub(r'<span class="flag">\g<0></span>', found.group(1)) + "</code>"
+
+    return CODE.sub(kept, html)

@@ -75,5 +75,5 @@ def test_a_fit_does_not_start_over_next_to_snapshots_of_another_format(make, tmp
 
 def test_a_fit_cannot_resume_where_nothing_is_kept():
     """It began anew without a word."""
-    with pytest.raises(ConfigError, match="resume continues from the newest snapshot beside model, and no model"):
+    with pytest.raises(ConfigError, match="resume continues from the newest snapshot next to model, and no model"):
         CaffeEstimator(conf="solver.prototxt", resume=True)._fit(None)

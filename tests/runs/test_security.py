@@ -311,7 +311,7 @@ def test_a_range_of_ports_and_what_is_wrong_with_it(victim, tmp_path):
         with socket.create_server(("127.0.0.1", LOW + 2)):
             error = order(victim, {**flags, "port": f"{LOW}-{LOW + 2}"})
         assert error.endswith(
-            f"-port {LOW}-{LOW + 2}: 3 ports on 127.0.0.1, and none is free: {needed}, beside those that other "
+            f"-port {LOW}-{LOW + 2}: 3 ports on 127.0.0.1, and none is free: {needed}, in addition to those that other "
             "programs hold"
         )
         assert error.startswith("rank ")

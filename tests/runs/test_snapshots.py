@@ -289,7 +289,7 @@ def test_another_flag_of_the_strategy_is_told(make_store, tmp_path, before, now,
     assert len(store.newest().point.parts) == 2  # what ranks have of their own is of use all the same
     (note,) = store.said
     assert note == (
-        f"file:{tmp_path}/run_iter_3.solverstate was saved with {said}: it goes on with that, and comes to another "
+        f"file:{tmp_path}/run_iter_3.solverstate was saved with {said}: it continues with that, and gets another "
         "model than a run with one of them"
     )
 
@@ -322,8 +322,8 @@ def test_a_state_that_only_its_strategy_can_go_on_from_is_refused(make_store, tm
     path.write_text(json.dumps({**json.loads(path.read_text()), "sync": "sharded:Server", "portable": False}))
     store = make_store(resume=True)
     message = (
-        "was saved by 2 ranks with -sync sharded:Server, which cannot go on otherwise, and this run has 2 with -sync "
-        "average: give it those ranks and -sync sharded:Server, or its model alone as -weights$"
+        "was saved by 2 ranks with -sync sharded:Server, which cannot continue in another way, and this run has 2 with "
+        "-sync average: give it those ranks and -sync sharded:Server, or its model alone as -weights$"
     )
     with pytest.raises(ConfigError, match=message):
         read_resume_point(store.config, store)

@@ -94,7 +94,7 @@ def test_a_type_with_the_same_history_is_taken_as_in_caffe(tmp_path):
     with open(path + ".json", "w") as f:
         f.write('{"solver": "SGD"}')
     look(path, "Nesterov", NET, notes)
-    assert notes == [f"{path} was saved by SGD: Nesterov goes on with its history, as in Caffe"]
+    assert notes == [f"{path} was saved by SGD: Nesterov continues with its history, as in Caffe"]
     with pytest.raises(ConfigError, match="was saved by SGD: it has one array"):
         look(path, "Adam", NET)
 

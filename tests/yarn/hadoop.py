@@ -18,7 +18,7 @@ class Page:
 
     def __init__(self, hadoop, checkout):
         section = (ROOT / "docs" / "yarn.md").read_text().partition("## The first job")[2].partition("\n## ")[0]
-        blocks = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)]
+        blocks = [re.split(r"(?<!\\)\n", block.strip()) for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)]
         (self.variables, self.commands) = blocks
         first = next(number for number, command in enumerate(self.commands) if " submit " in command)
         self.preparing, self.running = self.commands[:first], self.commands[first:]

@@ -1,8 +1,8 @@
 """Databases of Caffe Datums, LMDBs and LevelDBs: stock ``Data`` layers, and MemoryData layers with ``source_class:
 com.yahoo.ml.caffe.LMDB``.
 
-What lies in the folder says which of the two it is. Nothing in it is locked or written (``lmdb_file``, ``leveldb``), so
-read-only media, foreign owners and other readers do not matter. One that lies on HDFS, S3 or the like is fetched to
+The folder's content decides which of the two it is. Nothing in it is locked or written (``lmdb_file``, ``leveldb``), so
+read-only media, files of other owners and other readers do not matter. One on HDFS, S3 or the like is fetched to
 every node. Record i is the i-th in key order, as Caffe's cursor gives it. What the driver found is in the reader, and
 everybody who reads compares.
 """

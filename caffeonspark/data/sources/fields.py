@@ -1,4 +1,4 @@
-"""Which fields of a data layer are read. What else is set is an error, or a line that says that it does nothing."""
+"""Which fields of a data layer are read. Another field that is set is an error, or does nothing and a line says so."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ _said: Set[str] = set()  # a net is opened several times
 
 
 def check_fields(layer: Any, where: str) -> None:
-    """Look at every field that a data layer of Caffe's or CaffeOnSpark's sets to something else than its default.
+    """Look at every field that a data layer of Caffe's or CaffeOnSpark's sets to another value than its default.
 
     Fields that stock Caffe ignores in such a layer are named in the log.
 

@@ -30,7 +30,7 @@ _LABEL = re.compile(r"[-+]?[0-9]+")  # int() takes 1_0, and digits of any script
 _LABELS = re.compile(r"(?:\s+[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)+$")  # numbers at the end of a line
 _SEVERAL = "several labels, and fractions, need CoSData over a DataFrame, or HDF5Data"
 _BYTES = 8  # of a pixel at most: four channels of 16 bits
-_HEADERS = 16 << 20  # and what else is in a file: a colour profile, a preview
+_HEADERS = 16 << 20  # and the other parts of a file: a colour profile, a preview
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class ImageSource(Source):
 
     def resize_to(self, first: Tuple[int, int]) -> Optional[Tuple[int, int]]:
         """The (height, width) images are resized to before the transformation, or None: with ``-resize`` that of a
-        MemoryData layer's blob, elsewhere that of the first record, ``first``."""
+        MemoryData layer's blob, for other layers that of the first record, ``first``."""
         if not self.config.resize:
             return None
         declared = self.declared()

@@ -197,7 +197,7 @@ class LevelDBFile:
         return LevelDBContents(count, tuple(marks), step, last)
 
     def difference(self, planned: LevelDBContents, copied: bool) -> str:
-        """Why its first or last key is not what was planned with, in words; "" if they are. What lies between is
+        """Why its first or last key is not what was planned with, in words; "" if they are. What is between them is
         compared as it is read."""
         for what, key, backwards in (
             ("first key", planned.marks[0] if planned.marks else b"", False),

@@ -61,7 +61,7 @@ def _put(env: lmdb.Environment, entries: List[Tuple[bytes, bytes]], last: bytes)
         try:
             with env.begin(write=True) as transaction:
                 for key, value in entries:
-                    # appending fills the pages; elsewhere LMDB leaves half of each free
+                    # appending fills the pages; otherwise LMDB leaves half of each free
                     if not transaction.put(key, value, append=key > highest, overwrite=False):
                         raise DataError(
                             f"two rows have the id '{key.decode(errors='replace')}', which is the LMDB's key"

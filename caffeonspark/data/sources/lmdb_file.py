@@ -334,7 +334,7 @@ class LMDBFile:
     def _leaves(
         self, page: int, level: int = 1, low: bytes = b"", high: Optional[bytes] = None
     ) -> Iterator[Tuple[int, bytes, Optional[bytes]]]:
-        """Each leaf page below ``page``, and the keys that its keys lie between: from ``low``, below ``high``."""
+        """Each leaf page below ``page``, and the range of its keys: from ``low``, below ``high``."""
         if level == self._meta.depth:
             yield page, low, high
             return
