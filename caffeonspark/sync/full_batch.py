@@ -33,6 +33,7 @@ class FullPass:
     def __init__(self, trainer: Trainer, comm: Communicator, blocks: Sequence[int]) -> None:
         self._trainer = trainer
         self._comm = comm
+        comm.share(trainer.gradients)
         self.blocks = list(blocks)
         total = np.array([float(sum(blocks))])
         comm.all_reduce([total])

@@ -53,7 +53,7 @@ class Weights:
 
     def __init__(self, *arrays):
         self.weights = [np.float32(array) for array in arrays]
-        self.gradients = []
+        self.gradients = self.statistics = []
         self.iteration = 0
 
     def normalize_over(self, ranks, sum_over_ranks):
