@@ -3,6 +3,7 @@
 import gzip
 import os
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -12,6 +13,12 @@ from caffeonspark.engines import blas
 from tests.support.data_files import write_lmdb
 from tests.support.paths import MNIST
 from tests.support.victim import Victim
+
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("busy")
 
 # One BLAS thread everywhere: bit-equality needs the same on both sides, and the machine has few cores.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
