@@ -26,7 +26,7 @@ from .link import Link
 from .link_model import FLAT, SEGMENTS, WHOLE, LinkModel
 from .transfers import Channel, Lane, Transfer, move
 
-__all__ = ["Hierarchy", "SharedRange"]
+__all__ = ["Hierarchy", "Key", "SharedRange", "array_key"]
 
 Key = Tuple[int, int]
 
@@ -171,7 +171,7 @@ class Hierarchy:
         return lanes
 
     def _segments(self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool) -> Iterator[None]:
-        keys = tuple(_key(array) for array in arrays)
+        keys = tuple(array_key(array) for array in arrays)
         key = (keys, scale, compressed)
         if key not in self._plans:
             if len(self._plans) > 16:  # callers reduce the same few lists again and again
@@ -216,7 +216,7 @@ class Hierarchy:
         self, array: np.ndarray, low: int, high: int, group: Sequence[int], blocks: List[_Block], rest: List[np.ndarray]
     ) -> None:
         """Values of an array: what of them is shared, and what is not."""
-        shared = self.shared.get(_key(array), SharedRange(0, 0, {}))
+        shared = self.shared.get(array_key(array), SharedRange(0, 0, {}))
         left, right = max(low, min(shared.low, high)), max(low, min(shared.high, high))
         rest += [piece for piece in (array[low:left], array[right:high]) if piece.size]
         if left < right:
@@ -252,7 +252,7 @@ class _Within:
 
     @property
     def pattern(self) -> bytes:
-        found = [self.shared_arrays.get(_key(array)) for array in self.flat]
+        found = [self.shared_arrays.get(array_key(array)) for array in self.flat]
         ranges = [(one.low, one.high) if one else None for one in found]
         return zlib.crc32(repr(ranges).encode()).to_bytes(4, "big")
 
@@ -499,7 +499,8 @@ class _Leader(_Segments):
         self.events.add(("got", stage, number + 1))
 
 
-def _key(array: np.ndarray) -> Key:
+def array_key(array: np.ndarray) -> Key:
+    """Where an array is, and its bytes."""
     return array.ctypes.data, array.nbytes
 
 
