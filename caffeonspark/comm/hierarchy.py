@@ -79,6 +79,7 @@ class Hierarchy:
     ----------
     model : what decides for a way; the same on every rank
     shared : by array (address and bytes), what the ranks of this host share; the same arrays on each of them
+    residuals : by a list of compressed arrays, what rounding has left of them, at a leader; made where there is none
     """
 
     def __init__(self, rank: int, hosts: HostGroups, links: Mapping[int, Link], channel: Channel) -> None:
@@ -89,8 +90,12 @@ class Hierarchy:
         self._links = links
         self._channel = channel
         self._connected = len(links) == sum(map(len, hosts.groups)) - 1
-        self._residuals: Dict[Tuple[Key, ...], np.ndarray] = {}
+        self.residuals: Dict[Tuple[Key, ...], np.ndarray] = {}
         self._plans: Dict[Hashable, _Segments] = {}
+
+    @property
+    def leads(self) -> bool:
+        return self.rank in self.hosts.leaders
 
     def way(self, arrays: Sequence[np.ndarray], compressed: bool) -> str:
         """Which way arrays go. What is rounded always goes the same way, because it is part of the result."""
@@ -114,7 +119,7 @@ class Hierarchy:
 
     def forget(self) -> None:
         """Let go of all arrays."""
-        self.shared, self._plans, self._residuals = {}, {}, {}
+        self.shared, self._plans, self.residuals = {}, {}, {}
 
     # ---- the three ways
 
@@ -225,10 +230,9 @@ class Hierarchy:
             blocks.append(_Block(views[0], views[1:], array[left:right]))
 
     def _residual(self, keys: Tuple[Key, ...], arrays: Sequence[np.ndarray]) -> np.ndarray:
-        if keys not in self._residuals:
-            leads = self.rank in self.hosts.leaders
-            self._residuals[keys] = np.zeros(sum(array.size for array in arrays) if leads else 0, np.float32)
-        return self._residuals[keys]
+        if keys not in self.residuals:
+            self.residuals[keys] = np.zeros(sum(array.size for array in arrays) if self.leads else 0, np.float32)
+        return self.residuals[keys]
 
 
 @dataclass(frozen=True)

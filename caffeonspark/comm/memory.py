@@ -22,7 +22,17 @@ from .base import Communicator
 from .hierarchy import Key, SharedRange, array_key
 from .layout import SMALL
 
-__all__ = ["PAGE", "Attach", "MovedArrays", "SharedMemories", "map_memory", "new_memory", "open_all", "open_offer"]
+__all__ = [
+    "PAGE",
+    "Attach",
+    "MovedArrays",
+    "SharedMemories",
+    "floats_in",
+    "map_memory",
+    "new_memory",
+    "open_all",
+    "open_offer",
+]
 
 PAGE = mmap.PAGESIZE
 
@@ -153,6 +163,11 @@ def new_memory(size: int, opened: contextlib.ExitStack) -> Tuple[int, bytes]:
     except OSError:
         return -1, b""
     return fd, _OFFER.pack(os.getpid(), fd, size, token)
+
+
+def floats_in(fd: int, size: int) -> np.ndarray:
+    """So many float32 of a memory, from its beginning."""
+    return np.frombuffer(mmap.mmap(fd, 4 * size), np.float32)
 
 
 def open_all(offers: Sequence[bytes]) -> List[np.ndarray]:

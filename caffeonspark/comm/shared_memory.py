@@ -286,5 +286,3 @@ def share_memory(comm: TCPCommunicator) -> TCPCommunicator:
         comm.abort()
         raise
     return SharedMemoryCommunicator(comm, memories) if all(ready) else comm
-
-

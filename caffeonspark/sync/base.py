@@ -60,6 +60,8 @@ class Strategy(ABC):
         the samples of all of them. Then their trainers divide losses by what that solver would
         (``Trainer.normalize_over``), and only rounding can part their weights: ranks whose processors round differently
         are settled on rank 0's (``sync/settlement.py``)
+    begins_early : whether all-reduces are begun while the trainer computes (``Communicator.begin_aside``): ranks of
+        several machines get a helper process each then, where the net is large enough for it
     if_not_finite : what to do about a loss that is no number
     whole_data : whether an iteration goes through all records, each once in a pass. Then ``begin`` is called before
         ``start``, ``load`` fills the inputs with the next block of this rank's records, and a rank may have none
@@ -69,6 +71,7 @@ class Strategy(ABC):
     portable: ClassVar[bool] = True
     stops_after: ClassVar[str] = "this iteration"
     lockstep: ClassVar[bool] = False
+    begins_early: ClassVar[bool] = False
     if_not_finite: ClassVar[str] = "lower base_lr, or set clip_gradients"
     whole_data: ClassVar[bool] = False
 
