@@ -1,5 +1,6 @@
 """Helper processes that exchange while their ranks compute: bit for bit what the ranks do themselves, and no trace."""
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -32,7 +33,7 @@ LAYOUTS = {
     "three and one": [HERE] * 3 + [THERE],
 }
 #: Of the arrays of each bucket: with whole pages and without, and some that begin where no page does.
-SHAPES = [[(300, 1000), (5,)], [(7,)], [(17001,), (0,), (900,)], [(2 << 20,)]]
+SHAPES = [[(300, 1000), (5,)], [(7,)], [(17001,), (0,), (900,)], [(200_000,)]]
 
 
 def helped_group(hosts, encrypted=False, helpers=None, **options):
@@ -354,7 +355,7 @@ def test_an_array_is_in_one_place_for_whoever_maps_its_room():
         wide[start + 3 : start + 60_000],
         wide[100_001:100_004],
         wide[150_000:150_000],
-        wide[start : start + 2048],
+        wide[start + 102_400 :][:2048],
     ]
     pages = [(1021, 1021 + 57 * 1024), (0, 0), (0, 0), (0, 2048)]
     rooms, size = make_rooms(arrays, pages)
@@ -365,8 +366,6 @@ def test_an_array_is_in_one_place_for_whoever_maps_its_room():
         (0, 0, 2 * PAGE, 0),
     ]
     assert size == 3 * PAGE
-    import contextlib
-
     with contextlib.ExitStack() as opened:
         edges, edges_offer = new_memory(size, opened)
         moved, moved_offer = new_memory(59 * PAGE, opened)
