@@ -39,7 +39,6 @@ from ..plans.made_data import tell_rank
 from ..settings import Settings
 from ..storage import EXECUTOR_SETTING, naming_full_disks, scratch_folder
 from ..sync.base import Strategy
-from ..sync.buckets import LEAST
 from ..sync.registry import strategy_for
 from ..sync.settlement import settlement_for
 from .loop import Loop
@@ -250,8 +249,7 @@ class Rank:
     def start_helper(self, hosts: Sequence[str]) -> Optional[Helper]:
         """The process that exchanges gradients while the trainer computes, where that may be worth it; the same on
         every rank. It is forked before the engine is loaded."""
-        large = 4 * self.job.train.parameters > LEAST
-        return Helper.start() if self.strategy.begins_early and large and can_help(hosts) else None
+        return Helper.start() if can_help(hosts) and self.strategy.wants_helper(self.job.train) else None
 
     def load_engine(self, kernel: str) -> str:
         """Load the engine with this kernel of its BLAS, and tell the driver how it computes; its

@@ -40,7 +40,6 @@ class AllReduce(Strategy):
 
     flags: ClassVar[Tuple[str, ...]] = ("compress",)
     lockstep: ClassVar[bool] = True
-    begins_early: ClassVar[bool] = True
     #: Whether buckets may go in a helper process: each in turn, the best after that.
     aside: ClassVar[Tuple[bool, ...]] = (False, True)
 
@@ -62,6 +61,11 @@ class AllReduce(Strategy):
     def memory(cls, train: NetPlan, settings: Settings, ranks: int) -> float:
         """What rounding has left, at a host's first rank."""
         return 4e-6 * train.parameters if settings.compress != "none" and ranks > 1 else 0.0
+
+    @classmethod
+    def wants_helper(cls, train: NetPlan) -> bool:
+        """Where there may be more than one bucket."""
+        return 4 * train.parameters > LEAST
 
     def iterate(self, load: Callable[[], None]) -> Progress:
         at, rate = self.trainer.iteration, self.trainer.rate

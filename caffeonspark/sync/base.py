@@ -60,8 +60,6 @@ class Strategy(ABC):
         the samples of all of them. Then their trainers divide losses by what that solver would
         (``Trainer.normalize_over``), and only rounding can part their weights: ranks whose processors round differently
         are settled on rank 0's (``sync/settlement.py``)
-    begins_early : whether all-reduces are begun while the trainer computes (``Communicator.begin_aside``): ranks of
-        several machines get a helper process each then, where the net is large enough for it
     if_not_finite : what to do about a loss that is no number
     whole_data : whether an iteration goes through all records, each once in a pass. Then ``begin`` is called before
         ``start``, ``load`` fills the inputs with the next block of this rank's records, and a rank may have none
@@ -71,7 +69,6 @@ class Strategy(ABC):
     portable: ClassVar[bool] = True
     stops_after: ClassVar[str] = "this iteration"
     lockstep: ClassVar[bool] = False
-    begins_early: ClassVar[bool] = False
     if_not_finite: ClassVar[str] = "lower base_lr, or set clip_gradients"
     whole_data: ClassVar[bool] = False
 
@@ -126,6 +123,12 @@ class Strategy(ABC):
     def memory(cls, train: NetPlan, settings: Settings, ranks: int) -> float:
         """MB that each of the ranks takes for it beside its engine."""
         return 0.0
+
+    @classmethod
+    def wants_helper(cls, train: NetPlan) -> bool:
+        """Whether it uses ``Communicator.begin_aside`` for this net: then ranks of several machines have a helper
+        process each."""
+        return False
 
     def begin(self, blocks: Sequence[int], solver: Any) -> None:  # noqa: B027
         """Take note of what a pass is; called first, and only where ``whole_data`` is set.

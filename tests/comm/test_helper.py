@@ -18,12 +18,12 @@ from caffeonspark.comm.helper import Helper
 from caffeonspark.comm.local import local_group
 from caffeonspark.comm.memory import PAGE, new_memory, open_all
 from caffeonspark.comm.rooms import Edges, make_rooms
-from caffeonspark.comm.shared_memory import HostMemoryCommunicator, SharedMemoryCommunicator, share_memory
+from caffeonspark.comm.shared_memory import SharedMemoryCommunicator
 from caffeonspark.comm.tcp import connect
 from caffeonspark.errors import CommunicationError, PeerLost, StallError
 from tests.comm.test_shared_memory import descriptors, mappings
-from tests.support.exchanging import in_threads, shared_group
-from tests.support.guard import everyone, parties
+from tests.support.exchanging import helped_group, in_threads, shared_group
+from tests.support.guard import everyone
 from tests.support.processes import alive, tree
 
 HERE, THERE, YONDER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
@@ -34,25 +34,6 @@ LAYOUTS = {
 }
 #: Of the arrays of each bucket: with whole pages and without, and some that begin where no page does.
 SHAPES = [[(300, 1000), (5,)], [(7,)], [(17001,), (0,), (900,)], [(200_000,)]]
-
-
-def helped_group(hosts, encrypted=False, helpers=None, **options):
-    """Ranks on these hosts, with a helper each; those of a host share memory, ranks of different hosts do not."""
-    size = len(hosts)
-    helpers = helpers or [Helper.start() for _ in hosts]
-    credentials = parties(size, encrypted)
-    listeners = [Listener(host, (0, 0), None, rank) for rank, host in enumerate(hosts)]
-    addresses = [listener.address for listener in listeners]
-
-    def meet(rank):
-        spares = {}
-        comm = connect(rank, addresses, listeners[rank], credentials[rank], 20, spares=spares, **options)
-        if comm._hosts.hierarchical:
-            comm = share_memory(comm)
-            assert isinstance(comm, HostMemoryCommunicator)
-        return with_helper(comm, helpers[rank], spares)
-
-    return in_threads(size, meet)
 
 
 def buckets(rank, seed=0):
