@@ -118,6 +118,7 @@ class HelpedCommunicator(Communicator):
     def begin_aside(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0) -> Pending:
         if not self.helps:
             return self.begin_all_reduce(arrays, scale, compressed)
+        self._check()
         assert self._edges is not None
         self._share_residual(arrays[:compressed])
         numbers = [self._numbers[array_key(array)] for array in arrays]
@@ -148,8 +149,8 @@ class HelpedCommunicator(Communicator):
 
     def hear(self) -> None:
         """Take note of what the helper has done."""
-        assert self._edges is not None
         self._check()
+        assert self._edges is not None
         try:
             while self._helper.hear() is not None:
                 for number in self._begun.popleft():
@@ -212,6 +213,8 @@ class HelpedCommunicator(Communicator):
         self._helper.close()  # first: it writes to the arrays
         self._comm.close()
         self._moved.release()
+        self._edges = None  # which keep arrays
+        self._broken = self._broken or "the communicator was closed"
 
     def abort(self) -> None:
         self.close()

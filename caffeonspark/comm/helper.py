@@ -192,8 +192,8 @@ class Helper:
                     return from_wire(message["error"])
         how = "was ended"
         if self.pid is not None:
-            _, status = os.waitpid(self.pid, 0)
-            self.pid = None
+            child, self.pid = self.pid, None
+            _, status = os.waitpid(child, 0)
             number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
             how = f"ended with {signal.Signals(number).name if number else f'status {os.WEXITSTATUS(status)}'}"
         return CommunicationError(f"the process that exchanges gradients {how} (killed, or out of memory?)")
