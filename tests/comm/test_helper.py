@@ -23,7 +23,7 @@ from caffeonspark.comm.tcp import connect
 from caffeonspark.errors import CommunicationError, PeerLost, StallError
 from tests.comm.test_shared_memory import descriptors, mappings
 from tests.support.exchanging import helped_group, in_threads, shared_group
-from tests.support.guard import everyone
+from tests.support.guard import everyone, parties
 from tests.support.processes import alive, tree
 
 HERE, THERE, YONDER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
@@ -203,6 +203,19 @@ def test_a_machine_without_memory_to_share(monkeypatch):
     in_threads(2, lambda rank: group[rank].begin_aside([arrays[rank]]).wait())
     assert all((array == 3).all() for array in arrays)
     close(group)
+
+
+def test_a_peer_that_has_no_helper_to_connect():
+    credentials = parties(2)
+    listeners = [Listener(host, (0, 0), None, rank) for rank, host in enumerate((HERE, THERE))]
+    addresses, spares = [listener.address for listener in listeners], {}
+
+    def meet(rank):
+        more = {"connect_timeout": 2, "spares": spares} if rank == 0 else {}
+        return connect(rank, addresses, listeners[rank], credentials[rank], **more)
+
+    with pytest.raises(PeerLost, match="rank 0: rank 1 did not connect within 2 s"):
+        in_threads(2, meet)
 
 
 # ---- when something ends
