@@ -2,7 +2,11 @@
 
 Two machines (``namespaces``) with a rank each, that train by the library's strategy over its own channel, with the
 gradients of real nets. The solver's time is a sleep that holds the GIL: so the machines have a processor to spare, as
-those have whose BLAS does not take all, and what is measured is the channel alone.
+those have whose BLAS does not take all, and what is measured is the channel alone. Rows of which this is said have a
+solver that takes a processor instead, as many as a machine of two has.
+
+Gradients are exchanged at the end, between two layers as they become final, or by helper processes. The library takes
+whichever of the last two is faster.
 
 With A the time of the backward pass behind the first layer whose gradients are final, C what the exchange adds to an
 iteration where it comes at the end, and S what exchanging early saves, hidden is S / min(A, C).
@@ -19,21 +23,24 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from .common import ROOT, SHORT, alternate
 from .namespaces import Unavailable, machines
+from .overlap_rank import HELPED, LATE, PUMPED, WAYS
 from .results import Ratio, Result, ratio
 
 ROUNDS = 5
 PORT = 4711
-EARLY, LATE = "while backward runs", "at the end"
+NAMES = {LATE: "at the end", PUMPED: "between layers", HELPED: "by helpers"}
 
 Layers = Sequence[Tuple[int, float]]  # bytes of a layer's gradients, and how much of the backward pass it takes
 
 
 class Work(NamedTuple):
-    """What is trained: the layers, seconds of a backward pass by the link's Gbit/s, and iterations of a round."""
+    """What is trained: the layers, seconds of a backward pass by the link's Gbit/s, iterations of a round, and whether
+    the solver takes a processor."""
 
     layers: Layers
     seconds: Dict[float, float]
     iterations: int
+    busy: bool = False
 
 
 #: Bytes by the nets' prototxts; shares of time by the multiplications of a layer's backward pass.
@@ -57,6 +64,7 @@ NETS: Dict[str, Work] = {
         iterations=1,
     ),
 }
+NETS["CaffeNet, no processor to spare"] = NETS["CaffeNet"]._replace(busy=True)
 
 
 class Ranks:
@@ -76,10 +84,10 @@ class Ranks:
             self._hear(process)
         self._say("connect")
 
-    def milliseconds(self, layers: Layers, seconds: float, early: bool, iterations: int) -> float:
+    def milliseconds(self, work: Work, seconds: float, way: str) -> float:
         """Of an iteration: the median, as the slower rank saw it."""
-        net = [[size, share * seconds] for size, share in layers]
-        self._say(json.dumps({"net": net, "early": early, "iterations": iterations}))
+        net = [[size, share * seconds] for size, share in work.layers]
+        self._say(json.dumps({"net": net, "way": way, "busy": work.busy, "iterations": work.iterations}))
         answers = [json.loads(self._hear(process)) for process in self._processes]
         return 1000 * max(statistics.median(answer["seconds"]) for answer in answers)
 
@@ -129,25 +137,27 @@ def measure(gigabits: float, nets: Dict[str, Work], rounds: int) -> Result:
     compared: List[Ratio] = []
     title, name = f"Overlap, links of {gigabits:g} Gbit/s", f"overlap_{gigabits:g}"
     about = (
-        f"two machines (network namespaces) with one rank each, a solver that sleeps, medians of {rounds} rounds; "
-        "hidden is what exchanging while backward runs saves, by the smaller of the exchange and the backward pass "
-        "behind the first final gradient"
+        f"two machines (network namespaces) with one rank each, a solver that sleeps or takes a processor, medians of "
+        f"{rounds} rounds; hidden is what exchanging while backward runs saves, by the smaller of the exchange and the "
+        "backward pass behind the first final gradient"
     )
-    columns = ("backward, ms", f"{LATE}, ms", f"{EARLY}, ms")
+    columns = ("backward, ms", *(f"{NAMES[way]}, ms" for way in WAYS))
     try:
         with ranks(gigabits) as group:
             for net, work in nets.items():
                 seconds = work.seconds[gigabits]
                 found = alternate(
                     {
-                        way: lambda w=work, s=seconds, e=way == EARLY: group.milliseconds(w.layers, s, e, w.iterations)
-                        for way in (LATE, EARLY)
+                        NAMES[way]: lambda w=work, s=seconds, way=way: group.milliseconds(w, s, way)  # type: ignore[misc]
+                        for way in WAYS
                     },
                     rounds,
                 )
-                rows.append((net, (1000 * seconds, *(statistics.median(found[way]) for way in (LATE, EARLY)))))
-                shares.append(hidden(work.layers, 1000 * seconds, found[LATE], found[EARLY], f"{net}: hidden"))
-                compared.append(ratio(found, EARLY, LATE, f"{net}: {EARLY} / {LATE}"))
+                rows.append((net, (1000 * seconds, *(statistics.median(found[NAMES[way]]) for way in WAYS))))
+                for way in (PUMPED, HELPED):
+                    late, early = found[NAMES[LATE]], found[NAMES[way]]
+                    shares.append(hidden(work.layers, 1000 * seconds, late, early, f"{net}: hidden {NAMES[way]}"))
+                    compared.append(ratio(found, NAMES[way], NAMES[LATE], f"{net}: {NAMES[way]} / {NAMES[LATE]}"))
     except Unavailable as e:
         return Result(name, title, about, columns, (), notes=(f"Not measured: {e}.",))
     return Result(name, title, about, columns, tuple(rows), (*shares, *compared))

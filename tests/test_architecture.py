@@ -41,7 +41,7 @@ ORDER = [
     "__main__",
 ]
 ALONE = {
-    "comm": {"errors"},
+    "comm": {"errors", "process"},
     "data": {"errors", "causes", "plugins", "process", "storage", "nets", "formats"},
     "nets": {"errors", "storage"},
     "formats": {"errors", "nets", "storage"},

@@ -51,12 +51,14 @@ class Communicator(ABC):
     waited : seconds spent in collectives so far, waiting for other ranks
     overlaps : whether it is worth to begin all-reduces early and in parts, because links between machines work
         meanwhile; the same on every rank, and a function of where the ranks are
+    helps : whether ``begin_aside`` has a process to do it; the same on every rank
     """
 
     rank: int
     size: int
     waited: float
     overlaps: bool = False
+    helps: bool = False
 
     @abstractmethod
     def all_reduce(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0) -> None:
@@ -101,6 +103,12 @@ class Communicator(ABC):
         before any other collective; when each of them makes progress is every rank's own business.
         """
         return _Postponed(lambda: self.all_reduce(arrays, scale, compressed))
+
+    def begin_aside(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0) -> Pending:
+        """As ``begin_all_reduce``, for arrays that were given to ``share``; the results are the same. Where the
+        communicator ``helps``, it goes on while the caller computes, in another process, and others that are begun by
+        ``begin_all_reduce`` may overtake it."""
+        return self.begin_all_reduce(arrays, scale, compressed)
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:
         """Prepare for arrays that are going to be reduced again and again; every rank calls it with the same shapes.

@@ -27,7 +27,7 @@ from .link_model import FLAT, SEGMENTS, WHOLE, LinkModel
 from .plan_cache import PlanCache
 from .transfers import Channel, Lane, Transfer, move
 
-__all__ = ["Hierarchy", "SharedRange"]
+__all__ = ["Hierarchy", "Key", "SharedRange", "array_key"]
 
 Key = Tuple[int, int]
 
@@ -81,6 +81,7 @@ class Hierarchy:
     ----------
     model : what decides for a way; the same on every rank
     shared : by array (address and bytes), what the ranks of this host share; the same arrays on each of them
+    residuals : by a list of compressed arrays, what rounding has left of them, at a leader; made where there is none
     """
 
     def __init__(
@@ -93,9 +94,13 @@ class Hierarchy:
         self._links = links
         self._channel = channel
         self._connected = sum(map(len, hosts.groups)) <= MESH  # not by this rank's links: all have to choose alike
-        self._residuals: Dict[Tuple[Key, ...], np.ndarray] = {}
+        self.residuals: Dict[Tuple[Key, ...], np.ndarray] = {}
         self._rooms: Dict[int, np.ndarray] = {}
         self._plans: PlanCache[_Segments] = PlanCache(lasting)
+
+    @property
+    def leads(self) -> bool:
+        return self.rank in self.hosts.leaders
 
     def way(self, arrays: Sequence[np.ndarray], compressed: bool) -> str:
         """Which way arrays go. What is rounded always goes the same way, because it is part of the result."""
@@ -120,7 +125,7 @@ class Hierarchy:
 
     def forget(self) -> None:
         """Let go of all arrays."""
-        self.shared, self._residuals = {}, {}
+        self.shared, self.residuals = {}, {}
         self._plans.clear()
 
     # ---- the three ways
@@ -178,7 +183,7 @@ class Hierarchy:
         return lanes
 
     def _segments(self, arrays: Sequence[np.ndarray], scale: Optional[float], compressed: bool) -> Iterator[None]:
-        keys = tuple(_key(array) for array in arrays)
+        keys = tuple(array_key(array) for array in arrays)
         key = keys, scale, compressed
         plan = self._plans.get(
             key, arrays, lambda: self._planned(arrays, scale, self._residual(keys, arrays) if compressed else None)
@@ -229,7 +234,7 @@ class Hierarchy:
         self, array: np.ndarray, low: int, high: int, group: Sequence[int], blocks: List[_Block], rest: List[np.ndarray]
     ) -> None:
         """Values of an array: what of them is shared, and what is not."""
-        shared = self.shared.get(_key(array), SharedRange(0, 0, {}))
+        shared = self.shared.get(array_key(array), SharedRange(0, 0, {}))
         left, right = max(low, min(shared.low, high)), max(low, min(shared.high, high))
         rest += [piece for piece in (array[low:left], array[right:high]) if piece.size]
         if left < right:
@@ -238,10 +243,9 @@ class Hierarchy:
             blocks.append(_Block(views[0], views[1:], array[left:right]))
 
     def _residual(self, keys: Tuple[Key, ...], arrays: Sequence[np.ndarray]) -> np.ndarray:
-        if keys not in self._residuals:
-            leads = self.rank in self.hosts.leaders
-            self._residuals[keys] = np.zeros(sum(array.size for array in arrays) if leads else 0, np.float32)
-        return self._residuals[keys]
+        if keys not in self.residuals:
+            self.residuals[keys] = np.zeros(sum(array.size for array in arrays) if self.leads else 0, np.float32)
+        return self.residuals[keys]
 
 
 @dataclass(frozen=True)
@@ -265,7 +269,7 @@ class _Within:
 
     @property
     def pattern(self) -> bytes:
-        found = [self.shared_arrays.get(_key(array)) for array in self.flat]
+        found = [self.shared_arrays.get(array_key(array)) for array in self.flat]
         ranges = [(one.low, one.high) if one else None for one in found]
         return zlib.crc32(repr(ranges).encode()).to_bytes(4, "big")
 
@@ -513,7 +517,8 @@ class _Leader(_Segments):
         self.events.add(("got", stage, number + 1))
 
 
-def _key(array: np.ndarray) -> Key:
+def array_key(array: np.ndarray) -> Key:
+    """Where an array is, and its bytes."""
     return array.ctypes.data, array.nbytes
 
 

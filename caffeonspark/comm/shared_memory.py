@@ -1,8 +1,6 @@
 """All-reduce in memory that the ranks of one machine share, of all ranks or of those of each host.
 
-Shared memory is a memfd: it has no name, and goes with the last process that has it. The ranks tell each other over
-their authenticated connections where theirs is, and open the others' through ``/proc``, which lets the same user do
-so. Only tokens travel over the connections, so whoever is waited for is known, and found dead or silent, as with TCP.
+Only tokens travel over the connections, so whoever is waited for is known, and found dead or silent, as with TCP.
 
 Arrays that ``share`` was called with are summed up where they are: their whole pages are in shared memory. Of other
 arrays, and of the ends of those, copies are made in slots of shared memory.
@@ -11,37 +9,25 @@ arrays, and of the ends of those, copies are made in slots of shared memory.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import hmac
-import mmap
-import os
-import struct
 import time
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..errors import CommunicationError
-from .hierarchy import Key, SharedRange
-from .layout import CHUNK, MESH, SMALL, cut, layout_checksum
+from . import memory
+from .hierarchy import SharedRange, array_key
+from .layout import CHUNK, MESH, cut, layout_checksum
 from .link_model import LinkModel, agreed
+from .memory import Attach, MovedArrays
 from .plan_cache import PlanCache
 from .tcp import Steps, TCPCommunicator
 from .transfers import Channel, Lane, Transfer, move
 
 __all__ = ["HostMemoryCommunicator", "SharedMemoryCommunicator", "share_memory"]
 
-_NAME = b"caffeonspark"
-_TOKEN = 32
-_OFFER = struct.Struct(f"!IIQ{_TOKEN}s")  # process, descriptor of its memfd, bytes, what the memfd begins with
-_RANGE = struct.Struct("!QQ")
 _GO = b"\x01"
 _BLOCK = 256 << 10  # bytes that are added and written back at a time, so that they are in the processor's cache
-_PAGE = mmap.PAGESIZE
-_MFD_CLOEXEC = 1
-
-_libc = ctypes.CDLL(None, use_errno=True)
 _PROBE = 512 << 10  # bytes by which the rate between hosts is measured
 _PROBES = 5
 
@@ -81,7 +67,7 @@ class SharedMemoryCommunicator(TCPCommunicator):
             for half in (0, 1)
         ]
         self._half = 0
-        self._moved = _MovedArrays()
+        self._moved = MovedArrays()
         self._plans: PlanCache[_Plan] = PlanCache(self._lasting)
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:
@@ -98,7 +84,7 @@ class SharedMemoryCommunicator(TCPCommunicator):
     # ---- all-reduce
 
     def _all_reduce_kind(self, arrays: Sequence[np.ndarray]) -> str:
-        return f"all_reduce {[_key(array) in self._moved.ranges for array in arrays]}"
+        return f"all_reduce {[array_key(array) in self._moved.ranges for array in arrays]}"
 
     def _reduce_small(self, arrays: Sequence[np.ndarray], scale: Optional[float]) -> Steps:
         dtype, count = arrays[0].dtype, sum(array.size for array in arrays)
@@ -153,7 +139,7 @@ class SharedMemoryCommunicator(TCPCommunicator):
         self._half = 1 - self._half
 
     def _plan(self, arrays: Sequence[np.ndarray]) -> _Plan:
-        key = tuple(_key(array) for array in arrays)
+        key = tuple(array_key(array) for array in arrays)
         return self._plans.get(key, arrays, lambda: self._new_plan([array.reshape(-1) for array in arrays]))
 
     def _new_plan(self, flat: Sequence[np.ndarray]) -> _Plan:
@@ -162,7 +148,7 @@ class SharedMemoryCommunicator(TCPCommunicator):
         rest: List[List[np.ndarray]] = [[] for _ in range(self.size)]
         total, start = sum(array.size for array in flat), 0
         for array in flat:
-            shared = self._moved.ranges.get(_key(array), SharedRange(0, 0, {}))
+            shared = self._moved.ranges.get(array_key(array), SharedRange(0, 0, {}))
             for k in range(self.size):
                 low = max(0, total * k // self.size - start)
                 high = min(array.size, total * (k + 1) // self.size - start)
@@ -204,14 +190,19 @@ class HostMemoryCommunicator(TCPCommunicator):
         self.waited, self._sequence = comm.waited, comm._sequence
         assert self._hosts is not None and self._hierarchy is not None
         self._group = self._hosts.groups[self._hosts.host_of(self.rank)]
-        self._moved = _MovedArrays()
+        self._moved = MovedArrays()
         self._hierarchy.model = agreed(self.all_gather(self._measure().pack()))
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:
+        self.share_with(arrays, None)
+
+    def share_with(self, arrays: Sequence[np.ndarray], attach: Optional[Attach]) -> bool:
+        """The same; whether every rank's ``attach`` has opened the memories."""
         assert self._hierarchy is not None
         super().share(arrays)
-        self._moved.share(self, arrays, self._group)
+        attached = self._moved.share(self, arrays, self._group, attach)
         self._hierarchy.use(self._moved.ranges)
+        return attached
 
     def close(self) -> None:
         super().close()
@@ -251,10 +242,6 @@ class HostMemoryCommunicator(TCPCommunicator):
         return min(times[2:], default=0.0)  # the first has to wait for who comes last
 
 
-def _key(array: np.ndarray) -> Key:
-    return array.ctypes.data, array.nbytes
-
-
 def _slot(memory: np.ndarray, number: int) -> np.ndarray:
     return memory[number * CHUNK : (number + 1) * CHUNK]
 
@@ -280,71 +267,6 @@ def _sum(own: np.ndarray, theirs: Sequence[np.ndarray], scale: Optional[float]) 
         np.multiply(own, own.dtype.type(scale), out=own)
 
 
-# ---- memory
-
-
-class _MovedArrays:
-    """Arrays of one rank whose whole pages are in memory that it shares with some others.
-
-    Attributes
-    ----------
-    ranges : by array (address and bytes), what of it all of them share
-    """
-
-    def __init__(self) -> None:
-        self.ranges: Dict[Key, SharedRange] = {}
-        self._pages: List[np.ndarray] = []  # which keep what they belong to
-
-    def share(self, comm: TCPCommunicator, arrays: Sequence[np.ndarray], members: Sequence[int]) -> None:
-        """Move these arrays, where all of the ``members`` can open each other's memory. Every rank of ``comm`` calls
-        it, each with its own members, of which it is one."""
-        flat = [array.reshape(-1) for array in arrays]
-        pages = [_whole_pages(array) if len(members) > 1 else (0, 0) for array in flat]
-        with contextlib.ExitStack() as opened:
-            ranges = b"".join(_RANGE.pack(low, high) for low, high in pages)
-            size = sum((high - low) * array.itemsize for array, (low, high) in zip(flat, pages))
-            fd, offer = _offer(size, opened) if size else (-1, b"")
-            gathered = comm.all_gather(ranges + offer)
-            answers = {rank: gathered[rank] for rank in members}
-            memories = dict(zip(members, _open_all([answer[len(ranges) :] for answer in answers.values()])))
-            ready = comm.all_gather(_GO if memories else b"")
-            if not all(ready[rank] for rank in members):
-                return
-            at = 0
-            for array, (low, high) in zip(flat, pages):
-                at += self._move(array[low:high], memories[comm.rank], fd, at)
-        theirs = {rank: list(_RANGE.iter_unpack(answer[: len(ranges)])) for rank, answer in answers.items()}
-        offsets = dict.fromkeys(members, 0)
-        for number, array in enumerate(flat):
-            every = {rank: ranges_of[number] for rank, ranges_of in theirs.items()}
-            common = max(low for low, _ in every.values()), min(high for _, high in every.values())
-            views = {}
-            for rank, (low, high) in every.items():
-                values = memories[rank][offsets[rank] :][: (high - low) * array.itemsize].view(array.dtype)
-                views[rank] = values[max(0, common[0] - low) : max(0, common[1] - low)]
-                offsets[rank] += values.nbytes
-            if common[0] < common[1]:
-                self.ranges[_key(array)] = SharedRange(*common, views)
-
-    def _move(self, pages: np.ndarray, memory: np.ndarray, fd: int, offset: int) -> int:
-        """Make whole pages those of this rank's shared memory, which keep their address and values; their size."""
-        if pages.nbytes:
-            memory[offset : offset + pages.nbytes] = pages.view(np.uint8)
-            _map(pages, mmap.MAP_SHARED, fd, offset)
-            self._pages.append(pages)
-        return pages.nbytes
-
-    def release(self) -> None:
-        """Give the arrays memory of their own again, with the values they have: the process may live on, and its
-        allocator needs it."""
-        self.ranges = {}
-        while self._pages:
-            pages = self._pages.pop()
-            values = pages.copy()
-            _map(pages, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
-            pages[...] = values
-
-
 def share_memory(comm: TCPCommunicator) -> TCPCommunicator:
     """A communicator over memory that all ranks share, or those of each host where several hosts have several, or
     ``comm`` itself where they do not run on one machine, or its kernel does not let them. Every rank calls it, and gets
@@ -359,71 +281,9 @@ def share_memory(comm: TCPCommunicator) -> TCPCommunicator:
         return comm
     try:
         with contextlib.ExitStack() as opened:
-            memories = _open_all(comm.all_gather(_offer(2 * comm.size * CHUNK, opened)[1]))
+            memories = memory.open_all(comm.all_gather(memory.new_memory(2 * comm.size * CHUNK, opened)[1]))
             ready = comm.all_gather(_GO if memories else b"")
     except BaseException:
         comm.abort()
         raise
     return SharedMemoryCommunicator(comm, memories) if all(ready) else comm
-
-
-def _offer(size: int, opened: contextlib.ExitStack) -> Tuple[int, bytes]:
-    """New shared memory of this process, and where others find it: b"" where there is none."""
-    if not hasattr(_libc, "memfd_create"):
-        return -1, b""
-    fd = _libc.memfd_create(_NAME, _MFD_CLOEXEC)  # not os.memfd_create, which conda's Python is built without
-    if fd < 0:
-        return -1, b""
-    opened.callback(os.close, fd)
-    token = os.urandom(_TOKEN)
-    try:
-        os.posix_fallocate(fd, 0, size)  # memory that is not there is found here, and not when it is written
-        os.pwrite(fd, token, 0)
-    except OSError:
-        return -1, b""
-    return fd, _OFFER.pack(os.getpid(), fd, size, token)
-
-
-def _open_all(offers: Sequence[bytes]) -> List[np.ndarray]:
-    """The memory that is offered, as bytes; none of it unless all of it can be opened."""
-    try:
-        return [_open(offer) for offer in offers]
-    except (OSError, ValueError, struct.error):
-        return []
-
-
-def _open(offer: bytes) -> np.ndarray:
-    """Raises OSError, ValueError or struct.error where this is not the memory of a process of this machine."""
-    process, number, size, token = _OFFER.unpack(offer)
-    path = f"/proc/{process}/fd/{number}"
-    # on another machine, or in another container, it is something else, which must not even be opened
-    if not os.readlink(path).startswith("/memfd:" + _NAME.decode()):
-        raise ValueError(path)
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        memory = np.frombuffer(mmap.mmap(fd, size), np.uint8)
-    finally:
-        os.close(fd)
-    if not hmac.compare_digest(memory[:_TOKEN].tobytes(), token):
-        raise ValueError(path)
-    return memory
-
-
-def _whole_pages(array: np.ndarray) -> Tuple[int, int]:
-    """Which values of a flat array take whole pages; none where it is not worth a mapping."""
-    start = array.ctypes.data
-    low, high = -(-start // _PAGE) * _PAGE - start, (start + array.nbytes) // _PAGE * _PAGE - start
-    if high - low < SMALL or low % array.itemsize:
-        return 0, 0
-    return low // array.itemsize, high // array.itemsize
-
-
-def _map(pages: np.ndarray, flags: int, fd: int, offset: int) -> None:
-    """Map other memory to where these pages are."""
-    function = _libc.mmap
-    function.restype = ctypes.c_void_p
-    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
-    fixed = 0x10
-    found = function(pages.ctypes.data, pages.nbytes, mmap.PROT_READ | mmap.PROT_WRITE, flags | fixed, fd, offset)
-    if found != pages.ctypes.data:
-        raise CommunicationError(f"memory cannot be shared: {os.strerror(ctypes.get_errno())}")

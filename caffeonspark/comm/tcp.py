@@ -22,7 +22,7 @@ import numpy as np
 from ..errors import CommunicationError, PeerLost, StallError
 from .base import Communicator, Pending
 from .credentials import Credentials
-from .handshake import Listener, dial
+from .handshake import Listener, PeerConnection, dial
 from .hierarchy import Hierarchy
 from .layout import CHUNK, MESH, SMALL, Chunk, HostGroups, group_by_host, layout_checksum, ring_order, split_into_chunks
 from .link import Link, link_over
@@ -372,23 +372,14 @@ class TCPCommunicator(Communicator):
 
     def _wait(self) -> None:
         """Block until something can move; raises StallError when nothing does for too long."""
-        poller = select.poll()
-        for link in self._links.values():
-            mask = (select.POLLIN if link.receiving else 0) | (select.POLLOUT if link.sending else 0)
-            if mask:
-                poller.register(link, mask)
-        if self._watch is not None:
-            poller.register(self._watch, select.POLLIN)
+        poller = self._poller()
         start = time.monotonic()
         deadline = start + self.stall_timeout
         try:
             while True:
                 events = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
                 if not events:
-                    waiting = [str(link.peer) for link in self._links.values() if link.receiving or link.sending]
-                    raise StallError(
-                        f"rank {self.rank} heard nothing from rank {' or '.join(waiting)} for {self.stall_timeout:g} s"
-                    )
+                    raise self._stalled()
                 fds = {fd for fd, _ in events}
                 if self._watch in fds:
                     assert self._on_watch is not None
@@ -397,6 +388,23 @@ class TCPCommunicator(Communicator):
                     return
         finally:
             self.waited += time.monotonic() - start
+
+    def _poller(self) -> select.poll:
+        """What waits until something can move, or somebody calls."""
+        poller = select.poll()
+        for link in self._links.values():
+            mask = (select.POLLIN if link.receiving else 0) | (select.POLLOUT if link.sending else 0)
+            if mask:
+                poller.register(link, mask)
+        if self._watch is not None:
+            poller.register(self._watch, select.POLLIN)
+        return poller
+
+    def _stalled(self) -> StallError:
+        waiting = [str(link.peer) for link in self._links.values() if link.receiving or link.sending]
+        return StallError(
+            f"rank {self.rank} heard nothing from rank {' or '.join(waiting)} for {self.stall_timeout:g} s"
+        )
 
 
 def neighbours(rank: int, order: Sequence[int], hosts: HostGroups, compressed: bool = False) -> List[int]:
@@ -421,6 +429,7 @@ def connect(
     watch: Optional[int] = None,
     on_watch: Optional[Callable[[], None]] = None,
     compressed: bool = False,
+    spares: Optional[Dict[int, PeerConnection]] = None,
 ) -> TCPCommunicator:
     """Connect to the peers and return the communicator; closes the listener.
 
@@ -433,6 +442,8 @@ def connect(
     connect_timeout : seconds for all connections to stand
     stall_timeout, watch, on_watch : see TCPCommunicator
     compressed : whether arrays are going to be compressed between hosts, for which every two hosts are connected
+    spares : gets another connection to each of these peers, for the caller to use and to close; given by every rank or
+        by none
     """
     listener.credentials = credentials
     names = [host for host, _ in addresses]
@@ -444,21 +455,29 @@ def connect(
         # The higher rank dials. Lower ranks answer as soon as they have dialled theirs, rank 0 at once.
         for peer in (peer for peer in peers if peer < rank):
             links[peer] = link_over(dial(addresses[peer], credentials, rank, peer, deadline - time.monotonic()))
-        while len(links) < len(peers):
+            if spares is not None:
+                spares[peer] = dial(addresses[peer], credentials, rank, peer, deadline - time.monotonic())
+        while len(links) < len(peers) or (spares is not None and len(spares) < len(peers)):
             left = deadline - time.monotonic()
             if left <= 0:
-                missing = [str(peer) for peer in peers if peer not in links]
+                there = links if spares is None else spares
+                missing = [str(peer) for peer in peers if peer not in there]
                 raise PeerLost(f"rank {rank}: rank {', '.join(missing)} did not connect within {connect_timeout:g} s")
             for accepted in listener.accept(min(left, 0.5)):
-                if accepted.peer in links or accepted.peer not in peers or accepted.peer < rank:
-                    accepted.sock.close()
+                peer = accepted.peer
+                if peer in peers and peer > rank and peer not in links:
+                    links[peer] = link_over(accepted)
+                elif peer in links and peer > rank and spares is not None and peer not in spares:
+                    spares[peer] = accepted
                 else:
-                    links[accepted.peer] = link_over(accepted)
+                    accepted.sock.close()
             if watch is not None and on_watch is not None and select.select([watch], [], [], 0)[0]:
                 on_watch()
     except BaseException:
         for link in links.values():
             link.close()
+        for spare in (spares or {}).values():
+            spare.sock.close()
         raise
     finally:
         listener.close()

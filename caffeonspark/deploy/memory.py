@@ -21,6 +21,7 @@ JVM = 384  # MB besides the heap: code, threads, buffers of the network and of A
 DAEMON = 64  # MB of the Python process that forks a Spark executor's workers
 WORKER = 256  # MB of a Python worker with the engine's library and Arrow, without a net
 SIDECAR = 128  # MB of a rank's sidecar, almost all shared with the rank
+EXCHANGER = 128  # MB of the process that exchanges gradients with other machines' ranks, likewise, without gradients
 DECODER = 192  # MB of a process that decodes images, likewise
 _STEP = 128  # MB that results are multiples of
 
@@ -55,6 +56,9 @@ def executor_overhead(
         helpers = settings.decoders * DECODER if any(_encoded(net) for net in train) else 0
         training = engine.training_memory(solver, train[0], train[1:])
         training += strategy.memory(train[0], settings, all_ranks) if strategy is not None else 0.0
+        if strategy is not None and all_ranks > settings.devices and strategy.wants_helper(train[0]):
+            helpers += EXCHANGER
+            training += _model_file(train[0])
         need = settings.devices * (WORKER + SIDECAR + helpers + 1.2 * training)
     for net in inference:
         plan = net if settings.scoreBatch is None else enlarged(net, pass_size(net, (), settings.scoreBatch))

@@ -19,6 +19,9 @@ import numpy as np
 from ..comm import encryption
 from ..comm.addresses import interface_address, open_listener
 from ..comm.base import Communicator
+from ..comm.handshake import PeerConnection
+from ..comm.helped import can_help, with_helper
+from ..comm.helper import Helper
 from ..comm.shared_memory import share_memory
 from ..comm.tcp import connect
 from ..comm.wire import FrameKind
@@ -141,6 +144,8 @@ class Rank:
         )
         connection.whereabouts.leave()
         feeds: List[Feed] = []
+        helper: Optional[Helper] = None
+        spares: Dict[int, PeerConnection] = {}
         try:
             with self.open_listener() as listener:
                 connection.send(
@@ -152,22 +157,27 @@ class Rank:
                     bad=[[one.counts, one.examples] for one in bad],
                 )
                 peers = connection.wait(FrameKind.PEERS, timeout=86_400)
+                addresses = [(str(host), int(port)) for host, port in peers.data["addresses"]]
                 feeds = self.make_batches(stores)
+                helper = self.start_helper([host for host, _ in addresses])
                 # before connecting: that a rank takes its time to load is no stall of its connections
                 digest = self.load_engine(str(peers.data["kernels"][self.rank]))
                 over_tcp = connect(
                     self.rank,
-                    [(str(host), int(port)) for host, port in peers.data["addresses"]],
+                    addresses,
                     listener,
                     connection.credentials_for_peers(peers),
                     stall_timeout=self.job.settings.stallTimeout,
                     watch=connection.fileno(),
                     on_watch=connection.check,
                     compressed=self.job.settings.compress != "none",
+                    spares=spares if helper is not None else None,
                 )
                 if listener.refused:
                     connection.send(FrameKind.REFUSED, hosts=dict(listener.refused))
-            with share_memory(over_tcp) as comm, contextlib.closing(self.make_trainer()) as trainer:
+            shared = share_memory(over_tcp)
+            helped = shared if helper is None else with_helper(shared, helper, spares)
+            with helped as comm, contextlib.closing(self.make_trainer()) as trainer:
                 watch_suspect(self.job, self.rank, connection, stores, feeds)
                 blocks = self.blocks(feeds)
                 strategy = self.start_strategy(trainer, comm, files, blocks)
@@ -190,6 +200,10 @@ class Rank:
         finally:
             for feed in feeds:
                 feed.close()
+            if helper is not None:
+                helper.close()
+            for spare in spares.values():
+                spare.sock.close()
         for store in stores:
             store.close()
 
@@ -231,6 +245,11 @@ class Rank:
         return sizes[0]
 
     # ---- trainer
+
+    def start_helper(self, hosts: Sequence[str]) -> Optional[Helper]:
+        """The process that exchanges gradients while the trainer computes, where that may be worth it; the same on
+        every rank. It is forked before the engine is loaded."""
+        return Helper.start() if can_help(hosts) and self.strategy.wants_helper(self.job.train) else None
 
     def load_engine(self, kernel: str) -> str:
         """Load the engine with this kernel of its BLAS, and tell the driver how it computes; its

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Callable, ClassVar, List, Sequence, Tuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..plans.net_plan import NetPlan
 from ..settings import Settings
 from .base import Progress, Strategy
 from .buckets import LEAST, make_buckets
+from .trial import Trial
 
 __all__ = ["AllReduce"]
 
@@ -28,12 +30,18 @@ class AllReduce(Strategy):
     In a bucket they have the net's order; the last one has the statistics, loss and votes behind it. When a bucket
     travels changes no sum: what is in it, and so the order of additions, is a function of the net.
 
+    A bucket makes progress between two layers, or in a helper process all the time (``Communicator.begin_aside``): the
+    ranks take both ways in turn, and go on by the one that takes less (``sync/trial.py``). The last bucket is always
+    the rank's own.
+
     With ``-compress`` gradients go between hosts in 16 bits; what rounding takes is added the next time, and forgotten
     when training is started again.
     """
 
     flags: ClassVar[Tuple[str, ...]] = ("compress",)
     lockstep: ClassVar[bool] = True
+    #: Whether buckets may go in a helper process: each in turn, the best after that.
+    aside: ClassVar[Tuple[bool, ...]] = (False, True)
 
     def __init__(
         self, trainer: Trainer, comm: Communicator, settings: Settings, wants_stop: Callable[[], bool]
@@ -47,15 +55,23 @@ class AllReduce(Strategy):
         self._buckets = make_buckets(order, [array.nbytes for array in gradients], LEAST)
         if len(self._buckets) > 1:
             trainer.watch_backward(self._layer_done)
+        self._trial = Trial(self.aside if comm.helps and len(self._buckets) > 1 else (False,), comm)
 
     @classmethod
     def memory(cls, train: NetPlan, settings: Settings, ranks: int) -> float:
         """What rounding has left, at a host's first rank."""
         return 4e-6 * train.parameters if settings.compress != "none" and ranks > 1 else 0.0
 
+    @classmethod
+    def wants_helper(cls, train: NetPlan) -> bool:
+        """Where there may be more than one bucket."""
+        return 4 * train.parameters > LEAST
+
     def iterate(self, load: Callable[[], None]) -> Progress:
         at, rate = self.trainer.iteration, self.trainer.rate
+        begin = time.perf_counter()
         self.trainer.step(load, self._exchange)
+        self._trial.took(time.perf_counter() - begin)
         return Progress(((at, float(self._stats[0]), rate),), bool(self._stats[1] > 0))
 
     def _layer_done(self, final: int) -> None:
@@ -82,4 +98,6 @@ class AllReduce(Strategy):
         gradients = self.trainer.gradients
         arrays = [*(gradients[number] for number in numbers), *more]
         compressed = len(numbers) if self.settings.compress != "none" else 0
-        self._pending.append(self.comm.begin_all_reduce(arrays, self.scale, compressed))
+        aside = self._trial.way and not more
+        begin = self.comm.begin_aside if aside else self.comm.begin_all_reduce
+        self._pending.append(begin(arrays, self.scale, compressed))

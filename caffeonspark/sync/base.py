@@ -124,6 +124,12 @@ class Strategy(ABC):
         """MB that each of the ranks takes for it, in addition to its engine."""
         return 0.0
 
+    @classmethod
+    def wants_helper(cls, train: NetPlan) -> bool:
+        """Whether it uses ``Communicator.begin_aside`` for this net: then ranks of several machines have a helper
+        process each."""
+        return False
+
     def begin(self, blocks: Sequence[int], solver: Any) -> None:  # noqa: B027
         """Take note of what a pass is; called first, and only where ``whole_data`` is set.
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from caffeonspark.comm import shared_memory
+from caffeonspark.comm import memory
 from caffeonspark.comm.handshake import Listener
 from caffeonspark.comm.shared_memory import SharedMemoryCommunicator, share_memory
 from caffeonspark.comm.tcp import connect
@@ -121,19 +121,19 @@ def wrong_token(offer, folder):
 
 
 def another_process(offer, folder):
-    return shared_memory._OFFER.pack(os.getppid(), *shared_memory._OFFER.unpack(offer)[1:])
+    return memory._OFFER.pack(os.getppid(), *memory._OFFER.unpack(offer)[1:])
 
 
 def a_file(offer, folder):
-    process, _, size, token = shared_memory._OFFER.unpack(offer)
+    process, _, size, token = memory._OFFER.unpack(offer)
     (folder / "file").write_bytes(token + bytes(size))
     a_file.open = (folder / "file").open("r+b")
-    return shared_memory._OFFER.pack(process, a_file.open.fileno(), size, token)
+    return memory._OFFER.pack(process, a_file.open.fileno(), size, token)
 
 
 def too_large(offer, folder):
-    process, number, size, token = shared_memory._OFFER.unpack(offer)
-    return shared_memory._OFFER.pack(process, number, size + 4096, token)
+    process, number, size, token = memory._OFFER.unpack(offer)
+    return memory._OFFER.pack(process, number, size + 4096, token)
 
 
 def no_offer(offer, folder):
@@ -148,7 +148,7 @@ def garbage(offer, folder):
 @pytest.mark.parametrize("what", ["communicator", "arrays"])
 def test_memory_that_is_not_a_ranks_is_not_used(monkeypatch, tmp_path, spoil, what):
     """One rank's offer is enough for all of them to go on without."""
-    true_offer, spoilt = shared_memory._offer, []
+    true_offer, spoilt = memory.new_memory, []
 
     def offer(size, opened):
         fd, data = true_offer(size, opened)
@@ -159,7 +159,7 @@ def test_memory_that_is_not_a_ranks_is_not_used(monkeypatch, tmp_path, spoil, wh
 
     group = tcp_group(3) if what == "communicator" else shared_group(3)
     arrays = [np.full(100_000, rank + 1.0, np.float32) for rank in range(3)]
-    monkeypatch.setattr(shared_memory, "_offer", offer)
+    monkeypatch.setattr(memory, "new_memory", offer)
     if what == "communicator":
         assert in_threads(3, lambda rank: share_memory(group[rank])) == group
     else:
@@ -175,7 +175,7 @@ def test_memory_that_is_not_a_ranks_is_not_used(monkeypatch, tmp_path, spoil, wh
 
 
 def test_a_kernel_without_memfds(monkeypatch):
-    monkeypatch.setattr(shared_memory, "_libc", object())
+    monkeypatch.setattr(memory, "_libc", object())
     group = tcp_group(2)
     assert in_threads(2, lambda rank: share_memory(group[rank])) == group
     for comm in group:

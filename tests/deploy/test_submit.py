@@ -333,6 +333,9 @@ def test_memory_follows_the_nets(nets):
     assert 800 <= overhead(Elastic) - overhead(AllReduce) <= 1100
     assert 2000 <= overhead(Averaging, averageHistory=True) - overhead(AllReduce) <= 2700
     assert 3.9 < (overhead(LBFGS) - overhead(AllReduce)) / (overhead(LBFGS, 4) - overhead(AllReduce)) < 4.1
+    # several machines: a process that exchanges, in which the gradients are counted again
+    assert 128 + 480 <= overhead(AllReduce, 2) - overhead(AllReduce) <= 128 + 480 + 128
+    assert overhead(Averaging, 2) == overhead(Averaging)
     assert driver_overhead(engine, [plan]) >= 512
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from caffeonspark.nets.schema import NetParameter
+from tests.support import aside, stock
 from tests.support.local_command import Running, model, run, write_job
 
 pytestmark = [
@@ -47,17 +48,19 @@ def machines():
             subprocess.run(["ip", "netns", "del", name], check=False)
 
 
-def train_on(machines, here, there, folder, lmdb, *flags):
-    """The model of so many ranks on either machine."""
+def train_on(machines, here, there, folder, lmdb, *flags, net=None, said=None, **variables):
+    """The model of so many ranks on either machine; ``said`` gets what the command said."""
     folder.mkdir()
-    words = [*write_job(folder, lmdb, SOLVER), *flags]
+    words = [*write_job(folder, lmdb, SOLVER, net), *flags]
     local = ("local", "-np", str(here), "-join", str(there), "-interface", "ranks0", *words)
-    with Running(*local, before=machines[0], **SECRET) as job:
+    with Running(*local, before=machines[0], **SECRET, **variables) as job:
         join = job.wait_for(r"^caffeonspark (join 10\.99\.7\.1:\d+)$").group(1).split()
-        with Running(*join, "-np", str(there), before=machines[1], **SECRET) as other:
-            assert job.wait() == 0, job.lines
-            assert other.wait(60) == 0, other.lines
+        with Running(*join, "-np", str(there), before=machines[1], **SECRET, **variables) as other:
+            assert job.wait() == 0, "\n".join(job.lines)
+            assert other.wait(60) == 0, "\n".join(other.lines)
         job.wait_for(f"{here} process(es)? on this machine .from -np., {there} process(es)? on 10.99.7.2", 1)
+        if said is not None:
+            said += job.lines
     return model(folder)
 
 
@@ -98,3 +101,38 @@ def test_a_machine_without_a_way_out_names_its_interface(machines, small_lmdb, t
         assert job.wait() == 1
         (line,) = job.lines
         assert "this machine has no address on a default way out" in line and "with -interface" in line
+
+
+def train_aside(machines, here, there, folder, lmdb, strategy, *flags, **more):
+    """The same with a net of two buckets, and processes that find no memory of the other machine's."""
+    machines = [(*before, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc") for before in machines]
+    net = stock.lmdb_net(lmdb, 10, layers=aside.LAYERS)
+    words = (*flags, "-sync", f"tests.support.aside:{strategy}")
+    return train_on(machines, here, there, folder / strategy, lmdb, *words, net=net, **more)
+
+
+@pytest.mark.parametrize(("here", "there"), [(1, 1), (1, 2)])
+def test_helpers_train_the_model_that_ranks_train_without(machines, small_lmdb, tmp_path, here, there):
+    models = [
+        train_aside(machines, here, there, tmp_path, small_lmdb, strategy)
+        for strategy in ("Late", "Pumped", "Helped", "Chosen")
+    ]
+    assert models[1:] == models[:1] * 3
+
+
+@pytest.mark.parametrize("flags", [("-compress", "bf16"), ("-encrypt",)], ids=["compressed", "encrypted"])
+def test_helpers_that_compress_or_encrypt(machines, small_lmdb, tmp_path, flags):
+    found = [train_aside(machines, 1, 2, tmp_path, small_lmdb, one, *flags) for one in ("Pumped", "Helped", "Chosen")]
+    assert found[1:] == found[:1] * 2
+
+
+@pytest.mark.parametrize("who", ["rank", "helper"])
+def test_a_rank_or_its_helper_is_killed_when_a_bucket_travels(machines, small_lmdb, tmp_path, who):
+    undisturbed = train_aside(machines, 1, 1, tmp_path, small_lmdb, "Late")
+    marker, said = tmp_path / "killed", []
+    variables = {aside.KILL: f"{who} {marker}"}
+    assert train_aside(machines, 1, 1, tmp_path, small_lmdb, "Helped", said=said, **variables) == undisturbed
+    assert marker.exists()
+    assert any("; restart 1 of 3 from iteration 10" in line for line in said), said
+    if who == "helper":
+        assert any("the process that exchanges gradients ended with SIGKILL" in line for line in said), said

@@ -3,7 +3,9 @@
 import threading
 
 from caffeonspark.comm.handshake import Listener
-from caffeonspark.comm.shared_memory import SharedMemoryCommunicator, share_memory
+from caffeonspark.comm.helped import with_helper
+from caffeonspark.comm.helper import Helper
+from caffeonspark.comm.shared_memory import HostMemoryCommunicator, SharedMemoryCommunicator, share_memory
 from caffeonspark.comm.tcp import TCPCommunicator, connect
 from caffeonspark.sync.all_reduce import AllReduce
 from tests.support.guard import parties
@@ -51,6 +53,25 @@ def shared_group(size, encrypted=False, **options):
     group = in_threads(size, lambda rank: share_memory(tcp[rank]))
     assert size == 1 or all(isinstance(comm, SharedMemoryCommunicator) for comm in group)
     return group
+
+
+def helped_group(hosts, encrypted=False, **options):
+    """Ranks on these hosts, with a helper each; those of a host share memory, ranks of different hosts do not."""
+    size = len(hosts)
+    helpers = [Helper.start() for _ in hosts]
+    credentials = parties(size, encrypted)
+    listeners = [Listener(host, (0, 0), None, rank) for rank, host in enumerate(hosts)]
+    addresses = [listener.address for listener in listeners]
+
+    def meet(rank):
+        spares = {}
+        comm = connect(rank, addresses, listeners[rank], credentials[rank], 20, spares=spares, **options)
+        if comm._hosts.hierarchical:
+            comm = share_memory(comm)
+            assert isinstance(comm, HostMemoryCommunicator)
+        return with_helper(comm, helpers[rank], spares)
+
+    return in_threads(size, meet)
 
 
 class InSharedMemory(AllReduce):

@@ -1,8 +1,12 @@
 """What goes into which bucket."""
 
+import types
+
 import pytest
 
-from caffeonspark.sync.buckets import Bucket, make_buckets
+from caffeonspark.sync.all_reduce import AllReduce
+from caffeonspark.sync.averaging import Averaging
+from caffeonspark.sync.buckets import LEAST, Bucket, make_buckets
 
 ORDER = [[4, 5], [2, 3], [0, 1]]
 
@@ -22,3 +26,9 @@ ORDER = [[4, 5], [2, 3], [0, 1]]
 )
 def test_make_buckets(order, sizes, buckets):
     assert make_buckets(order, sizes, 100) == buckets
+
+
+def test_nets_that_may_have_several_buckets_want_a_helper():
+    nets = [types.SimpleNamespace(parameters=count) for count in (LEAST // 4, LEAST // 4 + 1)]
+    assert [AllReduce.wants_helper(net) for net in nets] == [False, True]
+    assert not any(Averaging.wants_helper(net) for net in nets)

@@ -14,7 +14,7 @@ from caffeonspark.errors import PeerLost
 from caffeonspark.settings import Settings
 from caffeonspark.sync import all_reduce
 from tests.support import stock
-from tests.support.exchanging import in_threads, tcp_group
+from tests.support.exchanging import helped_group, in_threads, tcp_group
 from tests.support.guard import parties
 from tests.support.local_ranks import LocalRank
 from tests.support.mixed_ranks import images
@@ -124,6 +124,56 @@ def test_more_ranks_and_encryption(tmp_path, size, encrypted):
     reference = train(overlapping(local_group, size), tmp_path / "reference", solver, NETS["plain"])
     assert_equal(early, late)
     assert_equal(early, reference)
+
+
+def train_on(hosts, *args):
+    """The same by ranks of these hosts, with helpers."""
+    with contextlib.ExitStack() as ended:
+        group = helped_group(hosts)
+        for comm in group:
+            ended.callback(comm.close)  # the solvers' memory must not stay shared when it is freed
+        return train(group, *args)
+
+
+class Helped(all_reduce.AllReduce):
+    """All buckets but the last one go in helper processes."""
+
+    aside = (True,)
+
+    def __init__(self, trainer, comm, *args):
+        super().__init__(trainer, comm, *args)
+        assert comm.helps
+
+
+class Chosen(all_reduce.AllReduce):
+    """The default, which tries both ways and notes which one it goes."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.went = []
+
+    def iterate(self, load):
+        self.went.append(self._trial.way)
+        return super().iterate(load)
+
+
+@pytest.mark.parametrize("solver", ["", "iter_size: 2 clip_gradients: 0.5"], ids=["plain", "everything"])
+@pytest.mark.parametrize("name", ["plain", "shared", "statistics"])
+def test_who_exchanges_them_changes_nothing(tmp_path, name, solver):
+    """Helper processes of ranks of two machines, against the ranks themselves at the end, in the documented order."""
+    solver, hosts = f"{SGD} {solver}", ["127.0.0.1", "127.0.0.2"]
+    helped = train_on(hosts, tmp_path / "helped", solver, NETS[name], Helped)
+    late = train(overlapping(local_group, 2), tmp_path / "late", solver, NETS[name], AtTheEnd)
+    assert_equal(helped, late)
+
+
+def test_both_ways_are_tried(tmp_path):
+    hosts, made = ["127.0.0.1", "127.0.0.1", "127.0.0.2"], []
+    chosen = train_on(hosts, tmp_path / "a", SGD, stock.LAYERS, Chosen, 10, lambda one: made.append(one.strategy))
+    helped = train_on(hosts, tmp_path / "b", SGD, stock.LAYERS, Helped, 10)
+    assert_equal(chosen, helped)
+    assert [one.went[:8] for one in made] == [[False, True] * 4] * 3
+    assert len({tuple(one.went) for one in made}) == 1
 
 
 def bucketed_sum(sizes, buckets):
