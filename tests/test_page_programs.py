@@ -6,7 +6,6 @@ The solver's ``max_iter`` is smaller, so that a program takes seconds.
 
 import ast
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -90,8 +89,15 @@ def test_readme(names, files):
 
 def test_readme_names_a_shell_with_a_session():
     (command,) = re.findall(r"`scripts/with-env (pyspark [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
-    typed = "from caffeonspark import CaffeOnSpark\nprint('typed in', CaffeOnSpark(spark), spark.sparkContext.master)\n"
-    shell = subprocess.run(shlex.split(command), input=typed, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    lines = (
+        "from caffeonspark import *",
+        "print('typed in', CaffeOnSpark(spark), spark.sparkContext.master)",
+        "exit()",
+    )
+    terminal = ["script", "-qec", command, "/dev/null"]  # without one Python reads a program, and PySpark makes nothing
+    shell = subprocess.run(
+        terminal, input="\n".join((*lines, "")), capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
     assert re.search(r"typed in <.*CaffeOnSpark.*> local-cluster\[2,1,1024\]", shell.stdout), (
         shell.stdout[-2000:] + shell.stderr[-2000:]
     )
