@@ -106,8 +106,8 @@ class Communicator(ABC):
 
     def begin_aside(self, arrays: Sequence[np.ndarray], scale: Optional[float] = None, compressed: int = 0) -> Pending:
         """As ``begin_all_reduce``, for arrays that were given to ``share``; the results are the same. Where the
-        communicator ``helps``, it goes on while the caller computes, in another process, and others that are begun by
-        ``begin_all_reduce`` may overtake it."""
+        communicator ``helps``, it makes progress in another process while the caller computes, and others that are
+        begun by ``begin_all_reduce`` may overtake it."""
         return self.begin_all_reduce(arrays, scale, compressed)
 
     def share(self, arrays: Sequence[np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""A communicator that has a helper process: what is begun aside goes on while the rank computes."""
+"""A communicator that has a helper process: what is begun aside makes progress while the rank computes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def with_helper(comm: TCPCommunicator, helper: Helper, peers: Mapping[int, PeerC
 
     Parameters
     ----------
-    comm : what it goes on from; not to be used any more
+    comm : what it takes the place of; not to be used any more
     helper : closed with the communicator; at once where there is nothing for it to do
     peers : connections to the peers' helpers, which are closed here
     """

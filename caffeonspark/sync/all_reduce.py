@@ -31,7 +31,7 @@ class AllReduce(Strategy):
     travels changes no sum: what is in it, and so the order of additions, is a function of the net.
 
     A bucket makes progress between two layers, or in a helper process all the time (``Communicator.begin_aside``): the
-    ranks take both ways in turn, and go on by the one that takes less (``sync/trial.py``). The last bucket is always
+    ranks take both ways in turn, and keep the one that takes less (``sync/trial.py``). The last bucket is always
     the rank's own.
 
     With ``-compress`` gradients go between hosts in 16 bits; what rounding takes is added the next time, and forgotten

@@ -1,4 +1,4 @@
-"""Ways to do an iteration, which change no result: the ranks take each in turn, and go on by the fastest."""
+"""Ways to do an iteration, which change no result: the ranks take each in turn, and keep the fastest."""
 
 from __future__ import annotations
 
