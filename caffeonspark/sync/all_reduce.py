@@ -40,6 +40,8 @@ class AllReduce(Strategy):
 
     flags: ClassVar[Tuple[str, ...]] = ("compress",)
     lockstep: ClassVar[bool] = True
+    #: Bytes that a bucket has at least.
+    least: ClassVar[int] = LEAST
     #: Whether buckets may go in a helper process: each in turn, the best after that.
     aside: ClassVar[Tuple[bool, ...]] = (False, True)
 
@@ -52,7 +54,7 @@ class AllReduce(Strategy):
         gradients = trainer.gradients
         comm.share([*gradients, *trainer.statistics, self._stats])
         order = trainer.final_order if comm.overlaps else [list(range(len(gradients)))]
-        self._buckets = make_buckets(order, [array.nbytes for array in gradients], LEAST)
+        self._buckets = make_buckets(order, [array.nbytes for array in gradients], self.least)
         if len(self._buckets) > 1:
             trainer.watch_backward(self._layer_done)
         self._trial = Trial(self.aside if comm.helps and len(self._buckets) > 1 else (False,), comm)
@@ -65,7 +67,7 @@ class AllReduce(Strategy):
     @classmethod
     def wants_helper(cls, train: NetPlan) -> bool:
         """Where there may be more than one bucket."""
-        return 4 * train.parameters > LEAST
+        return 4 * train.parameters > cls.least
 
     def iterate(self, load: Callable[[], None]) -> Progress:
         at, rate = self.trainer.iteration, self.trainer.rate

@@ -5,14 +5,15 @@ import pathlib
 import signal
 
 from caffeonspark.comm.tcp import TCPCommunicator
-from caffeonspark.sync import all_reduce
+from caffeonspark.sync.all_reduce import AllReduce
 
 KILL = "TESTS_KILLED_IN_A_BUCKET"  # a file's path: it says that a rank was killed already
-all_reduce.LEAST = 1024
 
 
-class Early(all_reduce.AllReduce):
+class Early(AllReduce):
     """Buckets travel while backward runs. Once, rank 1 is killed when one has left, and is on its way."""
+
+    least = 1024
 
     def __init__(self, trainer, comm, *args):
         over_tcp = TCPCommunicator(comm.rank, comm.size, comm._links, comm._order, comm.stall_timeout, overlaps=True)

@@ -56,7 +56,7 @@ NETS = {
 
 @pytest.fixture(autouse=True)
 def small_buckets(monkeypatch):
-    monkeypatch.setattr(all_reduce, "LEAST", LEAST)
+    monkeypatch.setattr(all_reduce.AllReduce, "least", LEAST)
 
 
 class AtTheEnd(all_reduce.AllReduce):
